@@ -1,0 +1,2 @@
+//! The smallest application that embeds the host.
+fn main() {}

@@ -1,0 +1,1 @@
+//! An embeddable presence and messaging framework that hosts plugins.

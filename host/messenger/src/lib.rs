@@ -1,0 +1,1 @@
+//! Sans-IO messenger engine: session, presence, contacts, conversations.

@@ -1,0 +1,1 @@
+//! Tokio transports for the SIP engine: UDP and TCP flows, name resolution.

@@ -1,0 +1,1 @@
+//! The embedded SIP service: registrar, presence agent, message relay.

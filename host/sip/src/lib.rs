@@ -1,0 +1,1 @@
+//! Sans-IO SIP: wire codec, messages, transactions, digest and usages.

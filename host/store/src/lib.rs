@@ -1,0 +1,1 @@
+//! SQLite storage: contacts, outbox, archive, plugin key-value, event journal.

@@ -1,0 +1,2 @@
+//! Chores: set up, demo, test, bench, soak.
+fn main() {}
