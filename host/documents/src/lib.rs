@@ -1,0 +1,1 @@
+//! Readers and writers of the documents that SIP/SIMPLE carries: PIDF, RPID and others.

@@ -1,0 +1,200 @@
+//! What the engine tells: one event for each thing that happened, in order.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::{
+    address::Address,
+    error::Error,
+    id::{AccountId, ContactId, ConversationId, GroupId, MessageId, RequestId},
+    message::{IncomingMessage, MessageState, OutgoingMessage},
+    presence::{Availability, Presence},
+    time::Timestamp,
+};
+
+/// One event, shared by every reader.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Position in the account's stream; only grows, also across restarts.
+    pub seq: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Whose event it is.
+    pub account: AccountId,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened. Named as in `wit/`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The session changed its state.
+    SessionChanged {
+        /// The new state.
+        state: SessionState,
+        /// There when a failure caused the change.
+        reason: Option<Error>,
+    },
+    /// A contact is on the list now.
+    ContactAdded(Arc<Contact>),
+    /// A contact's name or groups changed.
+    ContactChanged(Arc<Contact>),
+    /// A contact is gone from the list.
+    ContactRemoved(Arc<Contact>),
+    /// A group exists now.
+    GroupAdded(Arc<Group>),
+    /// A group has another name.
+    GroupRenamed(Arc<Group>),
+    /// A group is gone.
+    GroupRemoved(Arc<Group>),
+    /// Presence of contacts changed.
+    PresenceChanged(Arc<[PresenceChange]>),
+    /// The account's own presence, as published, changed.
+    OwnPresenceChanged(Arc<Presence>),
+    /// A message arrived. Must be delivered to plugins.
+    MessageReceived(Arc<IncomingMessage>),
+    /// A message was accepted for sending. Must be delivered to plugins.
+    MessageAccepted(Arc<OutgoingMessage>),
+    /// A message of ours went further. Must be delivered to plugins.
+    MessageStateChanged {
+        /// Which message.
+        message: MessageId,
+        /// Its conversation.
+        conversation: ConversationId,
+        /// The recipient.
+        recipient: Address,
+        /// Where it is now.
+        state: MessageState,
+    },
+    /// A conversation began.
+    ConversationOpened(Arc<Conversation>),
+    /// A conversation ended; it stays readable.
+    ConversationClosed(Arc<Conversation>),
+    /// A command completed.
+    CommandCompleted {
+        /// As returned when it was accepted.
+        request: RequestId,
+        /// How it went.
+        outcome: Result<(), Error>,
+    },
+    /// Something that a person who looks for a fault wants to know: what was forgiven, refused or retried.
+    Diagnostic(Arc<str>),
+}
+
+impl EventKind {
+    /// The name in `wit/`, such as `message-received`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SessionChanged { .. } => "session-changed",
+            Self::ContactAdded(_) => "contact-added",
+            Self::ContactChanged(_) => "contact-changed",
+            Self::ContactRemoved(_) => "contact-removed",
+            Self::GroupAdded(_) => "group-added",
+            Self::GroupRenamed(_) => "group-renamed",
+            Self::GroupRemoved(_) => "group-removed",
+            Self::PresenceChanged(_) => "presence-changed",
+            Self::OwnPresenceChanged(_) => "own-presence-changed",
+            Self::MessageReceived(_) => "message-received",
+            Self::MessageAccepted(_) => "message-accepted",
+            Self::MessageStateChanged { .. } => "message-state-changed",
+            Self::ConversationOpened(_) => "conversation-opened",
+            Self::ConversationClosed(_) => "conversation-closed",
+            Self::CommandCompleted { .. } => "command-completed",
+            Self::Diagnostic(_) => "diagnostic",
+        }
+    }
+
+    /// Whether it must reach every subscribed plugin, also across a crash.
+    #[must_use]
+    pub fn must_deliver(&self) -> bool {
+        matches!(
+            self,
+            Self::MessageReceived(_) | Self::MessageAccepted(_) | Self::MessageStateChanged { .. }
+        )
+    }
+}
+
+/// State of the connection to the service.
+#[derive(Copy, Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub enum SessionState {
+    /// Not signed in, and not trying to.
+    #[default]
+    SignedOut,
+    /// Signing in for the first time.
+    SigningIn,
+    /// The service accepted the registration.
+    SignedIn,
+    /// Was signed in (or tried to be); the engine tries again by itself.
+    Reconnecting,
+    /// Signing out.
+    SigningOut,
+}
+
+impl SessionState {
+    /// The name in `wit/`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SignedOut => "signed-out",
+            Self::SigningIn => "signing-in",
+            Self::SignedIn => "signed-in",
+            Self::Reconnecting => "reconnecting",
+            Self::SigningOut => "signing-out",
+        }
+    }
+}
+
+/// One entry of the contact list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Contact {
+    /// Handle.
+    pub id: ContactId,
+    /// Address.
+    pub address: Address,
+    /// Name given by the user; empty when there is none.
+    pub name: Arc<str>,
+    /// Groups that hold the contact, sorted.
+    pub groups: SmallVec<[GroupId; 2]>,
+}
+
+/// One group of the contact list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Group {
+    /// Handle.
+    pub id: GroupId,
+    /// Name; unique within the account, compared without case.
+    pub name: Arc<str>,
+}
+
+/// One change of a contact's presence.
+#[derive(Clone, Debug)]
+pub struct PresenceChange {
+    /// Who.
+    pub contact: ContactId,
+    /// The contact's address, for readers outside.
+    pub address: Address,
+    /// What holds now.
+    pub presence: Arc<Presence>,
+    /// The availability before, for readers that act on transitions.
+    pub previous: Option<Availability>,
+    /// Whether the note is another one than before.
+    pub note_changed: bool,
+}
+
+/// One conversation, without its transcript.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Conversation {
+    /// Handle.
+    pub id: ConversationId,
+    /// The others.
+    pub participants: SmallVec<[Address; 1]>,
+    /// Empty when there is none.
+    pub subject: Arc<str>,
+    /// When it began.
+    pub opened_at: Timestamp,
+    /// When it ended; it stays readable.
+    pub closed_at: Option<Timestamp>,
+}

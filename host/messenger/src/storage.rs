@@ -1,0 +1,244 @@
+//! What must survive: the contract between the engine, which decides, and a store, which keeps.
+//!
+//! The engine does no input or output. It emits a [`Batch`] and goes on with what depends on it (the answer to a
+//! MESSAGE, the first transmission of one of ours) only after the driver has said that the batch is on disk.
+
+use core::{future::Future, pin::Pin};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    address::Address,
+    event::{Contact, Group},
+    id::{AccountId, ContactId, ConversationId, GroupId, MessageId},
+    message::{IncomingMessage, OutgoingMessage},
+    time::Timestamp,
+};
+
+/// Changes that are kept together or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// In order.
+    pub writes: Vec<Write>,
+}
+
+/// One change.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Write {
+    /// A contact is new or changed.
+    PutContact(Arc<Contact>),
+    /// A contact is gone.
+    RemoveContact(ContactId),
+    /// A group is new or changed.
+    PutGroup(Arc<Group>),
+    /// A group is gone.
+    RemoveGroup(GroupId),
+    /// A message of ours waits to be sent.
+    PutOutbox(Arc<OutboxEntry>),
+    /// A message of ours needs no more sending.
+    RemoveOutbox(MessageId),
+    /// A must-deliver event, for plugins that have not handled it yet.
+    AppendJournal(JournalEntry),
+    /// A value that the engine keeps for itself, such as the presence to publish.
+    PutSetting(&'static str, String),
+    /// The identity of a message that arrived, so that a retransmission after a restart is not a second message.
+    /// Kept for at least ten minutes.
+    PutSeen {
+        /// Digest of what identifies it on the wire.
+        key: [u8; 16],
+        /// When it arrived.
+        at: Timestamp,
+    },
+}
+
+/// A message of ours that is not done.
+#[derive(Clone, Debug)]
+pub struct OutboxEntry {
+    /// The message.
+    pub message: Arc<OutgoingMessage>,
+    /// The Call-ID of every attempt, so that the other side sees one message (RFC 3428, section 8).
+    pub call_id: String,
+    /// Attempts so far.
+    pub attempts: u32,
+}
+
+/// One must-deliver event in the journal.
+#[derive(Clone, Debug)]
+pub struct JournalEntry {
+    /// Position in the account's stream.
+    pub seq: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: JournalEvent,
+}
+
+/// A must-deliver event as it is kept.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum JournalEvent {
+    /// See [`EventKind::MessageReceived`](crate::event::EventKind::MessageReceived).
+    MessageReceived(Arc<IncomingMessage>),
+    /// See [`EventKind::MessageAccepted`](crate::event::EventKind::MessageAccepted).
+    MessageAccepted(Arc<OutgoingMessage>),
+    /// See [`EventKind::MessageStateChanged`](crate::event::EventKind::MessageStateChanged).
+    MessageStateChanged {
+        /// Which message.
+        message: MessageId,
+        /// Its conversation.
+        conversation: ConversationId,
+        /// The recipient.
+        recipient: Address,
+        /// Where it is now.
+        state: crate::message::MessageState,
+    },
+}
+
+/// What an account starts with.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// Contacts in the order in which they were added.
+    pub contacts: Vec<Contact>,
+    /// Groups.
+    pub groups: Vec<Group>,
+    /// Messages that wait, in order of acceptance.
+    pub outbox: Vec<OutboxEntry>,
+    /// Settings of [`Write::PutSetting`].
+    pub settings: Vec<(String, String)>,
+    /// Identities of messages that arrived lately.
+    pub seen: Vec<([u8; 16], Timestamp)>,
+    /// The highest `seq` in the journal.
+    pub last_seq: u64,
+}
+
+/// Which way an archived message went.
+#[derive(Copy, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// To this account.
+    Incoming,
+    /// From this account.
+    Outgoing,
+}
+
+/// One archived message.
+#[derive(Clone, Debug)]
+pub struct ArchiveEntry {
+    /// Handle; archiving the same one again changes nothing.
+    pub message: MessageId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// When.
+    pub at: Timestamp,
+    /// Which way.
+    pub direction: Direction,
+    /// The other side.
+    pub peer: Address,
+    /// What was said.
+    pub text: crate::message::Text,
+    /// True when no person wrote it.
+    pub automatic: bool,
+}
+
+/// What to look for in the archive. Every given field must match.
+#[derive(Clone, Debug, Default)]
+pub struct ArchiveQuery {
+    /// Words that must all occur; a word that ends in `*` matches a beginning. Nothing else in it has a meaning.
+    pub text: Option<String>,
+    /// The other side.
+    pub peer: Option<Address>,
+    /// Inclusive.
+    pub since: Option<Timestamp>,
+    /// Exclusive.
+    pub until: Option<Timestamp>,
+    /// At most this many, newest first.
+    pub limit: u32,
+}
+
+/// A failure of the store.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The disk or a quota is full; nothing was changed.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// Another process uses the store, or it has been closed.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The store's contents cannot be read.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// Anything else.
+    #[error("the store failed: {0}")]
+    Other(String),
+}
+
+/// A boxed future, as a trait object needs it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A store. Every method is cancellation safe: a dropped future may or may not have had its effect, never half of it.
+pub trait Storage: Send + Sync + 'static {
+    /// What an account starts with.
+    fn load(&self, account: AccountId, address: &Address) -> BoxFuture<'_, Result<Restored, StorageError>>;
+    /// Keeps a batch. Completes when it is durable; batches of one account are applied in the order of the calls.
+    fn commit(&self, account: AccountId, batch: Batch) -> BoxFuture<'_, Result<(), StorageError>>;
+
+    /// Must-deliver events after `after`, oldest first, at most `limit`.
+    fn read_journal(
+        &self,
+        account: AccountId,
+        after: u64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<JournalEntry>, StorageError>>;
+    /// The last `seq` that a plugin has handled; zero before the first. A new plugin starts at the journal's end:
+    /// `None` says that it has no cursor yet.
+    fn cursor(&self, account: AccountId, plugin: &str) -> BoxFuture<'_, Result<Option<u64>, StorageError>>;
+    /// Moves a plugin's cursor forward; never back.
+    fn set_cursor(&self, account: AccountId, plugin: &str, seq: u64) -> BoxFuture<'_, Result<(), StorageError>>;
+    /// Forgets journal entries that every one of these plugins has handled, and the cursors of others.
+    fn trim_journal(&self, account: AccountId, plugins: Vec<String>) -> BoxFuture<'_, Result<u64, StorageError>>;
+
+    /// Archives a message; true when it was new.
+    fn archive(&self, account: AccountId, entry: ArchiveEntry) -> BoxFuture<'_, Result<bool, StorageError>>;
+    /// Searches the archive, newest first.
+    fn search(
+        &self,
+        account: AccountId,
+        query: ArchiveQuery,
+    ) -> BoxFuture<'_, Result<Vec<ArchiveEntry>, StorageError>>;
+    /// Removes archived messages older than `before`, of one peer or of all; how many.
+    fn purge(
+        &self,
+        account: AccountId,
+        before: Timestamp,
+        peer: Option<Address>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>>;
+
+    /// A plugin's value. `bucket` is the plugin's name and its own bucket name.
+    fn kv_get(
+        &self,
+        account: AccountId,
+        bucket: &str,
+        key: &str,
+    ) -> BoxFuture<'_, Result<Option<Vec<u8>>, StorageError>>;
+    /// Sets (`Some`) or deletes (`None`) a plugin's value. `quota` is the most bytes of keys and values that the
+    /// bucket may hold; more is [`StorageError::Full`].
+    fn kv_set(
+        &self,
+        account: AccountId,
+        bucket: &str,
+        key: &str,
+        value: Option<Vec<u8>>,
+        quota: u64,
+    ) -> BoxFuture<'_, Result<(), StorageError>>;
+    /// Keys of a bucket in order, after `after`, at most `limit`.
+    fn kv_keys(
+        &self,
+        account: AccountId,
+        bucket: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<String>, StorageError>>;
+}
