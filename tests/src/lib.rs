@@ -1,1 +1,4 @@
 //! Cross-crate tests: interop, hostile guests, faults.
+
+#[cfg(unix)]
+pub mod kamailio;
