@@ -1,1 +1,29 @@
-//! Readers and writers of the documents that SIP/SIMPLE carries: PIDF, RPID and others.
+//! Readers and writers of the documents that SIP/SIMPLE carries.
+//!
+//! Presence services, phones and gateways agree on few details of the documents they send, and some senders are
+//! hostile. So a reader of this crate forgives whatever has one sensible meaning and says what it forgave, and
+//! refuses whatever could cost more than the document's length: nothing is allocated past [`Limits`], entities and
+//! document type declarations are refused, and every reader takes time linear in its input.
+//!
+//! | Module | Document |
+//! |---|---|
+//! | [`pidf`] | presence: PIDF (RFC 3863), data model (RFC 4479), rich presence (RFC 4480) |
+//! | [`composing`] | "is typing" indications (RFC 3994) |
+//! | [`cpim`] | message wrapper (RFC 3862) |
+//! | [`html`] | text of a message that came as HTML |
+//!
+//! No input or output, no clock.
+#![forbid(unsafe_code)]
+
+pub mod composing;
+pub mod cpim;
+mod error;
+pub mod html;
+mod limits;
+mod moment;
+pub mod pidf;
+mod xml;
+
+pub use error::{DocumentError, Finding, Forgiven, Parsed};
+pub use limits::Limits;
+pub use moment::{InvalidMoment, Moment};
