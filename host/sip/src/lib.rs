@@ -1,1 +1,20 @@
 //! Sans-IO SIP: wire codec, messages, transactions, digest and usages.
+//!
+//! Nothing here opens a socket, reads a clock or draws a random number: bytes, time and entropy are arguments. That makes every
+//! machine deterministic, so that a test is a script and a failure can be replayed.
+//!
+//! # Layout
+//! - [`transport`]: where bytes come from and go to.
+//! - [`message`]: messages as received, read lazily from one buffer; [`message::validate`] says what is wrong with one.
+//! - [`uri`]: addresses.
+//! - [`build`]: messages to be sent.
+//! - [`framing`]: messages out of a byte stream.
+//! - [`digest`]: authentication, both sides.
+
+pub mod build;
+pub mod digest;
+pub mod framing;
+pub mod message;
+mod text;
+pub mod transport;
+pub mod uri;
