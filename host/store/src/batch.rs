@@ -1,0 +1,282 @@
+//! Batches of the engine, and what an account starts with.
+
+use std::collections::HashMap;
+
+use attache_messenger::{
+    address::Address,
+    event::{Contact, Group},
+    id::{AccountId, ContactId, GroupId},
+    storage::{Batch, JournalEntry, JournalEvent, Restored, StorageError, Write},
+    time::Timestamp,
+};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::{error::Failure, journal, record};
+
+/// How long the identity of an arrived message is kept: twice what the contract asks for.
+pub(crate) const SEEN_MILLIS: u64 = 20 * 60 * 1000;
+/// With every identity that comes, at most this many old ones go; more than one, so that they never pile up.
+const SEEN_PRUNED: i64 = 16;
+/// What a row costs beside its text, roughly.
+const ROW: usize = 256;
+
+/// The column of an account.
+pub(crate) fn key(account: AccountId) -> i64 {
+    account.0.cast_signed()
+}
+
+/// A number for a column that is sorted.
+pub(crate) fn signed(number: u64) -> Result<i64, StorageError> {
+    i64::try_from(number)
+        .map_err(|_| StorageError::Other(format!("{number} is too large for a handle, a position or a time")))
+}
+
+/// A number from such a column.
+pub(crate) fn unsigned(number: i64) -> Result<u64, Failure> {
+    u64::try_from(number).map_err(|_| Failure::Unreadable("a number in it is negative".into()))
+}
+
+/// About how many bytes a batch holds.
+pub(crate) fn weight(batch: &Batch) -> usize {
+    let texts = batch.writes.iter().map(|write| match write {
+        Write::PutContact(contact) => contact.name.len(),
+        Write::PutGroup(group) => group.name.len(),
+        Write::PutOutbox(entry) => entry.message.text.as_str().len() + entry.call_id.len(),
+        Write::PutSetting(_, value) => value.len(),
+        Write::AppendJournal(JournalEntry { event: JournalEvent::MessageReceived(message), .. }) => {
+            message.text.as_str().len()
+        }
+        Write::AppendJournal(JournalEntry { event: JournalEvent::MessageAccepted(message), .. }) => {
+            message.text.as_str().len()
+        }
+        _ => 0,
+    });
+    texts.map(|text| text + ROW).sum()
+}
+
+/// Remembers the address of an account.
+pub(crate) fn put_account(
+    connection: &Connection,
+    account: AccountId,
+    address: &Address,
+) -> Result<(), Failure> {
+    connection
+        .prepare_cached(
+            "INSERT INTO account (id, address) VALUES (?1, ?2)
+             ON CONFLICT (id) DO UPDATE SET address = excluded.address",
+        )?
+        .execute(params![key(account), address.as_str()])?;
+    Ok(())
+}
+
+/// The address of an account that has been loaded before.
+pub(crate) fn account_address(
+    connection: &Connection,
+    account: AccountId,
+) -> Result<Option<String>, Failure> {
+    Ok(connection
+        .prepare_cached("SELECT address FROM account WHERE id = ?1")?
+        .query_row([key(account)], |row| row.get(0))
+        .optional()?
+        .flatten())
+}
+
+/// Every account that has been loaded.
+pub(crate) fn accounts(connection: &Connection) -> Result<Vec<(AccountId, Address)>, Failure> {
+    let mut statement = connection
+        .prepare_cached("SELECT id, address FROM account WHERE address IS NOT NULL ORDER BY address")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        found
+            .push((AccountId(id.cast_unsigned()), record::address(row.get_ref(1)?.as_str().map_err(text)?)?));
+    }
+    Ok(found)
+}
+
+/// A column that should be text is not.
+pub(crate) fn text(_: rusqlite::types::FromSqlError) -> Failure {
+    Failure::Unreadable("a column that should be text is not".into())
+}
+
+/// Applies a batch. The caller's transaction makes it all or nothing.
+pub(crate) fn commit(connection: &Connection, account: AccountId, batch: &Batch) -> Result<(), Failure> {
+    batch.writes.iter().try_for_each(|write| apply(connection, account, write))
+}
+
+fn apply(connection: &Connection, account: AccountId, write: &Write) -> Result<(), Failure> {
+    let owner = key(account);
+    match write {
+        Write::PutContact(contact) => put_contact(connection, owner, contact)?,
+        Write::RemoveContact(ContactId(id)) => {
+            let id = signed(*id)?;
+            connection
+                .prepare_cached("DELETE FROM contact WHERE account = ?1 AND id = ?2")?
+                .execute([owner, id])?;
+            connection
+                .prepare_cached("DELETE FROM membership WHERE account = ?1 AND contact = ?2")?
+                .execute([owner, id])?;
+        }
+        Write::PutGroup(group) => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO contact_group (account, id, name) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (account, id) DO UPDATE SET name = excluded.name",
+                )?
+                .execute(params![owner, signed(group.id.0)?, group.name])?;
+        }
+        Write::RemoveGroup(GroupId(id)) => {
+            let id = signed(*id)?;
+            connection
+                .prepare_cached("DELETE FROM contact_group WHERE account = ?1 AND id = ?2")?
+                .execute([owner, id])?;
+            connection
+                .prepare_cached("DELETE FROM membership WHERE account = ?1 AND contact_group = ?2")?
+                .execute([owner, id])?;
+        }
+        Write::PutOutbox(entry) => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO outbox (account, message, body) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (account, message) DO UPDATE SET body = excluded.body",
+                )?
+                .execute(params![owner, signed(entry.message.id.0)?, record::outbox_to_json(entry)?])?;
+        }
+        Write::RemoveOutbox(message) => {
+            connection
+                .prepare_cached("DELETE FROM outbox WHERE account = ?1 AND message = ?2")?
+                .execute([owner, signed(message.0)?])?;
+        }
+        Write::AppendJournal(entry) => journal::append(connection, account, entry)?,
+        Write::PutSetting(name, value) => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO setting (account, name, value) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (account, name) DO UPDATE SET value = excluded.value",
+                )?
+                .execute(params![owner, name, value])?;
+        }
+        Write::PutSeen { key, at } => put_seen(connection, owner, key, *at)?,
+        _ => return Err(Failure::other("the store does not know this kind of change")),
+    }
+    Ok(())
+}
+
+fn put_contact(connection: &Connection, owner: i64, contact: &Contact) -> Result<(), Failure> {
+    let id = signed(contact.id.0)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO contact (account, id, address, name) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (account, id) DO UPDATE SET address = excluded.address, name = excluded.name",
+        )?
+        .execute(params![owner, id, contact.address.as_str(), contact.name])?;
+    connection
+        .prepare_cached("DELETE FROM membership WHERE account = ?1 AND contact = ?2")?
+        .execute([owner, id])?;
+    let mut add = connection.prepare_cached("INSERT OR IGNORE INTO membership VALUES (?1, ?2, ?3)")?;
+    for group in &contact.groups {
+        add.execute([owner, id, signed(group.0)?])?;
+    }
+    Ok(())
+}
+
+fn put_seen(connection: &Connection, owner: i64, key: &[u8; 16], at: Timestamp) -> Result<(), Failure> {
+    connection
+        .prepare_cached(
+            "INSERT INTO seen (account, key, at) VALUES (?1, ?2, ?3)
+             ON CONFLICT (account, key) DO UPDATE SET at = max(at, excluded.at)",
+        )?
+        .execute(params![owner, key, signed(at.as_millis())?])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM seen WHERE account = ?1 AND key IN
+                 (SELECT key FROM seen WHERE account = ?1 AND at < ?2 ORDER BY at LIMIT ?3)",
+        )?
+        .execute([owner, signed(at.as_millis().saturating_sub(SEEN_MILLIS))?, SEEN_PRUNED])?;
+    Ok(())
+}
+
+/// What an account starts with, as of one moment.
+pub(crate) fn load(connection: &Connection, account: AccountId) -> Result<Restored, Failure> {
+    let transaction = connection.unchecked_transaction()?;
+    let owner = key(account);
+    let restored = Restored {
+        contacts: contacts(&transaction, owner)?,
+        groups: groups(&transaction, owner)?,
+        outbox: outbox(&transaction, owner)?,
+        settings: settings(&transaction, owner)?,
+        seen: seen(&transaction, owner)?,
+        last_seq: journal::last(&transaction, account)?,
+    };
+    transaction.commit()?;
+    Ok(restored)
+}
+
+fn contacts(connection: &Connection, owner: i64) -> Result<Vec<Contact>, Failure> {
+    let mut memberships: HashMap<i64, Vec<GroupId>> = HashMap::new();
+    let mut statement = connection.prepare_cached(
+        "SELECT contact, contact_group FROM membership WHERE account = ?1 ORDER BY contact, contact_group",
+    )?;
+    let mut rows = statement.query([owner])?;
+    while let Some(row) = rows.next()? {
+        memberships.entry(row.get(0)?).or_default().push(GroupId(unsigned(row.get(1)?)?));
+    }
+    let mut statement = connection
+        .prepare_cached("SELECT id, address, name FROM contact WHERE account = ?1 ORDER BY position")?;
+    let mut rows = statement.query([owner])?;
+    let mut contacts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        contacts.push(Contact {
+            id: ContactId(unsigned(id)?),
+            address: record::address(row.get_ref(1)?.as_str().map_err(text)?)?,
+            name: row.get(2)?,
+            groups: memberships.remove(&id).unwrap_or_default().into_iter().collect(),
+        });
+    }
+    Ok(contacts)
+}
+
+fn groups(connection: &Connection, owner: i64) -> Result<Vec<Group>, Failure> {
+    let mut statement = connection
+        .prepare_cached("SELECT id, name FROM contact_group WHERE account = ?1 ORDER BY position")?;
+    let mut rows = statement.query([owner])?;
+    let mut groups = Vec::new();
+    while let Some(row) = rows.next()? {
+        groups.push(Group { id: GroupId(unsigned(row.get(0)?)?), name: row.get(1)? });
+    }
+    Ok(groups)
+}
+
+fn outbox(
+    connection: &Connection,
+    owner: i64,
+) -> Result<Vec<attache_messenger::storage::OutboxEntry>, Failure> {
+    let mut statement =
+        connection.prepare_cached("SELECT body FROM outbox WHERE account = ?1 ORDER BY position")?;
+    let mut rows = statement.query([owner])?;
+    let mut outbox = Vec::new();
+    while let Some(row) = rows.next()? {
+        outbox.push(record::outbox_from_json(row.get_ref(0)?.as_str().map_err(text)?)?);
+    }
+    Ok(outbox)
+}
+
+fn settings(connection: &Connection, owner: i64) -> Result<Vec<(String, String)>, Failure> {
+    let mut statement =
+        connection.prepare_cached("SELECT name, value FROM setting WHERE account = ?1 ORDER BY name")?;
+    let rows = statement.query_map([owner], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn seen(connection: &Connection, owner: i64) -> Result<Vec<([u8; 16], Timestamp)>, Failure> {
+    let mut statement =
+        connection.prepare_cached("SELECT key, at FROM seen WHERE account = ?1 ORDER BY at")?;
+    let mut rows = statement.query([owner])?;
+    let mut seen = Vec::new();
+    while let Some(row) = rows.next()? {
+        seen.push((row.get(0)?, Timestamp::from_millis(unsigned(row.get(1)?)?)));
+    }
+    Ok(seen)
+}

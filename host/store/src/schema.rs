@@ -1,0 +1,245 @@
+//! The file format, and how older files become newer ones.
+//!
+//! One SQLite 3 database, `attache.db`, in WAL mode, with `application_id` 0x41747461 ("Atta"). `user_version` counts
+//! the steps of [`MIGRATIONS`] that the file has seen; each step is one transaction with its new `user_version`, so
+//! a crash in the middle of an upgrade leaves the old version whole. Columns and tables are only ever added or
+//! rewritten by a new step, never by editing one that was released.
+//!
+//! - Accounts are their 64-bit handle, reinterpreted as a signed number. All other handles, positions and times are
+//!   below 2⁶³ and kept as they are, so that SQLite sorts them as the program does. Times are milliseconds since 1970
+//!   in UTC.
+//! - Addresses are kept as given; where they are compared, the canonical spelling stands in a column beside them.
+//! - `outbox.body` and `journal.body` are JSON documents; `record` describes them.
+//! - `account.last_seq` is the highest position that the journal ever had, also when it has been trimmed since.
+//! - `archive_text` is the full-text index of `archive`. It holds the account too, so that a search reads only the
+//!   postings of one account.
+//! - `kv_bucket.bytes` is the sum of the lengths of a bucket's keys and values, so that a quota is checked without
+//!   reading the bucket.
+
+use rusqlite::{Connection, OpenFlags};
+use std::{path::Path, time::Duration};
+
+use crate::error::{Failure, OpenError};
+
+const APPLICATION_ID: i64 = 0x4174_7461;
+
+/// Step `n` leads from version `n` to version `n + 1`.
+const MIGRATIONS: &[&str] = &[VERSION_1];
+
+const VERSION_1: &str = "
+CREATE TABLE account (
+    id INTEGER PRIMARY KEY,
+    address TEXT,
+    last_seq INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE contact (
+    position INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    address TEXT NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (account, id)
+) STRICT;
+
+CREATE TABLE contact_group (
+    position INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (account, id)
+) STRICT;
+
+CREATE TABLE membership (
+    account INTEGER NOT NULL,
+    contact INTEGER NOT NULL,
+    contact_group INTEGER NOT NULL,
+    PRIMARY KEY (account, contact, contact_group)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX membership_by_group ON membership (account, contact_group);
+
+CREATE TABLE outbox (
+    position INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL,
+    message INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    UNIQUE (account, message)
+) STRICT;
+
+CREATE TABLE setting (
+    account INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (account, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE seen (
+    account INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (account, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX seen_by_age ON seen (account, at);
+
+CREATE TABLE journal (
+    id INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    UNIQUE (account, seq)
+) STRICT;
+
+CREATE TABLE cursor (
+    account INTEGER NOT NULL,
+    plugin TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (account, plugin)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE archive (
+    id INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL,
+    message INTEGER NOT NULL,
+    conversation INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    outgoing INTEGER NOT NULL,
+    peer TEXT NOT NULL,
+    peer_key TEXT NOT NULL,
+    text TEXT NOT NULL,
+    automatic INTEGER NOT NULL,
+    UNIQUE (account, message)
+) STRICT;
+CREATE INDEX archive_by_time ON archive (account, at, message);
+CREATE INDEX archive_by_peer ON archive (account, peer_key, at, message);
+
+CREATE VIRTUAL TABLE archive_text USING fts5 (
+    account, text,
+    content = 'archive', content_rowid = 'id',
+    tokenize = 'unicode61 remove_diacritics 2'
+);
+CREATE TRIGGER archive_added AFTER INSERT ON archive BEGIN
+    INSERT INTO archive_text (rowid, account, text) VALUES (new.id, new.account, new.text);
+END;
+CREATE TRIGGER archive_removed AFTER DELETE ON archive BEGIN
+    INSERT INTO archive_text (archive_text, rowid, account, text)
+    VALUES ('delete', old.id, old.account, old.text);
+END;
+
+CREATE TABLE kv (
+    id INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL,
+    bucket TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value BLOB NOT NULL,
+    UNIQUE (account, bucket, key)
+) STRICT;
+
+CREATE TABLE kv_bucket (
+    account INTEGER NOT NULL,
+    bucket TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (account, bucket)
+) STRICT, WITHOUT ROWID;
+";
+
+/// How long to wait for a lock that a foreign program holds on the file.
+const BUSY: Duration = Duration::from_secs(5);
+/// More than all statements of the store, so that each is prepared once.
+const STATEMENTS: usize = 64;
+
+/// Opens the connection that writes, and brings the file to the newest version.
+pub(crate) fn open_writer(file: &Path, max_bytes: Option<u64>) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || -> Result<Connection, Failure> {
+        let connection = Connection::open_with_flags(file, flags)?;
+        configure(&connection)?;
+        Ok(connection)
+    };
+    let mut connection = open().map_err(|failure| failure.into_open(file))?;
+    // Before anything is written: a file of another program or of a later version stays as it is.
+    let found = check(&connection, file)?;
+    let mut prepare = || -> Result<(), Failure> {
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        // FULL syncs the WAL in every commit. NORMAL would leave that to the checkpoint: a file that a power failure
+        // cannot damage either, but without the last commits, and those have been acknowledged to the network by
+        // then. Group commit makes FULL cheap: one sync for all that waited meanwhile.
+        connection.pragma_update(None, "synchronous", "full")?;
+        // On macOS a plain fsync leaves data in the drive's cache; elsewhere these change nothing.
+        connection.pragma_update(None, "fullfsync", true)?;
+        connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+        connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+        // What was purged should not linger in free pages.
+        connection.pragma_update(None, "secure_delete", "fast")?;
+        migrate(&mut connection, found)?;
+        if let Some(bytes) = max_bytes {
+            let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+            let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1);
+            connection.pragma_update(None, "max_page_count", pages.clamp(1, i64::from(u32::MAX) - 1))?;
+        }
+        Ok(())
+    };
+    prepare().map_err(|failure| failure.into_open(file))?;
+    Ok(connection)
+}
+
+/// Opens a connection that cannot write.
+pub(crate) fn open_reader(file: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || -> Result<Connection, Failure> {
+        let connection = Connection::open_with_flags(file, flags)?;
+        configure(&connection)?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    };
+    let connection = open().map_err(|failure| failure.into_open(file))?;
+    check(&connection, file)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> Result<(), Failure> {
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // A damaged or forged file is read with care: no functions from its schema, cells checked, no memory map that
+    // could end in SIGBUS.
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    Ok(())
+}
+
+/// The schema version, when the file is ours and not from the future.
+fn check(connection: &Connection, file: &Path) -> Result<usize, OpenError> {
+    let read = || -> Result<(i64, i64, i64), Failure> {
+        let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok((version, application, tables))
+    };
+    let (version, application, tables) = read().map_err(|failure| failure.into_open(file))?;
+    if application != APPLICATION_ID && (tables > 0 || application != 0) {
+        let reason = "it is a database of another program".into();
+        return Err(OpenError::Damaged { path: file.to_owned(), reason });
+    }
+    let known = MIGRATIONS.len();
+    match usize::try_from(version) {
+        Ok(version) if version <= known => Ok(version),
+        _ => Err(OpenError::Newer {
+            path: file.to_owned(),
+            found: version,
+            known: i64::try_from(known).unwrap_or(i64::MAX),
+        }),
+    }
+}
+
+fn migrate(connection: &mut Connection, found: usize) -> Result<(), Failure> {
+    for (version, step) in MIGRATIONS.iter().enumerate().skip(found) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", i64::try_from(version + 1).unwrap_or(i64::MAX))?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
