@@ -13,8 +13,11 @@
 
 pub mod build;
 pub mod digest;
+pub mod endpoint;
 pub mod framing;
 pub mod message;
+pub mod sim;
 mod text;
+pub mod transaction;
 pub mod transport;
 pub mod uri;
