@@ -2,3 +2,4 @@
 
 #[cfg(unix)]
 pub mod kamailio;
+pub mod console;
