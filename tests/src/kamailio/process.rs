@@ -47,8 +47,9 @@ impl Group {
     pub(super) fn spawn(dir: &Path) -> Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(dir.join(instance::LOG))?;
         let mut leader = Command::new(install::KAMAILIO)
-            // In the foreground, logging to stderr; megabytes of shared and private memory; folders of its own.
-            .args(["-DD", "-E", "-m", "64", "-M", "8", "-Y"])
+            // In the foreground, logging to stderr; megabytes of shared and private memory, of which only what is used
+            // counts (a few thousand unanswered NOTIFYs fill 64); folders of its own.
+            .args(["-DD", "-E", "-m", "512", "-M", "16", "-Y"])
             .arg(dir.join(instance::RUNTIME))
             .arg("-w")
             .arg(dir)
