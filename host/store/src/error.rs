@@ -125,7 +125,9 @@ fn classify(error: &rusqlite::Error, file: &Path) -> StorageError {
             return StorageError::Damaged(format!("{name}: a column has a value of the wrong type"));
         }
         _ => {
-            return StorageError::Other(format!("{name}: a statement of the store does not fit the database"));
+            return StorageError::Other(format!(
+                "{name}: a statement of the store does not fit the database"
+            ));
         }
     };
     let said = format!("{name}: {}", ffi::code_to_str(extended));

@@ -1,7 +1,9 @@
 //! What must survive, kept: stores behind [`attache_messenger::storage::Storage`].
 //!
 //! The engine answers a MESSAGE only when the store says that it is kept, so the store decides how much the host can
-//! promise. [`Store`] keeps everything in one SQLite file that `kill -9` and a power failure leave whole.
+//! promise. [`Store`] keeps everything in one SQLite file that `kill -9` and a power failure leave whole;
+//! [`MemoryStore`] keeps everything in memory, for tests and for hosts that want to leave no trace. Both
+//! pass [`conformance`], which any other backend can run too.
 //!
 //! ```
 //! use attache_messenger::{address::Address, storage::Storage};
@@ -26,6 +28,7 @@
 //! - `queue`, `job`, `writer`, `reader`: the threads behind it.
 //! - `batch`, `journal`, `archive`, `kv`: the statements; `record`: the documents in columns; `terms`: what a search
 //!   text means.
+//! - `memory`: [`MemoryStore`]; `conformance`: what every backend must do.
 #![forbid(unsafe_code)]
 
 mod archive;
@@ -36,6 +39,7 @@ mod folder;
 mod job;
 mod journal;
 mod kv;
+mod memory;
 mod queue;
 mod reader;
 mod record;
@@ -46,4 +50,5 @@ mod writer;
 
 pub use archive::PeerSummary;
 pub use error::OpenError;
+pub use memory::MemoryStore;
 pub use store::{Options, Store};

@@ -63,6 +63,72 @@ pub(crate) fn to_fts5(account: i64, terms: &[Term<'_>]) -> String {
     expression
 }
 
+/// Matches texts without an index, as nearly like one as can be done without its tables.
+pub(crate) struct Matcher {
+    /// The tokens of one word of the query stand side by side; the last may be a beginning.
+    phrases: Vec<(Vec<String>, bool)>,
+}
+
+impl Matcher {
+    /// None when no text can match.
+    pub(crate) fn new(terms: &Terms<'_>) -> Option<Self> {
+        let phrases = match terms {
+            Terms::Nothing => return None,
+            Terms::Any => Vec::new(),
+            Terms::All(terms) => terms.iter().map(|term| (tokens(term.word), term.prefix)).collect(),
+        };
+        Some(Self { phrases })
+    }
+
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        if self.phrases.is_empty() {
+            return true;
+        }
+        let tokens = tokens(text);
+        self.phrases.iter().all(|(phrase, prefix)| {
+            let Some((last, first)) = phrase.split_last() else { return true };
+            tokens.windows(phrase.len()).any(|window| {
+                let end = &window[first.len()];
+                window[..first.len()] == *first && (end == last || *prefix && end.starts_with(last.as_str()))
+            })
+        })
+    }
+}
+
+/// Words in one case and without the accents of Latin letters.
+fn tokens(text: &str) -> Vec<String> {
+    const PLAIN: &[(&str, char)] = &[
+        ("àáâãäåāăą", 'a'),
+        ("çćĉċč", 'c'),
+        ("ďđ", 'd'),
+        ("èéêëēĕėęě", 'e'),
+        ("ĝğġģ", 'g'),
+        ("ìíîïĩīĭį", 'i'),
+        ("ķ", 'k'),
+        ("ĺļľ", 'l'),
+        ("ñńņň", 'n'),
+        ("òóôõöōŏő", 'o'),
+        ("ŕŗř", 'r'),
+        ("śŝşš", 's'),
+        ("ţť", 't'),
+        ("ùúûüũūŭůűų", 'u'),
+        ("ŵ", 'w'),
+        ("ýÿŷ", 'y'),
+        ("źżž", 'z'),
+    ];
+    let combining = |c: &char| matches!(c, '\u{300}'..='\u{36f}');
+    let plain = |c: char| {
+        if c.is_ascii() {
+            c
+        } else {
+            PLAIN.iter().find(|(all, _)| all.contains(c)).map_or(c, |(_, plain)| *plain)
+        }
+    };
+    let folded: String =
+        text.chars().flat_map(char::to_lowercase).filter(|c| !combining(c)).map(plain).collect();
+    folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,157 @@
+//! Contacts, groups, the outbox, settings and identities: what an account starts with.
+
+use std::sync::Arc;
+
+use attache_messenger::{
+    id::{ContactId, GroupId, MessageId},
+    message::MessageState,
+    storage::{Storage, Write},
+};
+
+use super::sample::*;
+
+/// [`Storage::load`] of an account that nobody has written to.
+pub async fn a_new_account_has_nothing(store: Arc<dyn Storage>) {
+    let restored = load(&store).await;
+    assert!(restored.contacts.is_empty() && restored.groups.is_empty() && restored.outbox.is_empty());
+    assert!(restored.settings.is_empty() && restored.seen.is_empty());
+    assert_eq!(restored.last_seq, 0);
+}
+
+/// Address in its spelling, name and groups.
+pub async fn a_contact_comes_back_as_it_was(store: Arc<dyn Storage>) {
+    let contact = contact(1 << 60, "Bób \"the\" builder", &[4, 9]);
+    commit(&store, [put_group(&group(4, "a")), put_group(&group(9, "b")), put_contact(&contact)]).await;
+    let restored = load(&store).await.contacts;
+    assert_eq!(restored, [contact.clone()]);
+    assert_eq!(restored[0].address.as_str(), contact.address.as_str());
+}
+
+/// Also when one is changed later, and whatever their handles are.
+pub async fn contacts_keep_the_order_in_which_they_were_added(store: Arc<dyn Storage>) {
+    let [first, second, third] = [contact(30, "c", &[]), contact(10, "a", &[]), contact(20, "b", &[])];
+    commit(&store, [put_contact(&first), put_contact(&second)]).await;
+    commit(&store, [put_contact(&third)]).await;
+    let renamed = contact(30, "z", &[]);
+    commit(&store, [put_contact(&renamed)]).await;
+    assert_eq!(load(&store).await.contacts, [renamed, second, third]);
+}
+
+/// And one that is not there can be removed too.
+pub async fn a_removed_contact_is_gone(store: Arc<dyn Storage>) {
+    commit(&store, [put_contact(&contact(1, "a", &[4])), put_contact(&contact(2, "b", &[]))]).await;
+    commit(&store, [Write::RemoveContact(ContactId(1)), Write::RemoveContact(ContactId(77))]).await;
+    assert_eq!(load(&store).await.contacts, [contact(2, "b", &[])]);
+}
+
+/// Groups are changed in place.
+pub async fn a_group_comes_back_with_its_last_name(store: Arc<dyn Storage>) {
+    commit(&store, [put_group(&group(5, "Freunde")), put_group(&group(3, "Work"))]).await;
+    commit(&store, [put_group(&group(5, "Friends"))]).await;
+    assert_eq!(load(&store).await.groups, [group(5, "Friends"), group(3, "Work")]);
+}
+
+/// No contact refers to a group that is gone.
+pub async fn a_removed_group_is_left_by_its_members(store: Arc<dyn Storage>) {
+    commit(
+        &store,
+        [put_group(&group(1, "a")), put_group(&group(2, "b")), put_contact(&contact(5, "c", &[1, 2]))],
+    )
+    .await;
+    commit(&store, [Write::RemoveGroup(GroupId(1))]).await;
+    let restored = load(&store).await;
+    assert_eq!(restored.groups, [group(2, "b")]);
+    assert_eq!(restored.contacts, [contact(5, "c", &[2])]);
+}
+
+/// The order of acceptance, also when an attempt is counted.
+pub async fn the_outbox_keeps_its_order(store: Arc<dyn Storage>) {
+    commit(&store, [put_outbox(&outbox(8, 0)), put_outbox(&outbox(5, 0)), put_outbox(&outbox(6, 0))]).await;
+    commit(&store, [put_outbox(&outbox(8, 3))]).await;
+    let restored = load(&store).await.outbox;
+    assert_eq!(restored.len(), 3);
+    for (found, expected) in restored.iter().zip([outbox(8, 3), outbox(5, 0), outbox(6, 0)]) {
+        same_outbox(found, &expected);
+    }
+}
+
+/// [`Write::RemoveOutbox`].
+pub async fn a_message_leaves_the_outbox(store: Arc<dyn Storage>) {
+    commit(&store, [put_outbox(&outbox(1, 0)), put_outbox(&outbox(2, 0))]).await;
+    commit(&store, [Write::RemoveOutbox(MessageId(1)), Write::RemoveOutbox(MessageId(99))]).await;
+    let restored = load(&store).await.outbox;
+    assert_eq!(restored.len(), 1);
+    same_outbox(&restored[0], &outbox(2, 0));
+}
+
+/// [`Write::PutSetting`].
+pub async fn the_last_value_of_a_setting_holds(store: Arc<dyn Storage>) {
+    commit(&store, [Write::PutSetting("note", "old".into()), Write::PutSetting("show", "busy".into())]).await;
+    commit(&store, [Write::PutSetting("note", String::new())]).await;
+    let mut settings = load(&store).await.settings;
+    settings.sort();
+    assert_eq!(settings, [("note".into(), String::new()), ("show".into(), "busy".into())]);
+}
+
+/// [`Write::PutSeen`].
+pub async fn identities_of_messages_are_kept_for_ten_minutes(store: Arc<dyn Storage>) {
+    commit(&store, [Write::PutSeen { key: [1; 16], at: at(0) }]).await;
+    commit(&store, [Write::PutSeen { key: [2; 16], at: at(600_000) }]).await;
+    let mut seen = load(&store).await.seen;
+    seen.sort();
+    assert_eq!(seen, [([1; 16], at(0)), ([2; 16], at(600_000))]);
+}
+
+/// Those of long ago are forgotten while new ones come.
+pub async fn identities_of_messages_do_not_pile_up(store: Arc<dyn Storage>) {
+    let minute = 60_000;
+    for round in 0..60 {
+        let keys = (0..10).map(|n| [round, n, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let seen = keys.map(|key| Write::PutSeen { key, at: at(u64::from(round) * 10 * minute) });
+        commit(&store, seen).await;
+    }
+    let seen = load(&store).await.seen.len();
+    assert!(seen <= 100, "{seen} identities of ten hours are kept");
+}
+
+/// One account never sees what belongs to another.
+pub async fn accounts_do_not_mix(store: Arc<dyn Storage>) {
+    let writes = [
+        put_contact(&contact(1, "a", &[2])),
+        put_group(&group(2, "g")),
+        put_outbox(&outbox(3, 0)),
+        append(4),
+        Write::PutSetting("note", "x".into()),
+        Write::PutSeen { key: [5; 16], at: at(0) },
+    ];
+    ok(store.commit(BOB, batch(writes)).await);
+    ok(store.set_cursor(BOB, "history", 4).await);
+    a_new_account_has_nothing(Arc::clone(&store)).await;
+    assert_eq!(ok(store.cursor(ALICE, "history").await), None);
+    assert!(ok(store.read_journal(ALICE, 0, 10).await).is_empty());
+    commit(&store, [Write::RemoveContact(ContactId(1)), Write::RemoveGroup(GroupId(2))]).await;
+    assert_eq!(ok(store.trim_journal(ALICE, Vec::new()).await), 0);
+    let restored = ok(store.load(BOB, &address("sip:bob@example.com")).await);
+    assert_eq!(restored.contacts, [contact(1, "a", &[2])]);
+    assert_eq!((restored.groups.len(), restored.outbox.len(), restored.last_seq), (1, 1, 4));
+    assert_eq!(ok(store.cursor(BOB, "history").await), Some(4));
+}
+
+/// A write that fails takes those before and after it in its batch with it.
+pub async fn a_batch_is_kept_together_or_not_at_all(store: Arc<dyn Storage>) {
+    commit(&store, [append(5), put_contact(&contact(1, "a", &[]))]).await;
+    let conflict = changed(5, MessageState::Sent);
+    let writes = [
+        put_contact(&contact(1, "changed", &[])),
+        put_outbox(&outbox(2, 0)),
+        append(6),
+        Write::AppendJournal(conflict),
+        put_group(&group(3, "g")),
+    ];
+    assert!(store.commit(ALICE, batch(writes)).await.is_err());
+    let restored = load(&store).await;
+    assert_eq!(restored.contacts, [contact(1, "a", &[])]);
+    assert!(restored.outbox.is_empty() && restored.groups.is_empty());
+    assert_eq!(restored.last_seq, 5);
+    assert_eq!(seqs(&ok(store.read_journal(ALICE, 0, 10).await)), [5]);
+}
