@@ -1,1 +1,34 @@
-//! Tokio transports for the SIP engine: UDP and TCP flows, name resolution.
+//! Tokio transports for the SIP machines: UDP and TCP flows, and name resolution.
+//!
+//! The machines of `attache-sip` know no sockets. This crate owns them, and nothing else: it understands where one
+//! message ends and the next begins, and leaves what they say to others. Its promises:
+//!
+//! - **[`Sockets::recv`] is cancellation safe and [`Sockets::send`] never waits**, so the task that owns a machine
+//!   sleeps in one place only.
+//! - **A peer can hurt only its own connection.** Each has a task, a bounded queue and time limits of its own; one that
+//!   reads slowly, stops in the middle of a message, or speaks something other than SIP loses that connection.
+//! - **A failure is told at once and with a reason** ([`Input::FlowFailed`]), so that transactions need not wait for
+//!   their timers.
+//! - **Connections are found again by their peer's address**, whoever opened them, and pinged as RFC 5626,
+//!   section 4.4.1 describes.
+//!
+//! # Layout
+//! - [`Sockets`]: everything that is bound or connected, with one `recv` and one `send`.
+//! - [`BindOptions`], [`Limits`]: what to bind, and how much strangers may take.
+//! - [`FlowError`]: why a flow is no more.
+//! - [`Resolver`], [`SystemResolver`]: names to addresses.
+
+mod connection;
+mod error;
+mod framing;
+mod options;
+mod resolve;
+mod socket;
+mod sockets;
+mod udp;
+
+pub use error::FlowError;
+pub use options::{BindOptions, Limits};
+pub use resolve::{MAX_ADDRESSES, Query, ResolveError, Resolver, Resolving, SystemResolver};
+pub use socket::source_address;
+pub use sockets::{Input, Sockets};

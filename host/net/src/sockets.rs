@@ -1,0 +1,501 @@
+//! All sockets of one node, behind one `recv` and one `send`.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use attache_sip::transport::{Destination, Flow, FlowId, Transmit, Transport};
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Sleep, sleep, timeout};
+
+use crate::connection::{self, Manner, Outgoing, Report, Waiting};
+use crate::error::FlowError;
+use crate::framing::Plain;
+use crate::options::{BindOptions, Limits};
+use crate::socket;
+use crate::udp::Udp;
+
+/// How long to leave a listener alone that the system gives no more connections, for want of file descriptors mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Something that happened on a node's sockets.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Input {
+    /// A datagram, or one whole message of a stream.
+    Message {
+        /// Where it came from.
+        flow: Flow,
+        /// As it came.
+        bytes: Bytes,
+    },
+    /// A connection is no more, or could not be opened; or a datagram could not be sent.
+    FlowFailed {
+        /// Where it led.
+        destination: Destination,
+        /// Which one; `None` when it never came to be.
+        flow: Option<FlowId>,
+        /// Why.
+        reason: FlowError,
+    },
+}
+
+// What people say and how they prove who they are is not for logs.
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message { flow, bytes } => f
+                .debug_struct("Message")
+                .field("flow", flow)
+                .field("bytes", &format_args!("{} bytes", bytes.len()))
+                .finish(),
+            Self::FlowFailed { destination, flow, reason } => f
+                .debug_struct("FlowFailed")
+                .field("destination", destination)
+                .field("flow", flow)
+                .field("reason", reason)
+                .finish(),
+        }
+    }
+}
+
+/// The sockets of one node: UDP, TCP listeners, and connections in both directions.
+///
+/// One task owns it and drives a sans-IO machine with it:
+///
+/// ```no_run
+/// # use attache_net::{BindOptions, Input, Sockets};
+/// # async fn drive() -> std::io::Result<()> {
+/// let mut sockets = Sockets::bind(BindOptions {
+///     addresses: vec![([127, 0, 0, 1], 0).into()],
+///     ..BindOptions::default()
+/// })?;
+/// loop {
+///     // Wait for the first input (a real driver also waits for its machine's time-out), then take what else is there
+///     // without waiting: one wake-up serves many messages.
+///     let mut next = Some(sockets.recv().await);
+///     for _ in 0..256 {
+///         match next.take() {
+///             Some(Input::Message { flow, bytes }) => { /* machine.handle_input(now, flow, bytes) */ }
+///             Some(Input::FlowFailed { destination, flow, reason }) => { /* machine.handle_flow_failed(…) */ }
+///             Some(_) => {}
+///             None => break,
+///         }
+///         next = sockets.try_recv();
+///     }
+///     // while let Some(transmit) = machine.poll_transmit() { sockets.send(transmit); }
+/// }
+/// # }
+/// ```
+///
+/// Dropping it closes everything at once, and what still waits to be written is lost; [`close`](Self::close) lets it out.
+pub struct Sockets {
+    udp: Vec<Udp>,
+    listeners: Vec<Listener>,
+    connections: HashMap<FlowId, Connection>,
+    /// The newest connection to each peer.
+    by_peer: HashMap<Destination, FlowId>,
+    per_host: HashMap<IpAddr, usize>,
+    /// What failed without a task of its own to say so.
+    failures: VecDeque<Input>,
+    reports: mpsc::Receiver<Report>,
+    reporter: mpsc::Sender<Report>,
+    tasks: JoinSet<()>,
+    next_flow: u64,
+    /// Which source goes first; it goes round, so that a flood on one starves no other.
+    turn: usize,
+    limits: Arc<Limits>,
+    keep_alive: Option<Duration>,
+}
+
+struct Listener {
+    socket: TcpListener,
+    local: SocketAddr,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+struct Connection {
+    peer: Destination,
+    outgoing: Outgoing,
+    task: AbortHandle,
+}
+
+impl Sockets {
+    /// Binds what the options ask for. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Those of the operating system: an address in use, or one that this machine does not have.
+    pub fn bind(options: BindOptions) -> io::Result<Self> {
+        let limits = Arc::new(options.limits);
+        let (reporter, reports) = mpsc::channel(limits.max_received.max(1));
+        let mut sockets = Self {
+            udp: Vec::new(),
+            listeners: Vec::new(),
+            connections: HashMap::new(),
+            by_peer: HashMap::new(),
+            per_host: HashMap::new(),
+            failures: VecDeque::new(),
+            reports,
+            reporter,
+            tasks: JoinSet::new(),
+            next_flow: 1,
+            turn: 0,
+            limits: Arc::clone(&limits),
+            keep_alive: options.keep_alive,
+        };
+        for address in options.addresses {
+            let id = sockets.new_flow();
+            let (listener, udp) = socket::with_one_port(address, |mut address| {
+                let listener = options.tcp.then(|| socket::tcp_listener(address)).transpose()?;
+                if let Some(listener) = &listener {
+                    address.set_port(listener.local_addr()?.port());
+                }
+                let udp = options
+                    .udp
+                    .then(|| Udp::bind(address, id, limits.udp_receive_buffer, limits.max_queued_datagrams));
+                Ok((listener, udp.transpose()?))
+            })?;
+            if let Some(socket) = listener {
+                let local = socket.local_addr()?;
+                sockets.listeners.push(Listener { socket, local, pause: None });
+            }
+            sockets.udp.extend(udp);
+        }
+        Ok(sockets)
+    }
+
+    /// The addresses that are bound, UDP first.
+    pub fn local_addresses(&self) -> Vec<(Transport, SocketAddr)> {
+        let udp = self.udp.iter().map(|udp| (Transport::Udp, udp.local()));
+        udp.chain(self.listeners.iter().map(|listener| (Transport::Tcp, listener.local))).collect()
+    }
+
+    /// Connections that are open or being opened.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Datagrams that were dropped because neither the system nor the queue had room.
+    pub fn dropped_datagrams(&self) -> u64 {
+        self.udp.iter().map(Udp::dropped).sum()
+    }
+
+    /// Waits for the next input.
+    ///
+    /// Connections are accepted and waiting datagrams written within this call too, so call it again soon.
+    ///
+    /// # Cancellation safety
+    /// Cancellation safe: a future that is dropped has taken nothing.
+    pub async fn recv(&mut self) -> Input {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// As [`recv`](Self::recv), for a caller that is a future itself.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        if let Some(failure) = self.failures.pop_front() {
+            return Poll::Ready(failure);
+        }
+        for udp in &mut self.udp {
+            if udp.has_waiting() {
+                let _ = udp.poll_flush(cx);
+            }
+        }
+        self.poll_accept(cx);
+        let sources = self.udp.len() + 1;
+        for _ in 0..sources {
+            self.turn = (self.turn + 1) % sources;
+            let polled = match self.udp.get_mut(self.turn) {
+                Some(udp) => udp.poll_recv(cx).map(|(flow, bytes)| Input::Message { flow, bytes }),
+                None => self.poll_reports(cx),
+            };
+            if polled.is_ready() {
+                return polled;
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The next input, if there is one at this moment.
+    pub fn try_recv(&mut self) -> Option<Input> {
+        if let Some(failure) = self.failures.pop_front() {
+            return Some(failure);
+        }
+        let sources = self.udp.len() + 1;
+        for _ in 0..sources {
+            self.turn = (self.turn + 1) % sources;
+            let taken = match self.udp.get_mut(self.turn) {
+                Some(udp) => udp.try_recv().map(|(flow, bytes)| Input::Message { flow, bytes }),
+                None => self.reports.try_recv().ok().and_then(|report| self.take_report(report)),
+            };
+            if taken.is_some() {
+                return taken;
+            }
+        }
+        None
+    }
+
+    /// Sends a message, without ever waiting: over the flow that it names while that lives, else over a connection
+    /// that leads to the same peer already (as RFC 5923 describes), else over a new one.
+    ///
+    /// What goes wrong is told by a later [`Input::FlowFailed`].
+    pub fn send(&mut self, transmit: Transmit) {
+        let Transmit { destination, flow, payload } = transmit;
+        let outcome = match destination.transport {
+            Transport::Udp => self.send_datagram(destination, flow, payload).map_err(|reason| (None, reason)),
+            _ => self.send_on_stream(destination, flow, payload),
+        };
+        if let Err((flow, reason)) = outcome {
+            tracing::debug!(%destination, %reason, "not sent");
+            self.failures.push_back(Input::FlowFailed { destination, flow, reason });
+        }
+    }
+
+    /// Closes everything, after what waits to be written, but within this time.
+    pub async fn close(mut self, within: Duration) {
+        self.listeners.clear();
+        self.connections.clear();
+        // Nobody reads what still arrives, and a connection must not wait for that.
+        self.reports.close();
+        let tasks = &mut self.tasks;
+        let udp = &mut self.udp;
+        let all = async {
+            for udp in udp {
+                poll_fn(|cx| udp.poll_flush(cx)).await;
+            }
+            while tasks.join_next().await.is_some() {}
+        };
+        // Whatever is not out by now is cut off with the tasks, when they are dropped.
+        let _ = timeout(within, all).await;
+    }
+
+    fn send_datagram(
+        &mut self,
+        destination: Destination,
+        flow: Option<FlowId>,
+        payload: Bytes,
+    ) -> Result<(), FlowError> {
+        let to = destination.remote;
+        let fits = |udp: &Udp| udp.local().is_ipv4() == to.is_ipv4();
+        let named = self.udp.iter().position(|udp| Some(udp.id()) == flow && fits(udp));
+        let index = named.or_else(|| self.udp.iter().position(fits)).ok_or(FlowError::Unreachable)?;
+        self.udp[index].send(to, payload)
+    }
+
+    fn send_on_stream(
+        &mut self,
+        destination: Destination,
+        flow: Option<FlowId>,
+        payload: Bytes,
+    ) -> Result<(), (Option<FlowId>, FlowError)> {
+        let living = flow
+            .filter(|id| self.connections.contains_key(id))
+            .or_else(|| self.by_peer.get(&destination).copied());
+        let id = match living {
+            Some(id) => id,
+            None => self.open(destination).map_err(|reason| (flow, reason))?,
+        };
+        let Some(connection) = self.connections.get(&id) else {
+            return Err((flow, FlowError::Closed));
+        };
+        connection.outgoing.push(payload).map_err(|reason| {
+            if let Some(connection) = self.forget(id) {
+                // What waits is not worth waiting for.
+                connection.task.abort();
+            }
+            (Some(id), reason)
+        })
+    }
+
+    /// Opens a connection; what is sent meanwhile waits in its queue.
+    fn open(&mut self, peer: Destination) -> Result<FlowId, FlowError> {
+        if peer.transport != Transport::Tcp {
+            return Err(FlowError::Unsupported(peer.transport.via_name()));
+        }
+        self.admit(peer.remote.ip())?;
+        let id = self.new_flow();
+        let (outgoing, waiting) = connection::outgoing(&self.limits);
+        let task = self.tasks.spawn(dial(peer, id, waiting, self.reporter.clone(), self.manner(false)));
+        self.remember(id, Connection { peer, outgoing, task });
+        Ok(id)
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) {
+        for index in 0..self.listeners.len() {
+            let listener = &mut self.listeners[index];
+            if let Some(pause) = &mut listener.pause {
+                if is_pending(pause.as_mut(), cx) {
+                    continue;
+                }
+                listener.pause = None;
+            }
+            let local = listener.local;
+            loop {
+                match self.listeners[index].socket.poll_accept(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok((stream, remote))) => self.accept(stream, local, remote),
+                    Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
+                    Poll::Ready(Err(error)) => {
+                        tracing::warn!(%local, %error, "cannot accept connections");
+                        let mut pause = Box::pin(sleep(ACCEPT_PAUSE));
+                        // Polled once so that it wakes this task.
+                        let _ = is_pending(pause.as_mut(), cx);
+                        self.listeners[index].pause = Some(pause);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, stream: TcpStream, local: SocketAddr, remote: SocketAddr) {
+        if let Err(reason) = self.admit(remote.ip()) {
+            tracing::debug!(%remote, %reason, "connection not accepted");
+            return;
+        }
+        let id = self.new_flow();
+        let local = stream.local_addr().unwrap_or(local);
+        let flow = Flow { id, transport: Transport::Tcp, local, remote };
+        let (outgoing, waiting) = connection::outgoing(&self.limits);
+        let manner = self.manner(true);
+        let framing = Plain::new(&self.limits, remote);
+        let _ = stream.set_nodelay(true);
+        let task =
+            self.tasks.spawn(connection::run(stream, framing, flow, waiting, self.reporter.clone(), manner));
+        self.remember(id, Connection { peer: flow.back(), outgoing, task });
+    }
+
+    fn poll_reports(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        loop {
+            match self.reports.poll_recv(cx) {
+                Poll::Ready(Some(report)) => {
+                    if let Some(input) = self.take_report(report) {
+                        return Poll::Ready(input);
+                    }
+                }
+                // This end holds a sender, so the queue never ends.
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// `None` for a report of a connection that was given up before it came.
+    fn take_report(&mut self, report: Report) -> Option<Input> {
+        match report {
+            Report::Message(flow, bytes) => {
+                self.connections.contains_key(&flow.id).then_some(Input::Message { flow, bytes })
+            }
+            Report::Failed(id, reason) => {
+                let destination = self.forget(id)?.peer;
+                tracing::debug!(%destination, flow = %id, %reason, "connection ended");
+                Some(Input::FlowFailed { destination, flow: Some(id), reason })
+            }
+            Report::Unopened(id, reason) => {
+                let destination = self.forget(id)?.peer;
+                tracing::debug!(%destination, %reason, "no connection");
+                Some(Input::FlowFailed { destination, flow: None, reason })
+            }
+        }
+    }
+
+    fn admit(&self, host: IpAddr) -> Result<(), FlowError> {
+        let of_host = self.per_host.get(&host).copied().unwrap_or(0);
+        if self.connections.len() >= self.limits.max_connections
+            || of_host >= self.limits.max_connections_per_host
+        {
+            return Err(FlowError::TooManyConnections);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, id: FlowId, connection: Connection) {
+        *self.per_host.entry(connection.peer.remote.ip()).or_default() += 1;
+        self.by_peer.insert(connection.peer, id);
+        self.connections.insert(id, connection);
+    }
+
+    fn forget(&mut self, id: FlowId) -> Option<Connection> {
+        let connection = self.connections.remove(&id)?;
+        if self.by_peer.get(&connection.peer) == Some(&id) {
+            self.by_peer.remove(&connection.peer);
+        }
+        let host = connection.peer.remote.ip();
+        if let Some(count) = self.per_host.get_mut(&host) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_host.remove(&host);
+            }
+        }
+        // Tasks that have ended are held until they are asked after.
+        while self.tasks.try_join_next().is_some() {}
+        Some(connection)
+    }
+
+    fn manner(&self, is_accepted: bool) -> Manner {
+        let keep_alive = if is_accepted { None } else { self.keep_alive };
+        Manner { limits: Arc::clone(&self.limits), keep_alive, is_accepted }
+    }
+
+    fn new_flow(&mut self) -> FlowId {
+        let id = FlowId(self.next_flow);
+        self.next_flow += 1;
+        id
+    }
+}
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sockets")
+            .field("local", &self.local_addresses())
+            .field("connections", &self.connections.len())
+            .finish_non_exhaustive()
+    }
+}
+
+async fn dial(
+    peer: Destination,
+    id: FlowId,
+    waiting: Waiting,
+    reports: mpsc::Sender<Report>,
+    manner: Manner,
+) {
+    let patience = manner.limits.connect_timeout;
+    let connected = match timeout(patience, TcpStream::connect(peer.remote)).await {
+        Ok(connected) => connected.map_err(FlowError::from),
+        Err(_) => Err(FlowError::ConnectTimeout(patience.as_secs())),
+    };
+    let opened = connected.and_then(|stream| {
+        stream.set_nodelay(true)?;
+        Ok((stream.local_addr()?, stream))
+    });
+    match opened {
+        Ok((local, stream)) => {
+            let flow = Flow { id, transport: peer.transport, local, remote: peer.remote };
+            let framing = Plain::new(&manner.limits, peer.remote);
+            connection::run(stream, framing, flow, waiting, reports, manner).await;
+        }
+        Err(reason) => {
+            let _ = reports.send(Report::Unopened(id, reason)).await;
+        }
+    }
+}
+
+/// Errors of `accept` that concern the connection, not the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+fn is_pending(sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) -> bool {
+    Future::poll(sleep, cx).is_pending()
+}

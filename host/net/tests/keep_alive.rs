@@ -1,0 +1,77 @@
+//! Keep-alives of RFC 5626, section 4.4.1.
+
+mod common;
+
+use std::time::Duration;
+
+use attache_net::{BindOptions, FlowError, Limits, Sockets};
+use attache_sip::transport::Transport;
+use common::{PATIENCE, V4, address, failed, message, node, options, send, while_running};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+fn pinging(interval: Duration, pong_timeout: Duration) -> Sockets {
+    let limits = Limits { pong_timeout, ..Limits::default() };
+    Sockets::bind(BindOptions { keep_alive: Some(interval), limits, ..options(V4) }).unwrap()
+}
+
+/// Connects `one` to a peer that is driven by hand, and reads away the message that made it connect.
+async fn connected(one: &mut Sockets) -> TcpStream {
+    let peer = TcpListener::bind(V4).await.unwrap();
+    send(one, Transport::Tcp, peer.local_addr().unwrap(), message("x", ""));
+    let (mut stream, _) = while_running(one, peer.accept()).await.unwrap();
+    let mut bytes = vec![0; message("x", "").len()];
+    while_running(one, stream.read_exact(&mut bytes)).await.unwrap();
+    stream
+}
+
+async fn expect(stream: &mut TcpStream, what: &[u8]) {
+    let mut bytes = vec![0; what.len()];
+    timeout(PATIENCE, stream.read_exact(&mut bytes)).await.expect("it comes in time").unwrap();
+    assert_eq!(bytes, what);
+}
+
+#[tokio::test]
+async fn a_ping_is_answered() {
+    let mut one = node(V4);
+    let mut peer = TcpStream::connect(address(&one, Transport::Tcp)).await.unwrap();
+    peer.write_all(b"\r\n\r\n").await.unwrap();
+    while_running(&mut one, expect(&mut peer, b"\r\n")).await;
+}
+
+#[tokio::test]
+async fn a_connection_of_our_own_is_pinged() {
+    let mut one = pinging(Duration::from_millis(50), Duration::from_secs(5));
+    let mut peer = connected(&mut one).await;
+    while_running(&mut one, async {
+        for _ in 0..3 {
+            expect(&mut peer, b"\r\n\r\n").await;
+            peer.write_all(b"\r\n").await.unwrap();
+        }
+    })
+    .await;
+    assert_eq!(one.connection_count(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_answering_pings_fails() {
+    let mut one = pinging(Duration::from_millis(50), Duration::from_millis(300));
+    let mut peer = connected(&mut one).await;
+    while_running(&mut one, expect(&mut peer, b"\r\n\r\n")).await;
+    peer.write_all(b"\r\n").await.unwrap();
+    assert!(matches!(failed(&mut one).await.2, FlowError::KeepAliveTimeout(_)));
+}
+
+#[tokio::test]
+async fn a_peer_that_never_answered_a_ping_is_left_alone() {
+    let mut one = pinging(Duration::from_millis(30), Duration::from_millis(60));
+    let mut peer = connected(&mut one).await;
+    while_running(&mut one, async {
+        for _ in 0..8 {
+            expect(&mut peer, b"\r\n\r\n").await;
+        }
+    })
+    .await;
+    assert_eq!(one.connection_count(), 1);
+}
