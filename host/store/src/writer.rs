@@ -30,9 +30,12 @@ pub(crate) fn serve(connection: &Connection, queue: &Arc<Queue<Box<dyn Job>>>, f
 fn run(connection: &Connection, mut jobs: Vec<Box<dyn Job>>, file: &Path) -> Vec<Box<dyn Job>> {
     match attempt(connection, &mut jobs, file) {
         Ok(outcomes) => settle(jobs, outcomes),
-        Err(lost) if lost.begun && jobs.len() > 1 => {
+        Err(lost) if lost.begun => {
             // A full disk or an I/O error takes the whole transaction with it. Alone, those succeed that can.
             tracing::debug!(requests = jobs.len(), error = %lost.error, "a group failed, trying each request alone");
+            if matches!(lost.error, StorageError::Full(_)) {
+                rewind(connection, file);
+            }
             let mut rest = Vec::new();
             let mut jobs = jobs.into_iter();
             while let Some(job) = jobs.next() {
@@ -51,6 +54,15 @@ fn run(connection: &Connection, mut jobs: Vec<Box<dyn Job>>, file: &Path) -> Vec
             fail(jobs, &lost.error);
             Vec::new()
         }
+    }
+}
+
+/// Moves the log into the database, so that the next commit can write over it. On a full disk this is often
+/// all the room that there is, and nothing else would make it: checkpoints come with commits that succeed.
+fn rewind(connection: &Connection, file: &Path) {
+    // PASSIVE waits for nobody; a reader that still needs the log only means that it stays.
+    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+        tracing::debug!(file = %file.display(), %error, "the log could not be rewound");
     }
 }
 
