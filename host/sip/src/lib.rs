@@ -10,14 +10,22 @@
 //! - [`build`]: messages to be sent.
 //! - [`framing`]: messages out of a byte stream.
 //! - [`digest`]: authentication, both sides.
+//! - [`transaction`] and [`endpoint`]: requests and their answers over an unreliable network.
+//! - [`agent`]: a user agent for one account; its documentation prints the whole run loop.
+//! - [`usage`]: registration, subscription and publication, as the agent keeps them alive.
+//! - [`resolve`]: from an address to the places where a request can go.
+//! - [`sim`]: a simulated network under a virtual clock, for tests.
 
+pub mod agent;
 pub mod build;
 pub mod digest;
 pub mod endpoint;
 pub mod framing;
 pub mod message;
+pub mod resolve;
 pub mod sim;
 mod text;
 pub mod transaction;
 pub mod transport;
 pub mod uri;
+pub mod usage;

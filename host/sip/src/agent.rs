@@ -1,0 +1,489 @@
+//! A user agent for one account: it registers, subscribes, publishes and sends messages, on top of one
+//! [`Endpoint`](crate::endpoint::Endpoint).
+//!
+//! An agent does by itself what needs no decision: it proves the password, refreshes, finds another target when one fails, and
+//! waits, ever longer and with jitter, when the service is away. What needs a decision is told as an [`AgentEvent`].
+//!
+//! # The run loop
+//! An agent knows no sockets and no clock. Whoever drives it does the same few things for ever:
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use attache_sip::agent::{Agent, AgentConfig, AgentEvent};
+//! use attache_sip::transport::{Destination, Flow, FlowId, Transport};
+//! use attache_sip::uri::UriBuf;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+//! let local = socket.local_addr()?;
+//! let aor = UriBuf::parse("sip:alice@example.com")?;
+//! // A real program takes the seed from the operating system.
+//! let mut agent = Agent::new(AgentConfig::new(aor, "secret", vec![(Transport::Udp, local)]), [7; 32]);
+//! let service = Destination { transport: Transport::Udp, remote: "127.0.0.1:5060".parse()? };
+//! agent.set_next_hop(Instant::now(), vec![service]);
+//! agent.register(Instant::now(), 3600);
+//! # let mut rounds = 0;
+//!
+//! loop {
+//!     // 1. Drain what the last call left behind.
+//!     while let Some(transmit) = agent.poll_transmit() {
+//!         // A TCP driver opens or reuses a connection; if that fails it calls `handle_flow_failed`.
+//!         let _ = socket.send_to(&transmit.payload, transmit.destination.remote);
+//!     }
+//!     while let Some(question) = agent.poll_resolve() {
+//!         // Without an outbound proxy: look the name up, and answer with `handle_resolved`.
+//!         agent.handle_resolved(Instant::now(), question.id, Err("no name service here".to_owned()));
+//!     }
+//!     while let Some(event) = agent.poll_event() {
+//!         if let AgentEvent::MessageReceived { id, .. } = event {
+//!             // Store it first, then say so.
+//!             let _ = agent.respond(Instant::now(), id, 200);
+//!         }
+//!     }
+//!     // 2. Wait for a datagram or for the time that the agent names, whichever is first.
+//!     let now = Instant::now();
+//!     let wait = agent.poll_timeout().map_or(Duration::from_secs(60), |at| at.saturating_duration_since(now));
+//!     socket.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
+//!     let mut buffer = [0; 65_536];
+//!     // 3. Tell the agent, once.
+//!     match socket.recv_from(&mut buffer) {
+//!         Ok((length, remote)) => {
+//!             let flow = Flow { id: FlowId(0), transport: Transport::Udp, local, remote };
+//!             let bytes = buffer[..length].to_vec().into();
+//!             agent.handle_input(Instant::now(), flow, bytes);
+//!         }
+//!         Err(_) => agent.handle_timeout(Instant::now()),
+//!     }
+//!     # rounds += 1;
+//!     # if rounds == 2 { break }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//! - After one `handle_*` or command, drain [`poll_transmit`](Agent::poll_transmit), [`poll_resolve`](Agent::poll_resolve),
+//!   [`poll_event`](Agent::poll_event) and [`poll_timeout`](Agent::poll_timeout).
+//! - The same seed, calls and times give the same bytes and events.
+//! - A rejected password ends in one event and silence: nothing is sent again by itself to that realm.
+//! - A service that is away is asked again with back-off, never before the Retry-After it gave.
+
+mod auth;
+mod config;
+pub(crate) mod core;
+mod event;
+mod inbound;
+mod node;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::digest::Secret;
+use crate::endpoint::{EndpointEvent, Request, RespondError};
+use crate::message::{HeaderName, Method};
+use crate::resolve::{Resolve, ResolveId};
+use crate::transaction::ServerTransactionId;
+use crate::transport::{Destination, Flow, FlowId, Transmit};
+use crate::uri::UriBuf;
+use crate::usage::publication::{Fate, Publication};
+use crate::usage::registration::Registration;
+use crate::usage::subscription::Subscriptions;
+use crate::usage::{PublishParams, SubscribeParams, refusal, retry_of};
+
+pub use config::AgentConfig;
+use core::{Contact, Core, Done, Purpose, Route, UsageKey};
+pub use event::{
+    AgentEvent, Cause, Diagnostic, MessageId, NotifyBody, PublicationId, Registered, RequestId, SubscriptionId,
+};
+
+/// A MESSAGE to be sent (RFC 3428).
+#[derive(Clone, Eq, PartialEq)]
+pub struct MessageParams {
+    /// To whom.
+    pub to: UriBuf,
+    /// The type of the text.
+    pub content_type: String,
+    /// The text.
+    pub body: Bytes,
+    /// Further headers, such as `Auto-Submitted`.
+    pub headers: Vec<(String, String)>,
+    /// The Call-ID. A message that is sent again, even by another process, keeps it, and with it the From tag: so the
+    /// receiver knows the second copy. The number of the command sequence may differ.
+    pub call_id: String,
+}
+
+impl std::fmt::Debug for MessageParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MessageParams")
+            .field("to", &self.to)
+            .field("content_type", &self.content_type)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("call_id", &self.call_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A user agent for one account. See the [module](self).
+pub struct Agent {
+    core: Core,
+    registration: Registration,
+    subscriptions: Subscriptions,
+    publications: BTreeMap<u64, Publication>,
+}
+
+impl Agent {
+    /// An agent that does nothing yet. `seed` must be secret and never used twice: tags and nonces come from it.
+    pub fn new(config: AgentConfig, seed: [u8; 32]) -> Self {
+        Self {
+            core: Core::new(config, seed),
+            registration: Registration::default(),
+            subscriptions: Subscriptions::new(),
+            publications: BTreeMap::new(),
+        }
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &AgentConfig {
+        &self.core.config
+    }
+
+    /// Whether the service holds our binding.
+    pub fn is_registered(&self, now: Instant) -> bool {
+        self.registration.is_bound(now)
+    }
+
+    /// The number of subscriptions.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Sets where the service is, in order of preference, instead of looking its name up. An empty list goes back to
+    /// that.
+    pub fn set_next_hop(&mut self, now: Instant, destinations: Vec<Destination>) {
+        self.core.set_targets(now, destinations);
+        self.settle(now);
+    }
+
+    /// Replaces the password. Realms that rejected the one before get another chance, but nothing is sent by itself: call
+    /// [`register`](Self::register).
+    pub fn set_password(&mut self, password: Secret) {
+        self.core.auth.set_password(password);
+    }
+
+    /// Wants our binding at the registrar, for this many seconds at a time, refreshed until
+    /// [`unregister`](Self::unregister). Reported by [`AgentEvent::Registered`] and [`AgentEvent::RegistrationFailed`].
+    pub fn register(&mut self, now: Instant, expires: u32) {
+        self.registration.register(&mut self.core, now, expires);
+        self.settle(now);
+    }
+
+    /// Removes our binding. Reported by [`AgentEvent::Unregistered`].
+    pub fn unregister(&mut self, now: Instant) {
+        self.registration.unregister(&mut self.core, now);
+        self.settle(now);
+    }
+
+    /// Subscribes to somebody's state. `None` when there are [`AgentConfig::max_subscriptions`] already.
+    pub fn subscribe(&mut self, now: Instant, params: SubscribeParams) -> Option<SubscriptionId> {
+        if self.subscriptions.len() >= self.core.config.max_subscriptions {
+            return None;
+        }
+        let id = self.subscriptions.subscribe(&mut self.core, now, params);
+        self.settle(now);
+        Some(id)
+    }
+
+    /// Ends a subscription. Its last event is a [`Terminated`](crate::usage::SubscriptionState::Terminated), after the last
+    /// notification, or when that does not come.
+    pub fn unsubscribe(&mut self, now: Instant, id: SubscriptionId) {
+        self.subscriptions.unsubscribe(&mut self.core, now, id.0);
+        self.settle(now);
+    }
+
+    /// Publishes a document and keeps it published.
+    pub fn publish(&mut self, now: Instant, params: PublishParams) -> PublicationId {
+        let id = PublicationId(self.core.next_id());
+        let publication = Publication::new(&mut self.core, params);
+        self.publications.insert(id.0, publication);
+        self.publication(id, |publication, core| publication.step(core, now, id));
+        self.settle(now);
+        id
+    }
+
+    /// Replaces the document of a publication. Several changes while a request is on its way become one.
+    pub fn modify(&mut self, now: Instant, id: PublicationId, body: impl Into<Bytes>) {
+        let body = body.into();
+        self.publication(id, |publication, core| publication.modify(core, now, id, body));
+        self.settle(now);
+    }
+
+    /// Removes a publication from the service.
+    pub fn remove(&mut self, now: Instant, id: PublicationId) {
+        self.publication(id, |publication, core| publication.remove(core, now, id));
+        self.settle(now);
+    }
+
+    /// Sends a MESSAGE. It ends in one [`AgentEvent::MessageSent`] or [`AgentEvent::MessageFailed`].
+    ///
+    /// RFC 3428 §8 wants no second MESSAGE to the same peer while the first is on its way; that is the caller's to see to.
+    pub fn send_message(&mut self, now: Instant, params: MessageParams) -> MessageId {
+        let id = MessageId(self.core.next_id());
+        let tag = message_tag(&params.call_id);
+        let mut request = self
+            .core
+            .request(Method::Message, params.to.as_str())
+            .from(self.core.from_header(&tag))
+            .to(format!("<{}>", params.to))
+            .call_id(params.call_id);
+        for (name, value) in &params.headers {
+            request.push(name.as_str(), value.clone());
+        }
+        let request = self.core.preload_route(request).body(params.content_type, params.body);
+        self.core.send(now, Purpose::Message(id), request, Route::Service, Contact::None);
+        self.settle(now);
+        id
+    }
+
+    /// Sends a request of the caller's own, such as OPTIONS, INFO or a vendor's method, out of any dialog. From, To, Call-ID and
+    /// User-Agent are added where they are missing. It ends in one [`AgentEvent::RequestFailed`], or a final
+    /// [`AgentEvent::Response`] after any number of provisional ones.
+    pub fn request(&mut self, now: Instant, mut request: Request) -> RequestId {
+        let id = RequestId(self.core.next_id());
+        if !request.has(HeaderName::From) {
+            let tag = format!("{:016x}", self.core.random());
+            request.push(HeaderName::From, self.core.from_header(&tag));
+        }
+        if !request.has(HeaderName::To) {
+            let to = format!("<{}>", request.uri);
+            request.push(HeaderName::To, to);
+        }
+        if !request.has(HeaderName::CallId) {
+            let call_id = self.core.call_id();
+            request.push(HeaderName::CallId, call_id);
+        }
+        if !request.has(HeaderName::UserAgent) && !self.core.config.user_agent.is_empty() {
+            request.push(HeaderName::UserAgent, self.core.config.user_agent.clone());
+        }
+        let contact = if request.has(HeaderName::Contact) { Contact::None } else { Contact::Plain };
+        let request = if request.has(HeaderName::Route) { request } else { self.core.preload_route(request) };
+        self.core.send(now, Purpose::Request(id), request, Route::Service, contact);
+        self.settle(now);
+        id
+    }
+
+    /// Answers a request that was given up by [`AgentEvent::MessageReceived`] or [`AgentEvent::RequestReceived`].
+    ///
+    /// # Errors
+    /// When the request was answered already, or its sender has given up.
+    pub fn respond(&mut self, now: Instant, id: ServerTransactionId, status: u16) -> Result<(), RespondError> {
+        self.respond_with(now, id, &crate::endpoint::Response::new(status))
+    }
+
+    /// [`respond`](Self::respond) with headers or a body, such as a Retry-After.
+    ///
+    /// # Errors
+    /// As [`respond`](Self::respond), and when a header cannot be written.
+    pub fn respond_with(
+        &mut self,
+        now: Instant,
+        id: ServerTransactionId,
+        response: &crate::endpoint::Response,
+    ) -> Result<(), RespondError> {
+        self.core.endpoint.respond(now, id, response)
+    }
+
+    /// Takes bytes that came on a flow; see [`Endpoint::handle_input`](crate::endpoint::Endpoint::handle_input).
+    pub fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        self.core.endpoint.handle_input(now, flow, bytes);
+        self.settle(now);
+    }
+
+    /// Bytes for `destination` could not be delivered, or the connection `flow` broke; see
+    /// [`Endpoint::handle_flow_failed`](crate::endpoint::Endpoint::handle_flow_failed).
+    pub fn handle_flow_failed(
+        &mut self,
+        now: Instant,
+        destination: Destination,
+        flow: Option<FlowId>,
+        reason: &str,
+    ) {
+        self.core.endpoint.handle_flow_failed(now, destination, flow, reason);
+        self.settle(now);
+    }
+
+    /// Answers a [`Resolve`], with destinations in the order in which they shall be tried, or with the reason why there are
+    /// none.
+    pub fn handle_resolved(&mut self, now: Instant, id: ResolveId, answer: Result<Vec<Destination>, String>) {
+        self.core.resolved(now, id, answer);
+        self.settle(now);
+    }
+
+    /// Lets time pass. Calling it too early does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.core.endpoint.handle_timeout(now);
+        self.settle(now);
+        loop {
+            let (registration, subscriptions, publications) =
+                (&self.registration, &self.subscriptions, &self.publications);
+            let due = self.core.timers.pop_due(now, |key| {
+                deadline(registration, subscriptions, publications, key)
+            });
+            match due {
+                Some(UsageKey::Registration) => self.registration.on_timeout(&mut self.core, now),
+                Some(UsageKey::Subscription(id)) => self.subscriptions.on_timeout(&mut self.core, now, id),
+                Some(UsageKey::Publication(id)) => {
+                    let id = PublicationId(id);
+                    self.publication(id, |publication, core| publication.on_timeout(core, now, id));
+                }
+                None => break,
+            }
+            self.settle(now);
+        }
+    }
+
+    /// The next message to send. Changes after any `handle_*` or command.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.core.endpoint.poll_transmit()
+    }
+
+    /// The next event. Changes after any `handle_*` or command.
+    pub fn poll_event(&mut self) -> Option<AgentEvent> {
+        self.core.events.pop_front()
+    }
+
+    /// The next name to look up. Changes after any `handle_*` or command.
+    pub fn poll_resolve(&mut self) -> Option<Resolve> {
+        self.core.resolves.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called. Changes after any `handle_*` or command.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        let (registration, subscriptions, publications) =
+            (&self.registration, &self.subscriptions, &self.publications);
+        let usages =
+            self.core.timers.next(|key| deadline(registration, subscriptions, publications, key));
+        [usages, self.core.endpoint.poll_timeout()].into_iter().flatten().min()
+    }
+
+    fn publication(&mut self, id: PublicationId, f: impl FnOnce(&mut Publication, &mut Core) -> Fate) {
+        if let Some(publication) = self.publications.get_mut(&id.0)
+            && let Fate::Ends = f(publication, &mut self.core)
+        {
+            self.publications.remove(&id.0);
+        }
+    }
+
+    /// Carries on until nothing is left that one part of the agent has for another.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(done) = self.core.done.pop_front() {
+                self.on_done(now, done);
+            } else if let Some(event) = self.core.endpoint.poll_event() {
+                self.on_endpoint_event(now, event);
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn on_endpoint_event(&mut self, now: Instant, event: EndpointEvent) {
+        match event {
+            EndpointEvent::Response { id, message, flow } => self.core.on_response(now, id, message, &flow),
+            EndpointEvent::Failed { id, failure } => self.core.on_failed(now, id, failure),
+            EndpointEvent::Request { id, message, flow } => self.on_request(now, id, message, flow),
+            EndpointEvent::Malformed { flow, error, answered } => {
+                let malformed = Diagnostic::Malformed { from: flow.remote, error, answered };
+                self.core.events.push_back(AgentEvent::Diagnostic(malformed));
+            }
+            // Calls are not made here, so nothing of theirs is waited for.
+            EndpointEvent::Ack { .. }
+            | EndpointEvent::Cancelled { .. }
+            | EndpointEvent::Unacknowledged { .. }
+            | EndpointEvent::KeepAlive { .. } => {}
+        }
+    }
+
+    fn on_done(&mut self, now: Instant, done: Done) {
+        let Done { purpose, cseq, outcome } = done;
+        match purpose {
+            Purpose::Register => {
+                if self.registration.on_done(&mut self.core, now, cseq, outcome) {
+                    self.wake(now);
+                }
+            }
+            Purpose::Subscribe { id, attempt, fork } => {
+                self.subscriptions.on_done(&mut self.core, now, id, attempt, fork, cseq, outcome);
+            }
+            Purpose::Publish(id) => {
+                let id = PublicationId(id);
+                self.publication(id, |publication, core| publication.on_done(core, now, id, cseq, outcome));
+            }
+            Purpose::Message(id) => {
+                let event = match outcome {
+                    Ok(answer) if answer.status().is_some_and(|status| status < 300) => {
+                        AgentEvent::MessageSent { id, status: answer.status().unwrap_or(200) }
+                    }
+                    failed => {
+                        let (cause, wait) = match failed {
+                            Ok(answer) => refusal(&answer),
+                            Err(cause) => (cause, None),
+                        };
+                        let retry = match retry_of(&cause, wait) {
+                            crate::usage::When::Later(wait) => Some(self.core.backoff(0, wait)),
+                            _ => None,
+                        };
+                        AgentEvent::MessageFailed { id, cause, retry }
+                    }
+                };
+                self.core.events.push_back(event);
+            }
+            Purpose::Request(id) => self.core.events.push_back(match outcome {
+                Ok(message) => AgentEvent::Response { id, message },
+                Err(cause) => AgentEvent::RequestFailed { id, cause },
+            }),
+        }
+    }
+
+    /// The service is back.
+    fn wake(&mut self, now: Instant) {
+        self.subscriptions.wake(&mut self.core, now);
+        let ids: Vec<u64> = self.publications.keys().copied().collect();
+        for id in ids.into_iter().map(PublicationId) {
+            self.publication(id, |publication, core| publication.wake(core, now, id));
+        }
+    }
+}
+
+fn deadline(
+    registration: &Registration,
+    subscriptions: &Subscriptions,
+    publications: &BTreeMap<u64, Publication>,
+    key: UsageKey,
+) -> Option<Instant> {
+    match key {
+        UsageKey::Registration => registration.deadline(),
+        UsageKey::Subscription(id) => subscriptions.deadline(id),
+        UsageKey::Publication(id) => publications.get(&id).and_then(Publication::deadline),
+    }
+}
+
+/// The From tag of a MESSAGE: the same for each copy of it, whoever sends it. It is no secret: it secures no dialog.
+fn message_tag(call_id: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    let hash = Sha256::digest(call_id.as_bytes());
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent")
+            .field("aor", &self.core.config.aor)
+            .field("subscriptions", &self.subscriptions.len())
+            .field("publications", &self.publications.len())
+            .finish_non_exhaustive()
+    }
+}

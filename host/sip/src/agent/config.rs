@@ -1,0 +1,80 @@
+//! What an agent is made with.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::digest::{Policy, Secret};
+use crate::message::MethodBuf;
+use crate::transaction::Timers;
+use crate::transport::Transport;
+use crate::uri::UriBuf;
+use crate::usage::Backoff;
+
+/// The settings of an [`Agent`](super::Agent).
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// The account's address of record, such as `sip:alice@example.com`.
+    pub aor: UriBuf,
+    /// The name shown to others.
+    pub display_name: Option<String>,
+    /// The user name in credentials; `None` takes the user part of the address.
+    pub auth_user: Option<String>,
+    /// The password.
+    pub password: Secret,
+    /// The addresses at which this agent's sockets receive, by transport. They become Via and Contact, so they must be concrete, not
+    /// `0.0.0.0`. For TCP it is the listening address.
+    pub local: Vec<(Transport, SocketAddr)>,
+    /// The outbound proxy that everything is sent to; `None` finds the service of the address's domain.
+    pub service: Option<UriBuf>,
+    /// The value of User-Agent; empty leaves the header out.
+    pub user_agent: String,
+    /// A URN that stays the same for this installation, such as `urn:uuid:…` (RFC 5626 §4.1). Without it, no GRUU is asked for.
+    pub instance: Option<String>,
+    /// Which digest algorithms may prove the password.
+    pub digest: Policy,
+    /// The timers of transactions.
+    pub timers: Timers,
+    /// How long to wait between attempts.
+    pub backoff: Backoff,
+    /// The most SUBSCRIBE requests waiting for an answer at once; further ones queue. It keeps ten thousand subscriptions from
+    /// melting a UDP service, and paces itself by the service's own speed. 64 by default.
+    pub subscribe_window: usize,
+    /// The most subscriptions one agent holds. 100,000 by default.
+    pub max_subscriptions: usize,
+    /// The longest Retry-After that is honoured; a service that says more is asked again after this. One day by default.
+    pub max_retry_after: Duration,
+    /// Methods besides MESSAGE, NOTIFY and OPTIONS that are given up as
+    /// [`RequestReceived`](super::AgentEvent::RequestReceived); all others are answered with 405 or 501.
+    pub methods: Vec<MethodBuf>,
+    /// The values of Accept that OPTIONS is answered with.
+    pub accept: Vec<String>,
+    /// The event packages that Allow-Events names.
+    pub packages: Vec<String>,
+}
+
+impl AgentConfig {
+    /// Default settings for an account.
+    pub fn new(aor: UriBuf, password: impl Into<Secret>, local: Vec<(Transport, SocketAddr)>) -> Self {
+        Self {
+            aor,
+            display_name: None,
+            auth_user: None,
+            password: password.into(),
+            local,
+            service: None,
+            user_agent: String::new(),
+            instance: None,
+            digest: Policy::default(),
+            timers: Timers::default(),
+            backoff: Backoff::default(),
+            subscribe_window: 64,
+            max_subscriptions: 100_000,
+            max_retry_after: Duration::from_secs(86_400),
+            methods: Vec::new(),
+            accept: ["text/plain", "message/cpim", "application/im-iscomposing+xml", "application/pidf+xml"]
+                .map(str::to_owned)
+                .to_vec(),
+            packages: vec!["presence".to_owned()],
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What an agent reports.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::message::Message;
+use crate::transaction::ServerTransactionId;
+use crate::transport::Flow;
+use crate::usage::{PublicationState, SubscriptionState};
+
+/// Names a subscription of one agent. It is the number in the local tag.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct SubscriptionId(pub(crate) u64);
+
+/// Names a publication of one agent.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct PublicationId(pub(crate) u64);
+
+/// Names a MESSAGE that an agent sends.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct MessageId(pub(crate) u64);
+
+/// Names a request of the embedder's own.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct RequestId(pub(crate) u64);
+
+/// Something that happened at an [`Agent`](super::Agent).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AgentEvent {
+    /// The service holds our binding. Reported for the first registration and for each refresh.
+    Registered(Registered),
+    /// A registration or its refresh failed.
+    RegistrationFailed {
+        /// Why.
+        cause: Cause,
+        /// When it is tried again by itself; `None` when it is not: the person has to act.
+        retry: Option<Duration>,
+        /// How long the service still holds the binding; zero when it does not.
+        remaining: Duration,
+    },
+    /// Our binding was removed, as asked.
+    Unregistered {
+        /// Whether the service confirmed it. If not, the binding ends by itself later.
+        confirmed: bool,
+    },
+    /// A subscription changed its state, or brought a document.
+    Subscription {
+        /// Which one. Forgotten by the agent once its state [is final](SubscriptionState::is_final).
+        id: SubscriptionId,
+        /// Its state now.
+        state: SubscriptionState,
+        /// The body that came with it; `None` when the notification had none.
+        notify: Option<NotifyBody>,
+    },
+    /// A publication changed its state.
+    Publication {
+        /// Which one. Forgotten by the agent once its state [is final](PublicationState::is_final).
+        id: PublicationId,
+        /// Its state now.
+        state: PublicationState,
+    },
+    /// A MESSAGE was taken.
+    MessageSent {
+        /// Which one.
+        id: MessageId,
+        /// 200 when it was delivered, 202 when it was accepted for later.
+        status: u16,
+    },
+    /// A MESSAGE was not taken.
+    MessageFailed {
+        /// Which one.
+        id: MessageId,
+        /// Why.
+        cause: Cause,
+        /// When it may be sent again; `None` when that would be pointless. The agent does not do so by itself.
+        retry: Option<Duration>,
+    },
+    /// A MESSAGE came. Answer it with [`respond`](super::Agent::respond) once it is stored: until then the sender
+    /// keeps it.
+    MessageReceived {
+        /// What to answer.
+        id: ServerTransactionId,
+        /// The request, with all its headers.
+        message: Message,
+        /// Where it came from.
+        flow: Flow,
+    },
+    /// A request came with a method that [`AgentConfig::methods`](super::AgentConfig::methods) names.
+    RequestReceived {
+        /// What to answer.
+        id: ServerTransactionId,
+        /// The request.
+        message: Message,
+        /// Where it came from.
+        flow: Flow,
+    },
+    /// A request of the embedder's own was answered, provisionally or finally.
+    Response {
+        /// Which one.
+        id: RequestId,
+        /// The answer.
+        message: Message,
+    },
+    /// A request of the embedder's own has no final answer, and gets none.
+    RequestFailed {
+        /// Which one.
+        id: RequestId,
+        /// Why.
+        cause: Cause,
+    },
+    /// Something worth a line in a log.
+    Diagnostic(Diagnostic),
+}
+
+/// A registration as the service confirmed it.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct Registered {
+    /// How long the service holds the binding. It is refreshed before.
+    pub expires: Duration,
+    /// The route for requests out of dialogs (RFC 3608), which the agent follows by itself.
+    pub service_route: Vec<String>,
+    /// The way by which requests reach us (RFC 3327).
+    pub path: Vec<String>,
+    /// Our public GRUU (RFC 5627), if the service gives one.
+    pub gruu: Option<String>,
+}
+
+/// Why something that needs the network did not work.
+#[derive(Clone, Eq, PartialEq, Debug, Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// It was refused.
+    #[error("refused with {code} {reason}")]
+    Status {
+        /// The status code, 300 to 699.
+        code: u16,
+        /// The reason phrase.
+        reason: String,
+    },
+    /// Nobody answered in time.
+    #[error("no answer came in time")]
+    Timeout,
+    /// The service could not be reached.
+    #[error("the service could not be reached: {0}")]
+    Transport(String),
+    /// The service's name led to no address.
+    #[error("the service's address was not found: {0}")]
+    NotFound(String),
+    /// The service did not accept the password. Nothing more is sent to this realm until
+    /// [`set_password`](super::Agent::set_password), or a new [`register`](super::Agent::register).
+    #[error("the service rejected the credentials for {realm:?}")]
+    WrongPassword {
+        /// The realm as the service names it.
+        realm: String,
+        /// The status code, 401 or 407.
+        code: u16,
+    },
+    /// The service asks for a proof that we cannot or must not give.
+    #[error("the service asks for an authentication that is not supported or not allowed")]
+    UnsupportedChallenge {
+        /// The status code, 401 or 407.
+        code: u16,
+    },
+    /// The request cannot be written: a value has a line break, or the like.
+    #[error("the request cannot be written: {0}")]
+    Invalid(String),
+    /// The service confirmed, but never sent the first notification (RFC 6665 §4.1.2.4, timer N).
+    #[error("no notification came")]
+    NoNotify,
+    /// The service ended a subscription.
+    #[error("the service ended it: {reason}")]
+    Ended {
+        /// The reason parameter of Subscription-State; empty when none was given.
+        reason: String,
+    },
+    /// Its time was over before it could be refreshed.
+    #[error("it expired")]
+    Expired,
+    /// We ended it.
+    #[error("ended as asked")]
+    Closed,
+}
+
+impl Cause {
+    /// The status code, where the service gave one.
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { code, .. } | Self::WrongPassword { code, .. } | Self::UnsupportedChallenge { code } => {
+                Some(*code)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether nobody at the service decided anything: the service is away, or overloaded.
+    pub const fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout
+                | Self::Transport(_)
+                | Self::NotFound(_)
+                | Self::NoNotify
+                | Self::Status { code: 408 | 500..=599, .. }
+        )
+    }
+}
+
+/// The document of one notification.
+#[derive(Clone, Eq, PartialEq)]
+pub struct NotifyBody {
+    /// Which of the usages that forking created: 0 for the first notifier. Documents of different forks are to be merged.
+    pub fork: u32,
+    /// The value of Content-Type.
+    pub content_type: String,
+    /// The octets, sharing the buffer of the notification.
+    pub body: Bytes,
+}
+
+// Presence is personal data: only its size is shown.
+impl fmt::Debug for NotifyBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NotifyBody")
+            .field("fork", &self.fork)
+            .field("content_type", &self.content_type)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
+}
+
+/// Something that was handled, but that a person who looks for a fault wants to know.
+#[derive(Clone, Eq, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Diagnostic {
+    /// The service sees our requests come from another address than ours: a NAT stands between (RFC 3581).
+    PublicAddress {
+        /// What we call ourselves.
+        local: SocketAddr,
+        /// Where the service sees us.
+        seen: SocketAddr,
+    },
+    /// Something came that is not valid SIP, and was refused or dropped.
+    Malformed {
+        /// Where it came from.
+        from: SocketAddr,
+        /// What is wrong.
+        error: String,
+        /// The status that it was answered with, if it was.
+        answered: Option<u16>,
+    },
+    /// A request was refused.
+    Refused {
+        /// Its method.
+        method: String,
+        /// Where it came from.
+        from: SocketAddr,
+        /// The status it was answered with.
+        status: u16,
+        /// Why.
+        why: &'static str,
+    },
+    /// A notification was forgiven something.
+    Forgiven {
+        /// Which subscription.
+        id: SubscriptionId,
+        /// What.
+        what: &'static str,
+    },
+}

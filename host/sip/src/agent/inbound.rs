@@ -1,0 +1,84 @@
+//! Requests of others to this agent.
+
+use std::time::Instant;
+
+use super::core::Core;
+use super::{Agent, AgentEvent, Diagnostic};
+use crate::endpoint::Response;
+use crate::message::{HeaderName, Message, Method};
+use crate::transaction::ServerTransactionId;
+use crate::transport::Flow;
+
+impl Agent {
+    pub(super) fn on_request(&mut self, now: Instant, id: ServerTransactionId, message: Message, flow: Flow) {
+        let core = &mut self.core;
+        let Some(method) = message.method() else { return };
+        if encoded(&message) {
+            // RFC 3261 §8.2.3; linphone deflates its receipts, for one.
+            core.refused(&message, &flow, 415, "the body is encoded");
+            let response = Response::new(415).header(HeaderName::AcceptEncoding, "identity");
+            return core.answer(now, id, &response);
+        }
+        match method {
+            Method::Notify => self.subscriptions.on_notify(core, now, id, &message, &flow),
+            _ if core.config.methods.iter().any(|own| *own == method) => {
+                core.events.push_back(AgentEvent::RequestReceived { id, message, flow });
+            }
+            // RFC 3428 makes no dialogs, so a tag names none of ours.
+            Method::Message if message.to().is_ok_and(|to| to.tag().is_some()) => {
+                core.refused(&message, &flow, 481, "a MESSAGE within an unknown dialog");
+                core.answer(now, id, &Response::new(481));
+            }
+            Method::Message => core.events.push_back(AgentEvent::MessageReceived { id, message, flow }),
+            Method::Options => {
+                let response = Response::new(200)
+                    .header(HeaderName::Allow, core.allow())
+                    .header(HeaderName::Accept, core.config.accept.join(", "))
+                    .header(HeaderName::AllowEvents, core.config.packages.join(", "))
+                    .header(HeaderName::Supported, "eventlist, path");
+                core.answer(now, id, &response);
+            }
+            Method::Bye | Method::Update | Method::Prack => {
+                core.refused(&message, &flow, 481, "a request within an unknown dialog");
+                core.answer(now, id, &Response::new(481));
+            }
+            Method::Other(_) => {
+                core.refused(&message, &flow, 501, "an unknown method");
+                core.answer(now, id, &Response::new(501).header(HeaderName::Allow, core.allow()));
+            }
+            _ => {
+                core.refused(&message, &flow, 405, "a method that is not allowed");
+                core.answer(now, id, &Response::new(405).header(HeaderName::Allow, core.allow()));
+            }
+        }
+    }
+}
+
+impl Core {
+    /// The value of Allow.
+    pub(crate) fn allow(&self) -> String {
+        let own = self.config.methods.iter().map(|method| method.as_str());
+        ["MESSAGE", "NOTIFY", "OPTIONS"].into_iter().chain(own).collect::<Vec<_>>().join(", ")
+    }
+
+    pub(crate) fn answer(&mut self, now: Instant, id: ServerTransactionId, response: &Response) {
+        if let Err(error) = self.endpoint.respond(now, id, response) {
+            tracing::debug!(%error, status = response.status, "an answer was not sent");
+        }
+    }
+
+    pub(crate) fn refused(&mut self, message: &Message, flow: &Flow, status: u16, why: &'static str) {
+        let method = message.method().map(|method| method.as_str().to_owned()).unwrap_or_default();
+        let from = flow.remote;
+        self.events
+            .push_back(AgentEvent::Diagnostic(Diagnostic::Refused { method, from, status, why }));
+    }
+}
+
+/// Whether the body has an encoding other than none.
+fn encoded(message: &Message) -> bool {
+    message
+        .headers(HeaderName::ContentEncoding)
+        .any(|value| !value.is_empty() && !value.eq_ignore_ascii_case(b"identity"))
+        && !message.body().is_empty()
+}

@@ -1,0 +1,310 @@
+//! A document that a service holds for us for a while (RFC 3903).
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{When, refusal, retry_of};
+use crate::agent::core::{Contact, Core, Purpose, Route, UsageKey};
+use crate::agent::{AgentEvent, Cause, PublicationId};
+use crate::message::{HeaderName, Message, Method};
+
+/// What to publish.
+#[derive(Clone, Eq, PartialEq)]
+pub struct PublishParams {
+    /// The event package, such as `presence`.
+    pub event: String,
+    /// The type of the document.
+    pub content_type: String,
+    /// The document.
+    pub body: Bytes,
+    /// How long the service shall hold it, in seconds. It is refreshed before.
+    pub expires: u32,
+}
+
+impl PublishParams {
+    /// A presence document (RFC 3863), to be held for an hour.
+    pub fn presence(pidf: impl Into<Bytes>) -> Self {
+        Self {
+            event: "presence".to_owned(),
+            content_type: "application/pidf+xml".to_owned(),
+            body: pidf.into(),
+            expires: 3600,
+        }
+    }
+}
+
+impl std::fmt::Debug for PublishParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PublishParams")
+            .field("event", &self.event)
+            .field("content_type", &self.content_type)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("expires", &self.expires)
+            .finish()
+    }
+}
+
+/// The state of a publication.
+#[derive(Clone, Eq, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum PublicationState {
+    /// The service holds the document as it was last given to the agent.
+    Published {
+        /// For how long, without a refresh.
+        expires: Duration,
+    },
+    /// The service may not hold it; it is sent again by itself.
+    Retrying {
+        /// Why.
+        cause: Cause,
+        /// When.
+        after: Duration,
+    },
+    /// The service does not take it. Final.
+    Failed {
+        /// Why.
+        cause: Cause,
+    },
+    /// It was removed, as asked. Final.
+    Removed {
+        /// Whether the service confirmed it. If not, the document ends by itself later.
+        confirmed: bool,
+    },
+}
+
+impl PublicationState {
+    /// Whether the agent has forgotten the publication.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Removed { .. })
+    }
+}
+
+/// One publication.
+pub(crate) struct Publication {
+    params: PublishParams,
+    etag: Option<String>,
+    held_until: Option<Instant>,
+    /// The document changed since the last request that carried it.
+    dirty: bool,
+    removing: bool,
+    in_flight: Option<Kind>,
+    raised: bool,
+    /// A 412 was answered with a new initial PUBLISH, and no success since.
+    restarted: bool,
+    deadline: Option<Instant>,
+    outage: bool,
+    failures: u32,
+    call_id: String,
+    tag: u64,
+    cseq: u32,
+}
+
+#[derive(Copy, Clone, Eq, PartialEq)]
+enum Kind {
+    Initial,
+    Refresh,
+    Modify,
+    Remove,
+}
+
+/// What became of a publication in one step.
+pub(crate) enum Fate {
+    Lives,
+    Ends,
+}
+
+impl Publication {
+    pub(crate) fn new(core: &mut Core, params: PublishParams) -> Self {
+        Self {
+            params,
+            etag: None,
+            held_until: None,
+            dirty: true,
+            removing: false,
+            in_flight: None,
+            raised: false,
+            restarted: false,
+            deadline: None,
+            outage: false,
+            failures: 0,
+            call_id: core.call_id(),
+            tag: core.random(),
+            cseq: 0,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(crate) fn modify(&mut self, core: &mut Core, now: Instant, id: PublicationId, body: Bytes) -> Fate {
+        self.params.body = body;
+        self.dirty = true;
+        // A service that is away, or asked for time, is not asked more often because the document changes.
+        if self.deadline.is_some() && self.failures > 0 {
+            return Fate::Lives;
+        }
+        self.step(core, now, id)
+    }
+
+    pub(crate) fn remove(&mut self, core: &mut Core, now: Instant, id: PublicationId) -> Fate {
+        self.removing = true;
+        self.step(core, now, id)
+    }
+
+    /// The service is back: what waits for it goes now.
+    pub(crate) fn wake(&mut self, core: &mut Core, now: Instant, id: PublicationId) -> Fate {
+        if self.outage && self.deadline.is_some() { self.step(core, now, id) } else { Fate::Lives }
+    }
+
+    pub(crate) fn on_timeout(&mut self, core: &mut Core, now: Instant, id: PublicationId) -> Fate {
+        if self.deadline.is_some_and(|at| at <= now) {
+            self.deadline = None;
+            return self.step(core, now, id);
+        }
+        Fate::Lives
+    }
+
+    /// Sends what is due, unless something is on its way already.
+    pub(crate) fn step(&mut self, core: &mut Core, now: Instant, id: PublicationId) -> Fate {
+        if self.in_flight.is_some() {
+            return Fate::Lives;
+        }
+        self.deadline = None;
+        if self.held_until.is_some_and(|until| until <= now) {
+            // After a long sleep the tag is worth nothing; asking with it would only cost a 412.
+            self.etag = None;
+            self.held_until = None;
+        }
+        let kind = match (&self.etag, self.removing) {
+            (Some(_), true) => Kind::Remove,
+            (None, true) => {
+                let state = PublicationState::Removed { confirmed: self.held_until.is_none() };
+                core.events.push_back(AgentEvent::Publication { id, state });
+                return Fate::Ends;
+            }
+            (None, false) => Kind::Initial,
+            (Some(_), false) if self.dirty => Kind::Modify,
+            (Some(_), false) => Kind::Refresh,
+        };
+        self.cseq += 1;
+        let aor = core.config.aor.clone();
+        let expires = if kind == Kind::Remove { 0 } else { self.params.expires };
+        let mut request = core
+            .request(Method::Publish, aor.as_str())
+            .from(core.from_header(&format!("{:016x}", self.tag)))
+            .to(format!("<{aor}>"))
+            .call_id(self.call_id.clone())
+            .cseq(self.cseq)
+            .header(HeaderName::Event, self.params.event.clone())
+            .header(HeaderName::Expires, expires.to_string());
+        if let (Some(etag), true) = (&self.etag, kind != Kind::Initial) {
+            request.push(HeaderName::SipIfMatch, etag.clone());
+        }
+        if matches!(kind, Kind::Initial | Kind::Modify) {
+            request = request.body(self.params.content_type.clone(), self.params.body.clone());
+            self.dirty = false;
+        }
+        self.in_flight = Some(kind);
+        let request = core.preload_route(request);
+        core.send(now, Purpose::Publish(id.0), request, Route::Service, Contact::None);
+        Fate::Lives
+    }
+
+    pub(crate) fn on_done(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        id: PublicationId,
+        cseq: u32,
+        outcome: Result<Message, Cause>,
+    ) -> Fate {
+        self.cseq = cseq;
+        let Some(kind) = self.in_flight.take() else { return Fate::Lives };
+        let status = outcome.as_ref().ok().and_then(Message::status);
+        match outcome {
+            Ok(answer) if matches!(status, Some(200..=299)) => {
+                self.failures = 0;
+                self.outage = false;
+                self.raised = false;
+                self.restarted = false;
+                if kind == Kind::Remove {
+                    let state = PublicationState::Removed { confirmed: true };
+                    core.events.push_back(AgentEvent::Publication { id, state });
+                    return Fate::Ends;
+                }
+                self.held(core, now, id, &answer);
+                if self.dirty || self.removing { self.step(core, now, id) } else { Fate::Lives }
+            }
+            // The service knows nothing of our tag: it restarted, or it took us for gone (RFC 3903 §4.1).
+            Ok(_) if status == Some(412) && kind != Kind::Initial && !self.restarted => {
+                self.etag = None;
+                self.held_until = None;
+                self.restarted = true;
+                self.dirty = true;
+                self.step(core, now, id)
+            }
+            Ok(answer) if status == Some(423) && !self.raised && kind != Kind::Remove => {
+                match answer.min_expires().filter(|minimum| *minimum > self.params.expires) {
+                    Some(minimum) => {
+                        self.params.expires = minimum;
+                        self.raised = true;
+                        self.dirty |= kind != Kind::Refresh;
+                        self.step(core, now, id)
+                    }
+                    None => self.failed(core, now, id, kind, refusal(&answer)),
+                }
+            }
+            Ok(answer) => self.failed(core, now, id, kind, refusal(&answer)),
+            Err(cause) => self.failed(core, now, id, kind, (cause, None)),
+        }
+    }
+
+    fn held(&mut self, core: &mut Core, now: Instant, id: PublicationId, answer: &Message) {
+        let seconds = answer.expires().unwrap_or(self.params.expires).max(1);
+        let expires = Duration::from_secs(u64::from(seconds));
+        // Without a tag the document cannot be referred to: the refresh will be a new one.
+        self.etag = answer.sip_etag().map(str::to_owned);
+        self.held_until = Some(now + expires);
+        let refresh = core.share(expires, 0.7, 0.85);
+        self.arm(core, id, now + refresh);
+        if !self.dirty && !self.removing {
+            let state = PublicationState::Published { expires };
+            core.events.push_back(AgentEvent::Publication { id, state });
+        }
+    }
+
+    fn failed(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        id: PublicationId,
+        kind: Kind,
+        (cause, wait): (Cause, Option<Duration>),
+    ) -> Fate {
+        if self.removing {
+            let state = PublicationState::Removed { confirmed: false };
+            core.events.push_back(AgentEvent::Publication { id, state });
+            return Fate::Ends;
+        }
+        self.dirty |= matches!(kind, Kind::Initial | Kind::Modify);
+        self.outage = cause.is_outage();
+        if let When::Later(wait) = retry_of(&cause, wait) {
+            let after = core.backoff(self.failures, wait);
+            self.failures = self.failures.saturating_add(1);
+            self.arm(core, id, now + after);
+            let state = PublicationState::Retrying { cause, after };
+            core.events.push_back(AgentEvent::Publication { id, state });
+            return Fate::Lives;
+        }
+        let state = PublicationState::Failed { cause };
+        core.events.push_back(AgentEvent::Publication { id, state });
+        Fate::Ends
+    }
+
+    fn arm(&mut self, core: &mut Core, id: PublicationId, at: Instant) {
+        self.deadline = Some(at);
+        core.timers.arm(at, UsageKey::Publication(id.0));
+    }
+}
