@@ -37,7 +37,8 @@ impl Console for Shell {
             // Held while starting, so that a signal finds every child.
             let mut children = children();
             if children.interrupted {
-                return Err(io::ErrorKind::Interrupted.into());
+                drop(children);
+                await_end();
             }
             let child = platform::lead_group(command).stdin(Stdio::null()).spawn()?;
             children.ids.push(child.id());
@@ -45,8 +46,20 @@ impl Console for Shell {
         };
         let id = child.id();
         let output = child.wait_with_output();
-        children().ids.retain(|other| *other != id);
+        let mut children = children();
+        children.ids.retain(|other| *other != id);
+        if children.interrupted {
+            drop(children);
+            await_end();
+        }
         output
+    }
+}
+
+/// The program was interrupted and is about to end: going on would only report failures that are none.
+fn await_end() -> ! {
+    loop {
+        std::thread::park();
     }
 }
 
