@@ -35,7 +35,7 @@ where
     F: FnMut(&Connection) -> Result<T, Failure> + Send + 'static,
     T: Send + 'static,
 {
-    pub(crate) fn new(work: F, reply: Reply<T>) -> Box<dyn Job> {
+    pub(crate) fn boxed(work: F, reply: Reply<T>) -> Box<dyn Job> {
         Box::new(Self { work, outcome: None, reply })
     }
 }
@@ -83,7 +83,7 @@ where
 {
     /// `work` handles at most as many rows as its second argument says and returns how many those were; fewer mean
     /// that it is done.
-    pub(crate) fn new(work: F, chunk: u64, reply: Reply<u64>) -> Box<dyn Job> {
+    pub(crate) fn boxed(work: F, chunk: u64, reply: Reply<u64>) -> Box<dyn Job> {
         Box::new(Self { work, chunk, last: 0, total: 0, reply })
     }
 }

@@ -39,14 +39,10 @@ pub(crate) fn outbox_from_json(body: &str) -> Result<OutboxEntry, Failure> {
 /// The document of an event.
 pub(crate) fn event_to_json(event: &JournalEvent) -> Result<String, Failure> {
     to_json(&match event {
-        JournalEvent::MessageReceived(message) => {
-            EventRecord::MessageReceived(IncomingRecord::from(&**message))
-        }
-        JournalEvent::MessageAccepted(message) => {
-            EventRecord::MessageAccepted(OutgoingRecord::from(&**message))
-        }
+        JournalEvent::MessageReceived(message) => EventRecord::Received(IncomingRecord::from(&**message)),
+        JournalEvent::MessageAccepted(message) => EventRecord::Accepted(OutgoingRecord::from(&**message)),
         JournalEvent::MessageStateChanged { message, conversation, recipient, state } => {
-            EventRecord::MessageStateChanged {
+            EventRecord::StateChanged {
                 message: message.0,
                 conversation: conversation.0,
                 recipient: recipient.as_str().to_owned(),
@@ -60,9 +56,9 @@ pub(crate) fn event_to_json(event: &JournalEvent) -> Result<String, Failure> {
 /// The event in a document.
 pub(crate) fn event_from_json(body: &str) -> Result<JournalEvent, Failure> {
     Ok(match from_json(body)? {
-        EventRecord::MessageReceived(record) => JournalEvent::MessageReceived(Arc::new(record.restore()?)),
-        EventRecord::MessageAccepted(record) => JournalEvent::MessageAccepted(Arc::new(record.restore()?)),
-        EventRecord::MessageStateChanged { message, conversation, recipient, state } => {
+        EventRecord::Received(record) => JournalEvent::MessageReceived(Arc::new(record.restore()?)),
+        EventRecord::Accepted(record) => JournalEvent::MessageAccepted(Arc::new(record.restore()?)),
+        EventRecord::StateChanged { message, conversation, recipient, state } => {
             JournalEvent::MessageStateChanged {
                 message: MessageId(message),
                 conversation: ConversationId(conversation),
@@ -97,11 +93,14 @@ struct OutboxRecord {
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
+#[serde(tag = "event")]
 enum EventRecord {
-    MessageReceived(IncomingRecord),
-    MessageAccepted(OutgoingRecord),
-    MessageStateChanged { message: u64, conversation: u64, recipient: String, state: StateRecord },
+    #[serde(rename = "message-received")]
+    Received(IncomingRecord),
+    #[serde(rename = "message-accepted")]
+    Accepted(OutgoingRecord),
+    #[serde(rename = "message-state-changed")]
+    StateChanged { message: u64, conversation: u64, recipient: String, state: StateRecord },
 }
 
 #[derive(Deserialize, Serialize)]

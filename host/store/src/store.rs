@@ -193,7 +193,7 @@ impl Store {
         F: FnMut(&Connection) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let pushed = self.reads.push(Once::new(work, reply), REQUEST);
+        let pushed = self.reads.push(Once::boxed(work, reply), REQUEST);
         self.answer(pushed, answer)
     }
 
@@ -203,7 +203,7 @@ impl Store {
         F: FnMut(&Connection) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.submit(weight, Once::new(work, reply), answer)
+        self.submit(weight, Once::boxed(work, reply), answer)
     }
 
     fn remove<F>(&self, work: F) -> BoxFuture<'_, Result<u64, StorageError>>
@@ -211,7 +211,7 @@ impl Store {
         F: FnMut(&Connection, u64) -> Result<u64, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.submit(0, Chunks::new(work, CHUNK, reply), answer)
+        self.submit(0, Chunks::boxed(work, CHUNK, reply), answer)
     }
 
     fn submit<T: Send + 'static>(

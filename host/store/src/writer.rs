@@ -80,10 +80,11 @@ fn attempt(
 ) -> Result<Vec<Result<(), StorageError>>, Lost> {
     let lost = |failure: Failure, begun| {
         // SQLite may have rolled back already.
-        if begun && !connection.is_autocommit() {
-            if let Err(error) = execute(connection, "ROLLBACK") {
-                tracing::warn!(?error, "a transaction could not be rolled back");
-            }
+        if begun
+            && !connection.is_autocommit()
+            && let Err(error) = execute(connection, "ROLLBACK")
+        {
+            tracing::warn!(error = %error.into_storage(file), "a transaction could not be rolled back");
         }
         Lost { error: failure.into_storage(file), begun }
     };

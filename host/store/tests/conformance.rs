@@ -1,4 +1,5 @@
 //! The store in SQLite keeps the rules of every store.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! `kill -9` and a file system that takes no more bytes, with real processes.
 //!
 //! The child is this test binary again, told by its environment what to be.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 

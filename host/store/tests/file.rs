@@ -1,4 +1,5 @@
 //! The file, its folder, and who may have it open.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The store in memory keeps the rules of every store, and its bound.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::sync::Arc;
 
