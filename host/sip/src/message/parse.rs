@@ -242,7 +242,11 @@ pub(super) fn parse(input: Bytes, limits: &Limits, datagram: bool) -> Result<Mes
     message.trim_values();
     match fault {
         None => Ok(message),
-        Some((fault, at)) => Err(ParseError { fault, at, salvage: Some(Box::new(message)) }),
+        Some((fault, at)) => {
+            // Enough to answer, nothing to act upon.
+            message.body = Span::new(body_at, body_at);
+            Err(ParseError { fault, at, salvage: Some(Box::new(message)) })
+        }
     }
 }
 

@@ -1,0 +1,12 @@
+//! The wire codec against the RFCs' own torture messages, against another parser, and against mutation.
+
+mod bridge;
+mod build;
+mod corpus;
+mod differential;
+mod digest;
+mod framing;
+mod growth;
+mod message;
+mod mutation;
+mod uri;
