@@ -231,15 +231,6 @@ fn a_database_of_another_program_is_left_alone() {
 }
 
 #[test]
-fn the_file_is_written_ahead_and_synced_in_every_commit() {
-    let folder = tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let other = Connection::open(store.path()).unwrap();
-    let mode: String = other.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
-    assert_eq!(mode, "wal");
-}
-
-#[test]
 fn a_file_at_its_bound_refuses_and_recovers() {
     let folder = tempdir().unwrap();
     let mut options = Options::default();
