@@ -110,10 +110,7 @@ impl EventKind {
     /// Whether it must reach every subscribed plugin, also across a crash.
     #[must_use]
     pub fn must_deliver(&self) -> bool {
-        matches!(
-            self,
-            Self::MessageReceived(_) | Self::MessageAccepted(_) | Self::MessageStateChanged { .. }
-        )
+        matches!(self, Self::MessageReceived(_) | Self::MessageAccepted(_) | Self::MessageStateChanged { .. })
     }
 }
 

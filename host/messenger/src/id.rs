@@ -55,6 +55,11 @@ impl IdSource {
         Self { last: 0, salt }
     }
 
+    /// Leaves out everything up to `used`: handles that were issued before a restart, when the clock stepped back since.
+    pub fn skip_past(&mut self, used: u64) {
+        self.last = self.last.max(used);
+    }
+
     /// The next handle: later than every one before, also when the clock steps back.
     pub fn next(&mut self, now: Timestamp) -> u64 {
         let fresh = (now.as_millis() << 16) | u64::from(self.salt);

@@ -1,9 +1,25 @@
 //! Sans-IO messenger engine: session, presence, contacts, conversations.
+//!
+//! [`engine::Engine`] is one account's messenger: a state machine that is told what happened and says what to do, with
+//! no sockets, clock, store or chance of its own. Everything around it is data: commands in, events and snapshots out.
+//!
+//! # Layout
+//! | Module | What |
+//! |---|---|
+//! | [`engine`] | the state machine |
+//! | [`command`], [`event`], [`snapshot`] | what goes in and comes out |
+//! | [`compose`] | presence documents into a person's presence, and why |
+//! | [`presence`], [`message`], [`address`], [`id`], [`time`] | vocabulary |
+//! | [`code`], [`error`] | failures with stable codes |
+//! | [`storage`] | what must survive |
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod code;
 pub mod command;
+pub mod compose;
+mod content;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod id;

@@ -16,6 +16,10 @@ use crate::{
     time::Timestamp,
 };
 
+/// Names a batch between the engine and its driver. Numbers of one engine only grow.
+#[derive(Copy, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct BatchId(pub u64);
+
 /// Changes that are kept together or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -153,6 +157,8 @@ pub struct ArchiveQuery {
     pub since: Option<Timestamp>,
     /// Exclusive.
     pub until: Option<Timestamp>,
+    /// Only entries that come after this one, newest first: the last one of a page gives the next page.
+    pub before: Option<(Timestamp, MessageId)>,
     /// At most this many, newest first.
     pub limit: u32,
 }
@@ -196,9 +202,18 @@ pub trait Storage: Send + Sync + 'static {
     /// `None` says that it has no cursor yet.
     fn cursor(&self, account: AccountId, plugin: &str) -> BoxFuture<'_, Result<Option<u64>, StorageError>>;
     /// Moves a plugin's cursor forward; never back.
-    fn set_cursor(&self, account: AccountId, plugin: &str, seq: u64) -> BoxFuture<'_, Result<(), StorageError>>;
+    fn set_cursor(
+        &self,
+        account: AccountId,
+        plugin: &str,
+        seq: u64,
+    ) -> BoxFuture<'_, Result<(), StorageError>>;
     /// Forgets journal entries that every one of these plugins has handled, and the cursors of others.
-    fn trim_journal(&self, account: AccountId, plugins: Vec<String>) -> BoxFuture<'_, Result<u64, StorageError>>;
+    fn trim_journal(
+        &self,
+        account: AccountId,
+        plugins: Vec<String>,
+    ) -> BoxFuture<'_, Result<u64, StorageError>>;
 
     /// Archives a message; true when it was new.
     fn archive(&self, account: AccountId, entry: ArchiveEntry) -> BoxFuture<'_, Result<bool, StorageError>>;

@@ -1,0 +1,521 @@
+//! The engine: one account's messenger as a state machine without sockets, clock, store or chance of its own.
+//!
+//! # The run loop
+//! Whoever owns an engine tells it of one thing at a time, and drains what it has to say:
+//!
+//! ```
+//! use attache_messenger::{
+//!     address::Address,
+//!     command::Command,
+//!     engine::{Engine, EngineConfig},
+//!     event::SessionState,
+//!     storage::Restored,
+//!     time::Now,
+//! };
+//! use attache_sip::transport::Transport;
+//!
+//! let address = Address::parse("sip:alice@example.com")?;
+//! let local = vec![(Transport::Udp, "192.0.2.7:5060".parse()?)];
+//! let mut config = EngineConfig::new(address, "wonderland", local, [7; 32]);
+//! config.service = Some("sip:192.0.2.1".to_owned());
+//! let mut engine = Engine::new(config, Restored::default(), Now::read());
+//! engine.handle_command(Now::read(), 1, Command::SignIn);
+//!
+//! // Batches first: other things wait for them.
+//! while let Some((id, batch)) = engine.poll_batch() {
+//!     // Keep `batch`; when it is durable:
+//!     engine.handle_stored(Now::read(), id, Ok(()));
+//! }
+//! while let Some(resolve) = engine.poll_resolve() { /* look the name up, then `handle_resolved` */ }
+//! while let Some(transmit) = engine.poll_transmit() { /* send it */ }
+//! while let Some((token, answer)) = engine.poll_answer() {
+//!     assert!(token == 1 && answer.is_ok());
+//! }
+//! while let Some(event) = engine.poll_event() { /* publish it */ }
+//! // Then wait for input, a command, the store, or this time:
+//! let _ = engine.poll_timeout();
+//! assert_eq!(engine.snapshot().session, SessionState::SigningIn);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Invariants
+//! - After any `handle_*`, drain every `poll_*`. [`poll_event`](Engine::poll_event) comes last: its numbers mark what the
+//!   [`snapshot`](Engine::snapshot) holds.
+//! - The same seed, calls and times give the same bytes, batches and events.
+//! - Nothing that must survive is answered, transmitted or told before it is durable.
+//! - `seq` only grows, also across a restart.
+//! - Nobody is shown offline but by the service's word.
+//! - Everything held is bounded by [`Limits`].
+
+mod config;
+mod conversations;
+mod inbox;
+mod ledger;
+mod outbox;
+mod presence;
+mod roster;
+mod session;
+mod watch;
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use attache_sip::{
+    agent::{Agent, AgentConfig, AgentEvent, Diagnostic},
+    resolve::{Resolve, ResolveId},
+    transport::{Destination, Flow, FlowId, Transmit},
+    uri::UriBuf,
+    usage::Backoff,
+};
+use bytes::Bytes;
+use rand_chacha::{
+    ChaCha20Rng,
+    rand_core::{Rng as _, SeedableRng as _},
+};
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+
+use crate::{
+    code::Code,
+    command::Command,
+    error::{Error, Retry},
+    event::{Event, EventKind, SessionState},
+    id::{IdSource, RequestId},
+    presence::{Availability, Presence, UnknownReason},
+    snapshot::{ContactEntry, Snapshot},
+    storage::{Batch, BatchId, Restored, StorageError},
+    time::Now,
+};
+
+pub use config::{EngineConfig, Limits};
+use conversations::Conversations;
+use inbox::Inbox;
+use ledger::{Effect, Ledger, Sealed, Ticket};
+use outbox::Outbox;
+use presence::{Own, Presences};
+use roster::Roster;
+use session::Session;
+use watch::OneEach;
+
+/// One account. See the [module](self).
+pub struct Engine {
+    config: EngineConfig,
+    agent: Agent,
+    rng: ChaCha20Rng,
+    ids: IdSource,
+    /// The time of the call that is being handled.
+    now: Now,
+    view: Snapshot,
+    ledger: Ledger,
+    roster: Roster,
+    conversations: Conversations,
+    outbox: Outbox,
+    inbox: Inbox,
+    presences: Presences,
+    own: Own,
+    watch: OneEach,
+    session: Session,
+    resolves: VecDeque<Resolve>,
+}
+
+impl Engine {
+    /// An account as it was left, signed out. Messages that wait go out after the next sign-in.
+    #[must_use]
+    pub fn new(config: EngineConfig, restored: Restored, now: Now) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(config.seed);
+        let mut agent_seed = [0; 32];
+        rng.fill_bytes(&mut agent_seed);
+        let agent = Agent::new(agent_config(&config), agent_seed);
+        let setting = |name| {
+            restored.settings.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        };
+        let reserved = setting(ledger::SEQ).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let account = config.address.account_id();
+        let mut ids = IdSource::new((rng.next_u32() & 0xffff) as u16);
+        let mut ledger = Ledger::new(account, restored.last_seq.max(reserved));
+        let (availability, note) = setting(ledger::OWN).map_or((Availability::Available, ""), kept_presence);
+        let instance = match setting(ledger::INSTANCE) {
+            Some(instance) => instance.to_owned(),
+            None => {
+                let instance = format!("{:016x}", rng.next_u64());
+                ledger.keep(Effect::Setting(ledger::INSTANCE, instance.clone()));
+                instance
+            }
+        };
+        let mut view = Snapshot {
+            account,
+            address: config.address.clone(),
+            display_name: config.display_name.clone(),
+            seq: ledger.seq(),
+            session: SessionState::SignedOut,
+            session_since: now.wall,
+            session_reason: None,
+            own: Arc::new(Presence {
+                availability: Some(availability),
+                note: note.into(),
+                ..Presence::unknown(UnknownReason::SignedOut)
+            }),
+            contacts: RedBlackTreeMapSync::new_sync(),
+            by_address: HashTrieMapSync::new_sync(),
+            groups: RedBlackTreeMapSync::new_sync(),
+            conversations: RedBlackTreeMapSync::new_sync(),
+        };
+        let mut roster = Roster::new();
+        for group in restored.groups {
+            ids.skip_past(group.id.0);
+            let group = Arc::new(group);
+            view.groups.insert_mut(group.id, group.clone());
+            roster.put_group(group);
+        }
+        let nothing = Arc::new(Presence::unknown(UnknownReason::SignedOut));
+        for contact in restored.contacts {
+            ids.skip_past(contact.id.0);
+            let contact = Arc::new(contact);
+            view.by_address.insert_mut(contact.address.clone(), contact.id);
+            view.contacts
+                .insert_mut(contact.id, ContactEntry { contact: contact.clone(), presence: nothing.clone() });
+            roster.put_contact(contact);
+        }
+        let mut inbox = Inbox::default();
+        let mut seen = restored.seen;
+        seen.sort_unstable_by_key(|(_, at)| *at);
+        for (key, at) in seen {
+            inbox.remember(key, at, config.limits.seen);
+        }
+        let subscription = u32::try_from(config.subscription.as_secs()).unwrap_or(u32::MAX);
+        let mut engine = Self {
+            agent,
+            rng,
+            ids,
+            now,
+            view,
+            ledger,
+            roster,
+            conversations: Conversations::default(),
+            outbox: Outbox::default(),
+            inbox,
+            presences: Presences::default(),
+            own: Own { instance, publication: None, waiting: Vec::new() },
+            watch: OneEach::new(subscription),
+            session: Session::new(now.instant, now.wall),
+            resolves: VecDeque::new(),
+            config,
+        };
+        for entry in restored.outbox {
+            engine.ids.skip_past(entry.message.id.0);
+            engine.ids.skip_past(entry.message.conversation.0);
+            engine.restore_message(entry);
+        }
+        engine
+    }
+
+    /// Takes bytes that came on a flow.
+    pub fn handle_input(&mut self, now: Now, flow: Flow, bytes: Bytes) {
+        self.now = now;
+        self.agent.handle_input(now.instant, flow, bytes);
+        self.settle();
+    }
+
+    /// Bytes for `destination` could not be delivered, or the connection `flow` broke.
+    pub fn handle_flow_failed(
+        &mut self,
+        now: Now,
+        destination: Destination,
+        flow: Option<FlowId>,
+        reason: &str,
+    ) {
+        self.now = now;
+        self.agent.handle_flow_failed(now.instant, destination, flow, reason);
+        self.settle();
+        self.suspect_outage();
+        self.settle();
+    }
+
+    /// Answers a [`Resolve`] of [`poll_resolve`](Self::poll_resolve).
+    pub fn handle_resolved(&mut self, now: Now, id: ResolveId, answer: Result<Vec<Destination>, String>) {
+        self.now = now;
+        self.agent.handle_resolved(now.instant, id, answer);
+        self.settle();
+    }
+
+    /// Takes a command. Its answer comes by [`poll_answer`](Self::poll_answer) with the same token, perhaps only after a
+    /// batch is durable; an accepted command completes with one
+    /// [`CommandCompleted`](EventKind::CommandCompleted) that names its request.
+    ///
+    /// What needs no service works signed out: the contact list, own presence (kept for the next sign-in), and
+    /// messages (kept in the outbox).
+    pub fn handle_command(&mut self, now: Now, token: u64, command: Command) {
+        self.now = now;
+        if self.ledger.waiting() >= self.config.limits.storing {
+            let error = Error::new(Code::Busy, "too many commands wait for the store")
+                .retry(Retry::After(core::time::Duration::from_secs(1)));
+            self.ledger.answer(token, Err(error));
+            return;
+        }
+        let ticket = Ticket { token, request: RequestId(self.next_id()) };
+        match command {
+            Command::SignIn => self.sign_in(ticket),
+            Command::SignOut => self.sign_out(ticket),
+            Command::Publish { availability, note } => self.publish_command(ticket, availability, note),
+            Command::Send { .. } => self.send(ticket, command),
+            Command::CloseConversation(id) => self.close_conversation(ticket, id),
+            Command::AddContact { .. }
+            | Command::RemoveContact(_)
+            | Command::RenameContact(..)
+            | Command::AddGroup(_)
+            | Command::RemoveGroup(_)
+            | Command::RenameGroup(..)
+            | Command::AddToGroup(..)
+            | Command::RemoveFromGroup(..) => self.edit_roster(ticket, command),
+        }
+        self.settle();
+    }
+
+    /// The store kept a batch, or refused it. Batches end in the order in which they were handed out.
+    pub fn handle_stored(&mut self, now: Now, id: BatchId, result: Result<(), StorageError>) {
+        self.now = now;
+        let Some(sealed) = self.ledger.stored(id) else { return };
+        match result {
+            Ok(()) => {
+                for effect in sealed {
+                    self.apply(effect);
+                }
+                self.ledger.note_outcome(now, true);
+            }
+            Err(error) => {
+                let error = store_error(&error);
+                for effect in sealed {
+                    self.refuse(effect.effect, &error);
+                }
+                self.ledger.note_outcome(now, false);
+            }
+        }
+        self.ledger.finish();
+        self.settle();
+    }
+
+    /// Lets time pass. Calling it too early does nothing.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.now = now;
+        self.agent.handle_timeout(now.instant);
+        self.settle();
+        self.ledger.handle_timeout(now);
+        self.session_due();
+        self.recompose();
+        self.close_idle();
+        self.wake_messages();
+        self.settle();
+    }
+
+    /// The next message to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.agent.poll_transmit()
+    }
+
+    /// The next batch to keep. There is never more than one under way: what arises meanwhile goes with the next one.
+    pub fn poll_batch(&mut self) -> Option<(BatchId, Batch)> {
+        self.ledger.poll_batch(self.now)
+    }
+
+    /// The next answer to a command.
+    pub fn poll_answer(&mut self) -> Option<(u64, crate::command::Answer)> {
+        self.ledger.poll_answer()
+    }
+
+    /// The next name to look up.
+    pub fn poll_resolve(&mut self) -> Option<Resolve> {
+        self.resolves.pop_front()
+    }
+
+    /// The next event. Presence changes of one drain come as one event, last.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if !self.ledger.has_events() && self.has_presence_changes() && self.ledger.is_clear() {
+            self.tell_presence();
+        }
+        let event = self.ledger.poll_event()?;
+        self.view.seq = event.seq;
+        Some(event)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        [
+            self.agent.poll_timeout(),
+            self.ledger.poll_timeout(),
+            self.session_timeout(),
+            self.presence_timeout(),
+            self.conversations_timeout(),
+            self.outbox_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The state after the last event of [`poll_event`](Self::poll_event). Costs a few reference counts.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.view.clone()
+    }
+
+    fn settle(&mut self) {
+        loop {
+            if let Some(resolve) = self.agent.poll_resolve() {
+                self.resolves.push_back(resolve);
+            } else if let Some(event) = self.agent.poll_event() {
+                self.on_agent_event(event);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn on_agent_event(&mut self, event: AgentEvent) {
+        match event {
+            AgentEvent::Registered(_) => self.on_registered(),
+            AgentEvent::RegistrationFailed { cause, retry, remaining } => {
+                self.on_registration_failed(&cause, retry, remaining);
+            }
+            AgentEvent::Unregistered { .. } => self.on_unregistered(),
+            AgentEvent::Subscription { id, state, notify } => {
+                if notify.is_some() || !state.is_final() && !is_retrying(&state) {
+                    self.alive();
+                }
+                self.on_subscription(id, state, notify);
+            }
+            AgentEvent::Publication { id, state } => self.on_publication(id, &state),
+            AgentEvent::MessageSent { id, status } => {
+                self.alive();
+                self.on_message_sent(id, status);
+            }
+            AgentEvent::MessageFailed { id, cause, retry } => {
+                if cause.status().is_some() {
+                    self.alive();
+                }
+                self.on_message_failed(id, &cause, retry);
+            }
+            AgentEvent::MessageReceived { id, message, .. } => self.on_message(id, &message),
+            AgentEvent::Response { id, .. } => self.on_probe_answered(id),
+            AgentEvent::RequestFailed { id, cause } => self.on_probe_failed(id, &cause),
+            AgentEvent::Diagnostic(diagnostic) => self.diagnose(describe(&diagnostic)),
+            _ => {}
+        }
+    }
+
+    fn apply(&mut self, sealed: Sealed) {
+        match &sealed.effect {
+            Effect::Reserved(end) => self.ledger.reserved(*end, true),
+            Effect::Setting(..) => {}
+            Effect::Roster { ticket, change } => self.apply_edit(&sealed, *ticket, change),
+            Effect::Own { ticket, availability, note, .. } => {
+                self.apply_own(&sealed, *ticket, *availability, note)
+            }
+            Effect::Incoming { message, key } => self.apply_incoming(&sealed, message, *key),
+            Effect::Accepted { ticket, entry } => self.apply_accepted(&sealed, *ticket, entry),
+            Effect::Finished { message, state } => self.apply_finished(&sealed, message, state),
+        }
+    }
+
+    fn refuse(&mut self, effect: Effect, error: &Error) {
+        match effect {
+            Effect::Reserved(end) => self.ledger.reserved(end, false),
+            // Written again with the next reservation of numbers, or after the next start: nothing depends on it.
+            Effect::Setting(..) => {}
+            Effect::Roster { ticket, .. } => {
+                self.ledger.answer(ticket.token, Err(error.clone()));
+                self.revert_edits(error);
+            }
+            Effect::Own { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
+            Effect::Incoming { message, key } => self.refuse_incoming(&message, key),
+            Effect::Accepted { ticket, entry } => self.refuse_accepted(ticket, &entry, error.clone()),
+            // It happened on the wire and cannot be undone: it must be kept some time.
+            effect @ Effect::Finished { .. } => self.ledger.keep_later(effect),
+        }
+    }
+
+    fn complete(&mut self, request: RequestId, outcome: Result<(), Error>) {
+        self.ledger.emit(self.now.wall, EventKind::CommandCompleted { request, outcome });
+    }
+
+    /// Tells those who look for a fault. Never holds what people say.
+    fn diagnose(&mut self, text: impl Into<Arc<str>>) {
+        let text = text.into();
+        tracing::debug!(%text, "diagnostic");
+        self.ledger.emit(self.now.wall, EventKind::Diagnostic(text));
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.ids.next(self.now.wall)
+    }
+
+    fn random(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+}
+
+impl core::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Engine")
+            .field("address", &self.config.address)
+            .field("session", &self.view.session)
+            .field("seq", &self.view.seq)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_retrying(state: &attache_sip::usage::SubscriptionState) -> bool {
+    matches!(state, attache_sip::usage::SubscriptionState::Retrying { .. })
+}
+
+fn agent_config(config: &EngineConfig) -> AgentConfig {
+    // An address was checked when it was read; one that SIP cannot carry (`tel:`) fails at the registrar with a status.
+    let aor = config
+        .address
+        .to_uri()
+        .unwrap_or_else(|_| UriBuf::parse("sip:anonymous@anonymous.invalid").expect("a valid address"));
+    let service = config.service.as_deref().and_then(|service| UriBuf::parse(service).ok());
+    AgentConfig {
+        display_name: (!config.display_name.is_empty()).then(|| config.display_name.to_string()),
+        auth_user: config.auth_user.clone(),
+        service,
+        user_agent: config.user_agent.clone(),
+        timers: config.timers,
+        // A person waits for this: sooner than a machine would be content with.
+        backoff: Backoff {
+            base: core::time::Duration::from_secs(2),
+            max: core::time::Duration::from_secs(60),
+        },
+        subscribe_window: 50,
+        max_subscriptions: config.limits.contacts.saturating_mul(2),
+        ..AgentConfig::new(aor, config.password.clone(), config.local.clone())
+    }
+}
+
+/// The presence to publish, as it was kept.
+fn kept_presence(kept: &str) -> (Availability, &str) {
+    let (name, note) = kept.split_once('\n').unwrap_or((kept, ""));
+    (Availability::from_name(name).unwrap_or(Availability::Available), note)
+}
+
+fn store_error(error: &StorageError) -> Error {
+    let (code, text) = match error {
+        StorageError::Full(_) => (Code::StorageFull, "the local disk is full"),
+        _ => (Code::Storage, "the local store failed"),
+    };
+    Error::new(code, text).because(error.to_string()).retry(Retry::AfterChange)
+}
+
+fn describe(diagnostic: &Diagnostic) -> String {
+    match diagnostic {
+        Diagnostic::PublicAddress { local, seen } => {
+            format!("the service sees {seen} where we are {local}: a NAT stands between")
+        }
+        Diagnostic::Malformed { from, error, answered } => match answered {
+            Some(status) => format!("malformed SIP from {from} was answered with {status}: {error}"),
+            None => format!("malformed SIP from {from} was dropped: {error}"),
+        },
+        Diagnostic::Refused { method, from, status, why } => {
+            format!("{method} from {from} was refused with {status}: {why}")
+        }
+        Diagnostic::Forgiven { what, .. } => format!("forgiven in a notification: {what}"),
+        other => format!("{other:?}"),
+    }
+}

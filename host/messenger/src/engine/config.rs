@@ -1,0 +1,126 @@
+//! What an engine is made with.
+
+use core::{fmt, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
+
+use attache_sip::{digest::Secret, transaction::Timers, transport::Transport};
+
+use crate::address::Address;
+
+/// Settings of one account's engine. Every one but the first four has a default that suits a person's account.
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// Address of record.
+    pub address: Address,
+    /// Own display name; empty for none.
+    pub display_name: Arc<str>,
+    /// User name in credentials; `None` takes the user part of the address.
+    pub auth_user: Option<String>,
+    /// The password.
+    pub password: Secret,
+    /// Address of the outbound proxy; `None` finds the service of the address's domain.
+    pub service: Option<String>,
+    /// Where this account receives, by transport. Concrete addresses, not `0.0.0.0`.
+    pub local: Vec<(Transport, SocketAddr)>,
+    /// Entropy, fresh for every start.
+    pub seed: [u8; 32],
+    /// Value of `User-Agent`; empty leaves it out.
+    pub user_agent: String,
+    /// Lifetime asked for when registering. Default 10 minutes.
+    pub registration: Duration,
+    /// Lifetime asked for when publishing. Default 10 minutes.
+    pub publication: Duration,
+    /// Lifetime asked for when subscribing. Default 1 hour.
+    pub subscription: Duration,
+    /// A quiet service is asked for a sign of life this often. Default 30 seconds.
+    pub keep_alive: Duration,
+    /// A conversation without a message for so long is closed. Default 30 minutes.
+    pub conversation_idle: Duration,
+    /// Most attempts at one message that the service answers with a failure of its own, before it has failed.
+    /// Attempts while the service is away do not count. Default 8.
+    pub message_attempts: u32,
+    /// Bounds.
+    pub limits: Limits,
+    /// The timers of SIP transactions.
+    pub timers: Timers,
+}
+
+/// What one account may hold. Beyond, commands are refused and the oldest of what is closed is forgotten.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Contacts. Default 20,000.
+    pub contacts: usize,
+    /// Groups. Default 1,000.
+    pub groups: usize,
+    /// Messages waiting to be sent. Default 10,000.
+    pub outbox: usize,
+    /// Messages under way to different people at once. Default 32.
+    pub sending: usize,
+    /// Commands and incoming messages that wait for the store. Default 1,024.
+    pub storing: usize,
+    /// Conversations, open and closed. Default 512.
+    pub conversations: usize,
+    /// Lines of one transcript. Default 500.
+    pub transcript_lines: usize,
+    /// Bytes of text of one transcript. Default 1 MiB.
+    pub transcript_bytes: usize,
+    /// Identities of messages that arrived, for recognising repetitions within ten minutes. Default 20,000.
+    pub seen: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            contacts: 20_000,
+            groups: 1_000,
+            outbox: 10_000,
+            sending: 32,
+            storing: 1_024,
+            conversations: 512,
+            transcript_lines: 500,
+            transcript_bytes: 1024 * 1024,
+            seen: 20_000,
+        }
+    }
+}
+
+impl EngineConfig {
+    /// Defaults for an account. `seed` is fresh entropy for every start.
+    #[must_use]
+    pub fn new(
+        address: Address,
+        password: impl Into<Secret>,
+        local: Vec<(Transport, SocketAddr)>,
+        seed: [u8; 32],
+    ) -> Self {
+        Self {
+            address,
+            display_name: Arc::from(""),
+            auth_user: None,
+            password: password.into(),
+            service: None,
+            local,
+            seed,
+            user_agent: concat!("Attache/", env!("CARGO_PKG_VERSION")).to_owned(),
+            registration: Duration::from_secs(600),
+            publication: Duration::from_secs(600),
+            subscription: Duration::from_secs(3600),
+            keep_alive: Duration::from_secs(30),
+            conversation_idle: Duration::from_secs(30 * 60),
+            message_attempts: 8,
+            limits: Limits::default(),
+            timers: Timers::default(),
+        }
+    }
+}
+
+// Neither the password nor the seed, from which every tag and nonce follows, may reach a log.
+impl fmt::Debug for EngineConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineConfig")
+            .field("address", &self.address)
+            .field("service", &self.service)
+            .field("local", &self.local)
+            .finish_non_exhaustive()
+    }
+}
