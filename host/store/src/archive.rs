@@ -72,7 +72,11 @@ pub(crate) fn search(
     let limit = i64::from(query.limit);
     let mut sql =
         String::from("SELECT a.message, a.conversation, a.at, a.outgoing, a.peer, a.text, a.automatic FROM ");
-    let mut values: Vec<&dyn ToSql> = vec![&owner, &since, &until, &limit];
+    let (before, before_message) = match query.before {
+        Some((at, message)) => (bound(Some(at), i64::MAX), i64::try_from(message.0).unwrap_or(i64::MAX)),
+        None => (i64::MAX, i64::MAX),
+    };
+    let mut values: Vec<&dyn ToSql> = vec![&owner, &since, &until, &limit, &before, &before_message];
     let peer = query.peer.as_ref().map(Address::canonical);
     // Each combination is a statement of its own, so that each can use the index that fits it.
     sql.push_str(if terms.is_some() {
@@ -80,17 +84,20 @@ pub(crate) fn search(
     } else {
         "archive a"
     });
-    sql.push_str(" WHERE a.account = ?1 AND a.at >= ?2 AND a.at < ?3");
+    // The comparison of the first column alone lets the index be entered at the cursor.
+    sql.push_str(
+        " WHERE a.account = ?1 AND a.at >= ?2 AND a.at < ?3 AND a.at <= ?5 AND (a.at < ?5 OR a.message < ?6)",
+    );
     if let Some(peer) = &peer {
         values.push(peer);
-        sql.push_str(" AND a.peer_key = ?5");
+        sql.push_str(" AND a.peer_key = ?7");
     }
     if let Some(terms) = &terms {
         values.push(terms);
         sql.push_str(if peer.is_some() {
-            " AND archive_text MATCH ?6"
+            " AND archive_text MATCH ?8"
         } else {
-            " AND archive_text MATCH ?5"
+            " AND archive_text MATCH ?7"
         });
     }
     sql.push_str(" ORDER BY a.at DESC, a.message DESC LIMIT ?4");

@@ -278,9 +278,10 @@ impl Account {
             return Ok(Vec::new());
         };
         let newest_first = self.archive.iter().rev();
-        let found = newest_first.filter(|((at, _), entry)| {
+        let found = newest_first.filter(|((at, message), entry)| {
             query.since.is_none_or(|since| *at >= since)
                 && query.until.is_none_or(|until| *at < until)
+                && query.before.is_none_or(|before| (*at, *message) < before)
                 && query.peer.as_ref().is_none_or(|peer| entry.peer == *peer)
                 && matcher.matches(entry.text.as_str())
         });

@@ -160,6 +160,24 @@ pub async fn a_search_ends_at_its_limit(store: Arc<dyn Storage>) {
     assert_eq!(found(&store, ArchiveQuery { limit: 0, ..query("tea") }).await, [0u64; 0]);
 }
 
+/// Nothing is left out and nothing comes twice, also where many have the same time.
+pub async fn pages_of_a_search_follow_each_other(store: Arc<dyn Storage>) {
+    for (message, millis) in [(1, 10), (2, 20), (3, 20), (4, 20), (5, 30)] {
+        assert!(ok(store.archive(ALICE, archived(message, millis, "sip:bob@example.com", "tea")).await));
+    }
+    for text in ["", "tea"] {
+        let mut seen = Vec::new();
+        let mut before = None;
+        loop {
+            let page = ok(store.search(ALICE, ArchiveQuery { limit: 2, before, ..query(text) }).await);
+            let Some(last) = page.last() else { break };
+            before = Some((last.at, last.message));
+            seen.extend(page.iter().map(|entry| entry.message.0));
+        }
+        assert_eq!(seen, [5, 4, 3, 2, 1]);
+    }
+}
+
 /// Also when both have the same handle of a message.
 pub async fn archives_of_accounts_do_not_mix(store: Arc<dyn Storage>) {
     assert!(ok(store.archive(ALICE, archived(1, 1, "sip:bob@example.com", "tea")).await));

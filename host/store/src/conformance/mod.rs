@@ -104,6 +104,7 @@ macro_rules! __for_each_rule {
             a_peer_is_found_in_any_spelling
             since_is_inclusive_and_until_exclusive
             a_search_ends_at_its_limit
+            pages_of_a_search_follow_each_other
             archives_of_accounts_do_not_mix
             purging_removes_what_is_older
             purging_can_be_for_one_peer
