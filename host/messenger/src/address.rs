@@ -112,11 +112,9 @@ impl Address {
     }
 }
 
-/// Whether the text names its scheme: `alice@example.com:5060` and `alice:secret@example.com` do not.
+/// Whether the text names its scheme: `alice@example.com:5060` does not.
 fn has_scheme(text: &str) -> bool {
-    let Some((scheme, _)) = text.split_once(':') else { return false };
-    ["sip", "sips", "pres", "im", "tel"].into_iter().any(|known| known.eq_ignore_ascii_case(scheme))
-        || !text.contains('@')
+    text.split_once(':').is_some_and(|(scheme, _)| !scheme.contains('@') && !scheme.starts_with('['))
 }
 
 impl PartialEq for Address {

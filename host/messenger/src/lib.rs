@@ -25,6 +25,7 @@ pub mod event;
 pub mod id;
 pub mod message;
 pub mod presence;
+pub mod sim;
 pub mod snapshot;
 pub mod storage;
 pub mod time;

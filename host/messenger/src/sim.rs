@@ -1,0 +1,376 @@
+//! Engines on a simulated network under a virtual clock, with a store in memory that can fail and crash.
+//!
+//! The network is that of [`attache_sip::sim`]: delay, loss, repetition, reordering, partitions, nodes that die and come
+//! back; all of it repeatable from a seed. [`EngineNode`] puts an [`Engine`] on it, [`MemoryStore`] keeps what a real
+//! store would keep. Replacing a node by a new one with the same store is a crash and a restart.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use attache_messenger::{
+//!     address::Address,
+//!     command::Command,
+//!     engine::EngineConfig,
+//!     event::SessionState,
+//!     sim::{EngineNode, MemoryStore, Simulation},
+//! };
+//! use attache_sip::transport::Transport;
+//!
+//! let at = "10.0.0.1:5060".parse()?;
+//! let mut config = EngineConfig::new(
+//!     Address::parse("sip:alice@example.com")?,
+//!     "wonderland",
+//!     vec![(Transport::Udp, at), (Transport::Tcp, at)],
+//!     [1; 32],
+//! );
+//! config.service = Some("sip:10.0.0.9:5060".to_owned());
+//!
+//! let mut sim = Simulation::new(1);
+//! sim.add(at, EngineNode::new(&sim, config, MemoryStore::new()));
+//! sim.with(at, |alice: &mut EngineNode, now| alice.command(now, Command::SignIn));
+//! // Nobody is at 10.0.0.9.
+//! sim.run_for(Duration::from_secs(60));
+//! let state = sim.with(at, |alice: &mut EngineNode, _| alice.snapshot().session);
+//! assert_eq!(state, SessionState::Reconnecting);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+pub use attache_sip::sim::{Fate, Link, Node, Packet, Simulation};
+use attache_sip::transport::{Destination, Flow, FlowId, Transmit};
+use bytes::Bytes;
+
+use crate::{
+    command::{Answer, Command},
+    engine::{Engine, EngineConfig},
+    event::{Contact, Event, EventKind, Group},
+    id::{ContactId, GroupId, MessageId, RequestId},
+    snapshot::Snapshot,
+    storage::{Batch, BatchId, JournalEntry, OutboxEntry, Restored, StorageError, Write},
+    time::{Now, Timestamp},
+};
+
+/// The wall clock at the beginning of a simulation: 2026-01-31T09:00:00Z.
+pub const BEGINNING: Timestamp = Timestamp::from_millis(1_769_850_000_000);
+
+/// What a store of one account keeps, in memory. Clones share it: it outlives the engine that writes it.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    contacts: BTreeMap<ContactId, Contact>,
+    groups: BTreeMap<GroupId, Group>,
+    outbox: BTreeMap<MessageId, OutboxEntry>,
+    settings: BTreeMap<&'static str, String>,
+    seen: BTreeMap<[u8; 16], Timestamp>,
+    journal: Vec<JournalEntry>,
+    commits: u64,
+    failing: Option<StorageError>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on every commit fails with this, until it is taken back with `None`.
+    pub fn fail_with(&self, error: Option<StorageError>) {
+        self.lock().failing = error;
+    }
+
+    /// How many batches it has kept.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.lock().commits
+    }
+
+    /// Every must-deliver event, oldest first.
+    #[must_use]
+    pub fn journal(&self) -> Vec<JournalEntry> {
+        self.lock().journal.clone()
+    }
+
+    /// Messages that are not done.
+    #[must_use]
+    pub fn outbox(&self) -> Vec<OutboxEntry> {
+        self.lock().outbox.values().cloned().collect()
+    }
+
+    /// What an engine starts with.
+    #[must_use]
+    pub fn restored(&self) -> Restored {
+        let kept = self.lock();
+        Restored {
+            contacts: kept.contacts.values().cloned().collect(),
+            groups: kept.groups.values().cloned().collect(),
+            outbox: kept.outbox.values().cloned().collect(),
+            settings: kept.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            seen: kept.seen.iter().map(|(key, at)| (*key, *at)).collect(),
+            last_seq: kept.journal.last().map_or(0, |entry| entry.seq),
+        }
+    }
+
+    /// Keeps a batch, all of it or nothing.
+    ///
+    /// # Errors
+    /// Whatever [`fail_with`](Self::fail_with) says.
+    pub fn commit(&self, batch: Batch) -> Result<(), StorageError> {
+        let mut kept = self.lock();
+        if let Some(error) = &kept.failing {
+            return Err(error.clone());
+        }
+        kept.commits += 1;
+        for write in batch.writes {
+            match write {
+                Write::PutContact(contact) => {
+                    kept.contacts.insert(contact.id, Contact::clone(&contact));
+                }
+                Write::RemoveContact(id) => {
+                    kept.contacts.remove(&id);
+                }
+                Write::PutGroup(group) => {
+                    kept.groups.insert(group.id, Group::clone(&group));
+                }
+                Write::RemoveGroup(id) => {
+                    kept.groups.remove(&id);
+                }
+                Write::PutOutbox(entry) => {
+                    kept.outbox.insert(entry.message.id, OutboxEntry::clone(&entry));
+                }
+                Write::RemoveOutbox(id) => {
+                    kept.outbox.remove(&id);
+                }
+                Write::AppendJournal(entry) => kept.journal.push(entry),
+                Write::PutSetting(name, value) => {
+                    kept.settings.insert(name, value);
+                }
+                Write::PutSeen { key, at } => {
+                    kept.seen.insert(key, at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When a process dies, relative to its store.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Crash {
+    /// Before the batch with this number (from 1, counted by the store) is kept.
+    Before(u64),
+    /// After it is kept, before the engine hears of it.
+    After(u64),
+}
+
+/// An engine as a node of the simulated network.
+pub struct EngineNode {
+    engine: Engine,
+    store: MemoryStore,
+    origin: Instant,
+    commit_delay: Duration,
+    committing: VecDeque<(Instant, BatchId, Batch)>,
+    hosts: BTreeMap<String, Vec<Destination>>,
+    crash: Option<Crash>,
+    dead: bool,
+    next_token: u64,
+    answers: BTreeMap<u64, Answer>,
+    events: Vec<Event>,
+}
+
+impl EngineNode {
+    /// A process that starts now with what the store holds. Its wall clock began at [`BEGINNING`] with the simulation.
+    #[must_use]
+    pub fn new(sim: &Simulation, config: EngineConfig, store: MemoryStore) -> Self {
+        let origin = sim.now() - sim.elapsed();
+        let engine = Engine::new(config, store.restored(), clock(origin, sim.now()));
+        let mut node = Self {
+            engine,
+            store,
+            origin,
+            commit_delay: Duration::ZERO,
+            committing: VecDeque::new(),
+            hosts: BTreeMap::new(),
+            crash: None,
+            dead: false,
+            next_token: 1,
+            answers: BTreeMap::new(),
+            events: Vec::new(),
+        };
+        node.drain(sim.now());
+        node
+    }
+
+    /// Lets every commit take this long.
+    #[must_use]
+    pub fn commit_delay(mut self, delay: Duration) -> Self {
+        self.commit_delay = delay;
+        self
+    }
+
+    /// Lets the process die at a commit: it hears, sends and keeps nothing more, until another node takes its place.
+    #[must_use]
+    pub fn crash_at(mut self, crash: Crash) -> Self {
+        self.crash = Some(crash);
+        self
+    }
+
+    /// Where a host name leads. Names that nobody told lead nowhere.
+    pub fn set_host(&mut self, host: &str, destinations: Vec<Destination>) {
+        self.hosts.insert(host.to_owned(), destinations);
+    }
+
+    /// Gives a command, and returns the token of its answer.
+    pub fn command(&mut self, now: Instant, command: Command) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        if !self.dead {
+            self.engine.handle_command(clock(self.origin, now), token, command);
+            self.drain(now);
+        }
+        token
+    }
+
+    /// The answer to a command, if it is there.
+    #[must_use]
+    pub fn answer(&self, token: u64) -> Option<&Answer> {
+        self.answers.get(&token)
+    }
+
+    /// How a command completed, if it has.
+    #[must_use]
+    pub fn outcome(&self, token: u64) -> Option<Result<(), crate::error::Error>> {
+        match self.answers.get(&token)? {
+            Err(error) => Some(Err(error.clone())),
+            Ok(accepted) => self.completion(accepted.request),
+        }
+    }
+
+    fn completion(&self, request: RequestId) -> Option<Result<(), crate::error::Error>> {
+        self.events.iter().find_map(|event| match &event.kind {
+            EventKind::CommandCompleted { request: known, outcome } if *known == request => {
+                Some(outcome.clone())
+            }
+            _ => None,
+        })
+    }
+
+    /// Every event so far.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Takes the events since the last time.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        core::mem::take(&mut self.events)
+    }
+
+    /// What readers see.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.engine.snapshot()
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    /// Whether it died at a commit.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    fn drain(&mut self, now: Instant) {
+        let wall = clock(self.origin, now);
+        loop {
+            while let Some(resolve) = self.engine.poll_resolve() {
+                let answer = self.hosts.get(&resolve.host).cloned().ok_or_else(|| "no such host".to_owned());
+                self.engine.handle_resolved(wall, resolve.id, answer);
+            }
+            while let Some((id, batch)) = self.engine.poll_batch() {
+                self.committing.push_back((now + self.commit_delay, id, batch));
+            }
+            let due = self.committing.front().is_some_and(|(at, ..)| *at <= now);
+            let Some((_, id, batch)) = due.then(|| self.committing.pop_front()).flatten() else { break };
+            let number = self.store.commits() + 1;
+            if self.crash == Some(Crash::Before(number)) {
+                self.dead = true;
+                return;
+            }
+            let result = self.store.commit(batch);
+            if self.crash == Some(Crash::After(number)) && result.is_ok() {
+                self.dead = true;
+                return;
+            }
+            self.engine.handle_stored(wall, id, result);
+        }
+        while let Some((token, answer)) = self.engine.poll_answer() {
+            self.answers.insert(token, answer);
+        }
+        while let Some(event) = self.engine.poll_event() {
+            self.events.push(event);
+        }
+    }
+}
+
+impl Node for EngineNode {
+    fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        if !self.dead {
+            self.engine.handle_input(clock(self.origin, now), flow, bytes);
+            self.drain(now);
+        }
+    }
+
+    fn handle_flow_failed(&mut self, now: Instant, to: Destination, flow: Option<FlowId>, reason: &str) {
+        if !self.dead {
+            self.engine.handle_flow_failed(clock(self.origin, now), to, flow, reason);
+            self.drain(now);
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if !self.dead {
+            self.engine.handle_timeout(clock(self.origin, now));
+            self.drain(now);
+        }
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        if self.dead { None } else { self.engine.poll_transmit() }
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        if self.dead {
+            return None;
+        }
+        let commit = self.committing.front().map(|(at, ..)| *at);
+        [self.engine.poll_timeout(), commit].into_iter().flatten().min()
+    }
+}
+
+/// The destinations of a service at one address: UDP, then TCP.
+#[must_use]
+pub fn service_at(address: SocketAddr) -> Vec<Destination> {
+    use attache_sip::transport::Transport;
+    [Transport::Udp, Transport::Tcp].map(|transport| Destination { transport, remote: address }).to_vec()
+}
+
+fn clock(origin: Instant, now: Instant) -> Now {
+    Now { instant: now, wall: BEGINNING + now.saturating_duration_since(origin) }
+}
