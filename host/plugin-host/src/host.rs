@@ -1,77 +1,354 @@
 //! The host: plugins, accounts, and who gets which event.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use core::fmt;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
+use attache_mapped::CodeFolder;
 use attache_messenger::{address::Address, event::Event, id::AccountId};
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::Semaphore,
+    task::JoinHandle,
+};
 
 use crate::{
     backend::Backend,
-    config::PluginConfig,
+    bindings::called::exports::attache::messenger::lifecycle::StopReason,
+    config::{ConfigError, PluginConfig, Scope},
+    engine::{self, Ticker},
     error::StartError,
+    family::Families,
+    imports,
+    instance::{Instance, Served},
     options::HostOptions,
+    plugin::{Plugin, Shared},
     status::{LoadState, PluginStatus},
+    supervisor::Supervisor,
 };
 
-/// Runs plugins. Dropping it stops them at once; [`PluginHost::shutdown`] lets them say goodbye.
+/// How long [`PluginHost::shutdown`] waits for plugins before it stops them hard.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the journal is rid of what every plugin has handled.
+const TRIM: Duration = Duration::from_secs(60);
+
+/// Which instances get an account's events.
+type Routes = HashMap<AccountId, Arc<[Arc<Instance>]>>;
+
+/// Runs plugins, on threads of its own. Dropping it stops them at once; [`PluginHost::shutdown`] lets them say
+/// goodbye.
 pub struct PluginHost {
-    plugins: Vec<PluginConfig>,
-    accounts: Mutex<Vec<(AccountId, Address)>>,
-    _backend: Arc<dyn Backend>,
+    inner: Arc<Inner>,
+    /// Taken when the host is dropped, because a runtime must not be dropped in the ordinary way inside another.
+    runtime: Option<Runtime>,
+}
+
+struct Inner {
+    plugins: Vec<Arc<Plugin>>,
+    routes: ArcSwap<Routes>,
+    members: Mutex<Members>,
+    handle: Handle,
+}
+
+#[derive(Default)]
+struct Members {
+    accounts: BTreeMap<AccountId, Address>,
+    instances: Vec<Running>,
+    stopped: bool,
+}
+
+struct Running {
+    instance: Arc<Instance>,
+    task: JoinHandle<()>,
+}
+
+impl fmt::Debug for PluginHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.inner.plugins.iter().map(|plugin| &*plugin.name).collect();
+        f.debug_struct("PluginHost").field("plugins", &names).finish_non_exhaustive()
+    }
 }
 
 impl PluginHost {
     /// Starts the host and begins to load the plugins, in parallel and in the background. A plugin that is wrong
-    /// stops nobody: its [`PluginStatus`] says why it was refused.
+    /// stops nobody: its [`PluginStatus`] says why it was refused. The same holds for a cache folder that cannot be
+    /// used: the log says why, and plugins are compiled at each start.
     ///
     /// # Errors
     /// When WebAssembly or threads do not work on this machine.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the host owns its options, and may keep more of them later"
+    )]
     pub fn start(
-        _options: HostOptions,
+        options: HostOptions,
         plugins: Vec<PluginConfig>,
         backend: Arc<dyn Backend>,
     ) -> Result<Self, StartError> {
-        Ok(Self { plugins, accounts: Mutex::default(), _backend: backend })
+        let engine = engine::engine(&options)?;
+        let linker = imports::link(&engine).map_err(|error| StartError::Engine(format!("{error:#}")))?;
+        let folder = options.cache_dir.as_deref().and_then(|path| match CodeFolder::open(path) {
+            Ok(folder) => Some(folder),
+            Err(error) => {
+                tracing::warn!("compiled plugins are not kept: {error}");
+                None
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(options.workers.max(1))
+            .thread_name("attache-plugins")
+            .max_blocking_threads(16)
+            .enable_all()
+            .build()?;
+        let shared = Arc::new(Shared {
+            ticker: Ticker::start(engine.weak())?,
+            engine,
+            linker,
+            folder,
+            compiling: Semaphore::new(2),
+            supervision: options.supervision.clone(),
+            caps: options.caps.clone(),
+        });
+
+        let mut names = Vec::new();
+        let mut ready = Vec::new();
+        for config in plugins {
+            let duplicate = names.contains(&config.name);
+            names.push(Arc::clone(&config.name));
+            let wrong = match config.validate() {
+                Ok(()) if duplicate => Some(ConfigError::DuplicateName(config.name.to_string())),
+                Ok(()) => None,
+                Err(error) => Some(error),
+            };
+            let plugin = Arc::new(Plugin::new(config, Arc::clone(&backend), Arc::clone(&shared)));
+            match wrong {
+                Some(error) => {
+                    tracing::error!(plugin = %plugin.name, "plugin refused: {error}");
+                    plugin.refuse(&error);
+                }
+                None => {
+                    runtime.spawn(Arc::clone(&plugin).reload());
+                }
+            }
+            ready.push(plugin);
+        }
+        let inner = Arc::new(Inner {
+            plugins: ready,
+            routes: ArcSwap::default(),
+            members: Mutex::default(),
+            handle: runtime.handle().clone(),
+        });
+        runtime.spawn(trim(Arc::downgrade(&inner)));
+        Ok(Self { inner, runtime: Some(runtime) })
     }
 
     /// Completes when every plugin is loaded or refused. Cancellation safe.
-    pub async fn loaded(&self) {}
+    pub async fn loaded(&self) {
+        for plugin in &self.inner.plugins {
+            let mut load = plugin.load.subscribe();
+            // The sender lives in the plugin, so this ends with the state and with nothing else.
+            let _ = load.wait_for(|state| !matches!(state, LoadState::Loading)).await;
+        }
+    }
 
     /// Lets the plugins whose `accounts` match serve an account. Call it after the account's engine is there, so
-    /// that [`Backend::snapshot`] answers; must-deliver events from that snapshot on reach the plugins.
+    /// that [`Backend::snapshot`] answers; must-deliver events from that snapshot on reach the plugins, and events
+    /// published before this call reach them only through the journal. Adding an account twice changes nothing.
     pub fn add_account(&self, account: AccountId, address: Address) {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).push((account, address));
+        let mut members = self.inner.members();
+        if members.stopped || members.accounts.contains_key(&account) {
+            return;
+        }
+        for plugin in &self.inner.plugins {
+            if plugin.is_misconfigured() || !plugin.serves(address.as_str()) {
+                continue;
+            }
+            let baseline = plugin.backend.snapshot(account).map_or(0, |snapshot| snapshot.seq);
+            let served = Served { account, baseline };
+            let shared_instance = members
+                .instances
+                .iter()
+                .find(|running| plugin.scope == Scope::Host && Arc::ptr_eq(&running.instance.plugin, plugin));
+            match shared_instance {
+                Some(running) => {
+                    running.instance.accounts().push(served);
+                    running.instance.mailbox.wake();
+                }
+                None => {
+                    let of = (plugin.scope == Scope::Account).then_some(account);
+                    let instance = Arc::new(Instance::new(Arc::clone(plugin), of, vec![served]));
+                    let task = self.inner.handle.spawn(Supervisor::new(Arc::clone(&instance)).run());
+                    members.instances.push(Running { instance, task });
+                }
+            }
+        }
+        members.accounts.insert(account, address);
+        self.inner.route(&members);
     }
 
     /// Ends the instances of an account. What they have not handled stays in the journal.
     pub fn remove_account(&self, account: AccountId) {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| *id != account);
+        let mut members = self.inner.members();
+        if members.accounts.remove(&account).is_none() {
+            return;
+        }
+        members.instances.retain(|running| {
+            let instance = &running.instance;
+            let mut accounts = instance.accounts();
+            accounts.retain(|served| served.account != account);
+            let last = accounts.is_empty();
+            drop(accounts);
+            if last {
+                instance.stop.send_replace(Some(StopReason::Shutdown));
+            } else {
+                instance.mailbox.forget(account);
+            }
+            !last
+        });
+        self.inner.route(&members);
     }
 
     /// Hands events to the plugins that want them. Never waits, and allocates nothing but mailbox slots.
     ///
-    /// Must-deliver events are to be published after their journal entries are durable.
-    pub fn publish(&self, _events: &Arc<[Event]>) {}
+    /// Must-deliver events are to be published after their journal entries are durable: a plugin that is behind gets
+    /// them from there.
+    pub fn publish(&self, events: &Arc<[Event]>) {
+        let routes = self.inner.routes.load();
+        let mut begin = 0;
+        while let Some(first) = events.get(begin) {
+            let run = events[begin..].iter().take_while(|event| event.account == first.account).count();
+            if let Some(instances) = routes.get(&first.account) {
+                for instance in instances.iter() {
+                    instance.offer(events, begin..begin + run);
+                }
+            }
+            begin += run;
+        }
+    }
 
-    /// Reads a plugin's component again and starts its instances afresh, out of quarantine as well. False when there
-    /// is no such plugin.
+    /// Reads a plugin's component again and starts its instances afresh, out of quarantine as well. Where the
+    /// component is refused, what runs goes on. False when there is no such plugin.
     pub fn reset(&self, plugin: &str) -> bool {
-        self.plugins.iter().any(|config| &*config.name == plugin)
+        let Some(plugin) = self.inner.plugins.iter().find(|it| &*it.name == plugin && !it.is_misconfigured())
+        else {
+            return false;
+        };
+        plugin.load.send_replace(LoadState::Loading);
+        self.inner.handle.spawn(Arc::clone(plugin).reload());
+        true
     }
 
     /// What an operator can see, in the order of the configuration.
     #[must_use]
     pub fn status(&self) -> Vec<PluginStatus> {
-        let status = |config: &PluginConfig| PluginStatus {
-            name: Arc::clone(&config.name),
-            component: config.component.clone(),
-            load: LoadState::Loading,
-            warnings: Vec::new(),
-            instances: Vec::new(),
+        let members = self.inner.members();
+        let status = |plugin: &Arc<Plugin>| PluginStatus {
+            name: Arc::clone(&plugin.name),
+            component: plugin.component.clone(),
+            load: plugin.load.borrow().clone(),
+            warnings: plugin.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            instances: members
+                .instances
+                .iter()
+                .filter(|running| Arc::ptr_eq(&running.instance.plugin, plugin))
+                .map(|running| running.instance.status())
+                .collect(),
         };
-        self.plugins.iter().map(status).collect()
+        self.inner.plugins.iter().map(status).collect()
     }
 
-    /// Tells every plugin to stop, waits for them within their limits, and writes their cursors down. Events
+    /// Tells every plugin to stop, waits for them for up to five seconds, and writes their cursors down. Events
     /// published from now on are not delivered. Cancellation safe: what is not waited for is stopped hard.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        let running = {
+            let mut members = self.inner.members();
+            members.stopped = true;
+            self.inner.routes.store(Arc::default());
+            core::mem::take(&mut members.instances)
+        };
+        for it in &running {
+            it.instance.stop.send_replace(Some(StopReason::Shutdown));
+        }
+        // The timer has to be the plugin host's own: the caller may run on anything.
+        let aborts: Vec<_> = running.iter().map(|it| it.task.abort_handle()).collect();
+        let all = self.inner.handle.spawn(async move {
+            let wait = async {
+                for it in running {
+                    let _ = it.task.await;
+                }
+            };
+            if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+                tracing::warn!("plugins did not stop in time, and were stopped hard");
+                aborts.iter().for_each(tokio::task::AbortHandle::abort);
+            }
+        });
+        let _ = all.await;
+    }
+}
+
+impl Drop for PluginHost {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Inner {
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn route(&self, members: &Members) {
+        let mut routes: HashMap<AccountId, Vec<Arc<Instance>>> = HashMap::new();
+        for running in &members.instances {
+            for served in running.instance.accounts().iter() {
+                routes.entry(served.account).or_default().push(Arc::clone(&running.instance));
+            }
+        }
+        let routes = routes.into_iter().map(|(account, instances)| (account, instances.into())).collect();
+        self.routes.store(Arc::new(routes));
+    }
+
+    /// The accounts, each with the plugins whose cursors its journal must be kept for.
+    async fn readers(&self) -> Vec<(AccountId, Vec<String>)> {
+        let accounts = self.members().accounts.clone();
+        let mut readers = Vec::with_capacity(accounts.len());
+        for (account, address) in accounts {
+            let mut names = Vec::new();
+            for plugin in self.plugins.iter().filter(|plugin| plugin.serves(address.as_str())) {
+                let subscribed =
+                    plugin.code.borrow().as_ref().map(|code| code.wants.overlaps(Families::MESSAGES));
+                let reads = match subscribed {
+                    Some(subscribed) => subscribed,
+                    // Not loaded (yet, or any more): what it has not handled is kept, if it ever handled anything.
+                    None => !matches!(plugin.backend.storage().cursor(account, &plugin.name).await, Ok(None)),
+                };
+                if reads {
+                    names.push(plugin.name.to_string());
+                }
+            }
+            readers.push((account, names));
+        }
+        readers
+    }
+}
+
+/// Rids the journal of what every plugin has handled, now and then.
+async fn trim(inner: std::sync::Weak<Inner>) {
+    loop {
+        tokio::time::sleep(TRIM).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let Some(plugin) = inner.plugins.first() else { return };
+        let storage = plugin.backend.storage();
+        for (account, names) in inner.readers().await {
+            if let Err(error) = storage.trim_journal(account, names).await {
+                tracing::warn!("cannot trim the journal: {error}");
+            }
+        }
+    }
 }

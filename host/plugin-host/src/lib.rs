@@ -14,13 +14,29 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod bindings;
 mod config;
+mod convert;
+mod engine;
 mod error;
+mod exports;
+mod family;
 mod grant;
+mod guest;
 mod host;
+mod imports;
+mod instance;
 mod limits;
+mod log;
+mod mailbox;
+mod meters;
 mod options;
+mod plugin;
+mod quota;
+mod state;
 mod status;
+mod stream;
+mod supervisor;
 mod surface;
 mod units;
 

@@ -1,0 +1,63 @@
+//! Families of events: what one exported interface subscribes to.
+
+use attache_messenger::event::EventKind;
+
+use crate::grant::Grant;
+
+/// A set of families, one bit each.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Families(u32);
+
+impl Families {
+    pub(crate) const SESSION: Self = Self(1);
+    pub(crate) const CONTACTS: Self = Self(1 << 1);
+    pub(crate) const GROUPS: Self = Self(1 << 2);
+    pub(crate) const PRESENCE: Self = Self(1 << 3);
+    pub(crate) const MESSAGES: Self = Self(1 << 4);
+    pub(crate) const CONVERSATIONS: Self = Self(1 << 5);
+
+    /// The families that interfaces subscribe to, and what each needs.
+    pub(crate) const BY_INTERFACE: [(&'static str, Self, Grant); 6] = [
+        ("session-events", Self::SESSION, Grant::SessionRead),
+        ("contact-events", Self::CONTACTS, Grant::ContactsRead),
+        ("group-events", Self::GROUPS, Grant::ContactsRead),
+        ("presence-events", Self::PRESENCE, Grant::PresenceRead),
+        ("message-events", Self::MESSAGES, Grant::MessagesReceive),
+        ("conversation-events", Self::CONVERSATIONS, Grant::ConversationsRead),
+    ];
+
+    /// The family of an event; none for what no plugin gets.
+    pub(crate) fn of(kind: &EventKind) -> Self {
+        match kind {
+            EventKind::SessionChanged { .. } | EventKind::CommandCompleted { .. } => Self::SESSION,
+            EventKind::ContactAdded(_) | EventKind::ContactChanged(_) | EventKind::ContactRemoved(_) => {
+                Self::CONTACTS
+            }
+            EventKind::GroupAdded(_) | EventKind::GroupRenamed(_) | EventKind::GroupRemoved(_) => {
+                Self::GROUPS
+            }
+            EventKind::PresenceChanged(_) | EventKind::OwnPresenceChanged(_) => Self::PRESENCE,
+            EventKind::MessageReceived(_)
+            | EventKind::MessageAccepted(_)
+            | EventKind::MessageStateChanged { .. } => Self::MESSAGES,
+            EventKind::ConversationOpened(_) | EventKind::ConversationClosed(_) => Self::CONVERSATIONS,
+            _ => Self(0),
+        }
+    }
+
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+}

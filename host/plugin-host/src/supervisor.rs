@@ -1,0 +1,519 @@
+//! The task of one instance: starts the guest, feeds it, and starts it again when it fails.
+//!
+//! The guest lives in this task and nowhere else. A trap, a limit or a time-out ends the guest, never the task: the
+//! store is dropped, the pause grows with each failure, and what must be delivered comes again from the journal.
+
+use std::{
+    collections::VecDeque,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use attache_messenger::{
+    event::{Event, EventKind},
+    id::AccountId,
+    time::Timestamp,
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    bindings::called::exports::attache::messenger::lifecycle::StopReason,
+    convert::from_journal,
+    family::Families,
+    guest::{Guest, Handled, Killed, StartFailure},
+    instance::Instance,
+    mailbox::{Pending, Slot},
+    plugin::Code,
+    status::InstanceState,
+    stream::{Failure, Live, Stream, Verdict},
+};
+
+/// Slots that are taken out of the mailbox at once; after as many events the task lets others run.
+const TURN: usize = 64;
+/// Presence changes in one call.
+const PRESENCE: usize = 256;
+/// Journal entries that are read at once.
+const JOURNAL: u32 = 64;
+/// Handled events after which the cursor is written without waiting for its delay.
+const UNWRITTEN: u64 = 256;
+
+/// The task of one instance.
+pub(crate) struct Supervisor {
+    instance: Arc<Instance>,
+    code: watch::Receiver<Option<Arc<Code>>>,
+    stop: watch::Receiver<Option<StopReason>>,
+    streams: Vec<Stream>,
+    slots: VecDeque<Slot>,
+    attempt: u32,
+    failures_in_row: u32,
+    failures: VecDeque<Instant>,
+    unwritten: u64,
+    write_at: Option<Instant>,
+    writing: Option<JoinHandle<Vec<(AccountId, u64)>>>,
+}
+
+/// Why a guest ended.
+enum Exit {
+    Stop(StopReason),
+    /// There is newer code.
+    Reload,
+    Killed(String),
+}
+
+impl Supervisor {
+    pub(crate) fn new(instance: Arc<Instance>) -> Self {
+        Self {
+            code: instance.plugin.code.subscribe(),
+            stop: instance.stop.subscribe(),
+            streams: Vec::new(),
+            slots: VecDeque::new(),
+            attempt: 0,
+            failures_in_row: 0,
+            failures: VecDeque::new(),
+            unwritten: 0,
+            write_at: None,
+            writing: None,
+            instance,
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(crate) async fn run(mut self) {
+        while self.stop.borrow().is_none() {
+            let Some(code) = self.code.borrow_and_update().clone() else {
+                self.wait_for_news(None).await;
+                continue;
+            };
+            self.instance.set_state(InstanceState::Starting);
+            self.attempt = self.attempt.saturating_add(1);
+            if self.attempt > 1 {
+                self.instance.meters.restarts.add(1);
+            }
+            self.instance.want(code.wants);
+            self.instance.mailbox.open();
+            if code.wants.overlaps(Families::MESSAGES) {
+                self.open_streams().await;
+            }
+            let reason = match Guest::start(&self.instance, &code, self.attempt).await {
+                Err(StartFailure::Final(reason)) => {
+                    self.give_up(reason).await;
+                    continue;
+                }
+                Err(StartFailure::Killed(reason)) => reason,
+                Ok(guest) => match self.feed(guest, &code).await {
+                    Exit::Stop(_) | Exit::Reload => continue,
+                    Exit::Killed(reason) => reason,
+                },
+            };
+            self.pause_after(reason).await;
+        }
+        self.instance.want(Families::default());
+        self.write_cursors(true).await;
+        self.instance.set_state(InstanceState::Stopped);
+    }
+
+    /// The plugin cannot run as it is: wait for another component, or the end.
+    async fn give_up(&mut self, reason: String) {
+        tracing::error!(plugin = %self.instance.plugin.name, "plugin does not start: {reason}");
+        self.instance.failed(reason);
+        self.instance.set_state(InstanceState::Failed);
+        self.instance.mailbox.close(&mut self.slots);
+        self.wait_for_news(None).await;
+    }
+
+    /// Waits as long as the failures so far ask for.
+    async fn pause_after(&mut self, reason: String) {
+        let policy = &self.instance.plugin.shared.supervision;
+        let now = Instant::now();
+        self.instance.meters.traps.add(1);
+        self.failures_in_row = self.failures_in_row.saturating_add(1);
+        self.failures.push_back(now);
+        self.failures.retain(|at| now.saturating_duration_since(*at) < policy.failure_window);
+        let quarantined = self.failures_in_row >= policy.quarantine_after
+            || self.failures.len() >= policy.quarantine_after_in_window as usize;
+        let pause = if quarantined {
+            policy.quarantine
+        } else {
+            let doubled = policy.backoff_min.saturating_mul(1 << (self.failures_in_row - 1).min(20));
+            jitter(doubled.min(policy.backoff_max))
+        };
+        let until = Timestamp::from(SystemTime::now()) + pause;
+        let name = &self.instance.plugin.name;
+        if quarantined {
+            tracing::error!(plugin = %name, "plugin quarantined until {until}: {reason}");
+            self.instance.set_state(InstanceState::Quarantined { until });
+        } else {
+            tracing::warn!(plugin = %name, "plugin failed, starts again in {pause:?}: {reason}");
+            self.instance.set_state(InstanceState::BackingOff { until });
+        }
+        self.instance.failed(reason);
+        if quarantined {
+            // One more failure afterwards, with nothing handled in between, and it is back in here.
+            self.failures_in_row = policy.quarantine_after.saturating_sub(1);
+            self.failures.clear();
+            self.instance.mailbox.close(&mut self.slots);
+        }
+        if self.wait_for_news(Some(now + pause)).await {
+            self.failures_in_row = 0;
+            self.failures.clear();
+        }
+    }
+
+    /// Waits for other code (true), the end, or a time.
+    async fn wait_for_news(&mut self, until: Option<Instant>) -> bool {
+        let sleep = async {
+            match until {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => core::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.stop.changed() => false,
+            _ = self.code.changed() => true,
+            () = sleep => false,
+        }
+    }
+
+    /// Feeds a live guest until it ends.
+    async fn feed(&mut self, mut guest: Guest, code: &Code) -> Exit {
+        self.instance.set_state(InstanceState::Running);
+        let mut told = Vec::new();
+        let exit = loop {
+            match self.turn(&mut guest, code, &mut told).await {
+                Ok(()) => {}
+                Err(exit) => break exit,
+            }
+        };
+        let reason = match &exit {
+            Exit::Killed(_) => return exit,
+            Exit::Stop(reason) => *reason,
+            Exit::Reload => StopReason::Upgraded,
+        };
+        if let Err(Killed(error)) = guest.stop(reason).await {
+            self.instance.failed(format!("at stop, {error}"));
+        }
+        exit
+    }
+
+    /// One round: everything that is due, or a wait for it.
+    async fn turn(&mut self, guest: &mut Guest, code: &Code, told: &mut Vec<AccountId>) -> Result<(), Exit> {
+        if let Some(reason) = *self.stop.borrow() {
+            return Err(Exit::Stop(reason));
+        }
+        if self.code.has_changed().unwrap_or(false) {
+            return Err(Exit::Reload);
+        }
+        if code.wants.overlaps(Families::MESSAGES) {
+            self.open_streams().await;
+        }
+        if code.wants.overlaps(Families::PRESENCE) {
+            self.tell_snapshots(guest, told).await?;
+        }
+        let mut busy = self.timers(guest).await?;
+        busy |= self.catch_up(guest).await?;
+        busy |= self.mail(guest).await?;
+        busy |= self.presence(guest).await?;
+        self.write_cursors(false).await;
+        if busy {
+            tokio::task::yield_now().await;
+        } else {
+            self.wait(guest.next_timer()).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to do.
+    async fn wait(&mut self, timer: Option<Instant>) {
+        let now = Instant::now();
+        let times = self.streams.iter().filter_map(|stream| stream.wakes_at(now));
+        let next = times.chain(timer).chain(self.write_at).min();
+        let instance = Arc::clone(&self.instance);
+        let mut code = self.code.clone();
+        let mut ready = pin!(instance.mailbox.ready());
+        let sleep = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => core::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = &mut ready => {}
+            () = sleep => {}
+            // Only looked at here: `turn` decides what they mean.
+            _ = self.stop.wait_for(Option::is_some) => {}
+            _ = code.changed() => {}
+        }
+    }
+
+    /// Streams for accounts that are new.
+    async fn open_streams(&mut self) {
+        let served = self.instance.accounts().clone();
+        if served.len() == self.streams.len()
+            && served.iter().all(|it| self.streams.iter().any(|stream| stream.account == it.account))
+        {
+            return;
+        }
+        self.streams.retain(|stream| served.iter().any(|it| it.account == stream.account));
+        for it in served {
+            if self.streams.iter().any(|stream| stream.account == it.account) {
+                continue;
+            }
+            let storage = self.instance.plugin.backend.storage();
+            let name = Arc::clone(&self.instance.plugin.name);
+            let stream = match storage.cursor(it.account, &name).await {
+                Ok(Some(cursor)) => Stream::new(it.account, cursor, cursor, it.baseline),
+                Ok(None) => {
+                    // A new plugin begins now. That is written down at once: a crash must not move the beginning.
+                    if let Err(error) = storage.set_cursor(it.account, &name, it.baseline).await {
+                        self.instance.failed(format!("cannot write the plugin's cursor: {error}"));
+                        continue;
+                    }
+                    Stream::new(it.account, it.baseline, it.baseline, 0)
+                }
+                Err(error) => {
+                    self.instance.failed(format!("cannot read the plugin's cursor: {error}"));
+                    continue;
+                }
+            };
+            self.streams.push(stream);
+        }
+    }
+
+    /// Tells the presence of all contacts of accounts that have not been told yet.
+    async fn tell_snapshots(&mut self, guest: &mut Guest, told: &mut Vec<AccountId>) -> Result<(), Exit> {
+        let served = self.instance.accounts().clone();
+        for account in served
+            .iter()
+            .map(|served| served.account)
+            .filter(|account| !told.contains(account))
+            .collect::<Vec<_>>()
+        {
+            let Some(snapshot) = self.instance.plugin.backend.snapshot(account) else { continue };
+            told.push(account);
+            self.instance.mailbox.told(account, snapshot.seq);
+            let at = Timestamp::from(SystemTime::now());
+            let entry = |(id, entry): (&_, &attache_messenger::snapshot::ContactEntry)| Pending {
+                account,
+                contact: *id,
+                seq: snapshot.seq,
+                at,
+                presence: Arc::clone(&entry.presence),
+                note_changed: !entry.presence.note.is_empty(),
+            };
+            let all: Vec<Pending> = snapshot.contacts.iter().map(entry).collect();
+            let kind = EventKind::PresenceChanged(Arc::from([]));
+            let event = Event { seq: snapshot.seq, at, account, kind };
+            let outcome = guest.presence(&all, Some(&event)).await;
+            self.lossy(outcome, 1)?;
+        }
+        Ok(())
+    }
+
+    async fn timers(&mut self, guest: &mut Guest) -> Result<bool, Exit> {
+        let now = Instant::now();
+        let mut busy = false;
+        for _ in 0..TURN {
+            let Some(token) = guest.due_timer(now) else { break };
+            let outcome = guest.timer(token).await;
+            self.lossy(outcome, 1)?;
+            busy = true;
+        }
+        Ok(busy)
+    }
+
+    /// Hands over what the journal holds.
+    async fn catch_up(&mut self, guest: &mut Guest) -> Result<bool, Exit> {
+        let mut busy = false;
+        for index in 0..self.streams.len() {
+            let now = Instant::now();
+            if let Some(after) = self.streams[index].wants_journal(now) {
+                let account = self.streams[index].account;
+                let storage = self.instance.plugin.backend.storage();
+                match storage.read_journal(account, after, JOURNAL).await {
+                    Ok(entries) => {
+                        let events = entries.into_iter().filter_map(|entry| from_journal(entry, account));
+                        if !self.streams[index].read(events, Instant::now()) {
+                            self.instance.meters.dropped.add(1);
+                            self.instance
+                                .failed("messages were published that the journal does not hold".to_owned());
+                        }
+                    }
+                    Err(error) => {
+                        self.instance.failed(format!("cannot read the journal: {error}"));
+                        self.streams[index].read_failed(Instant::now());
+                    }
+                }
+            }
+            while let Some(event) = self.streams[index].next() {
+                busy = true;
+                self.message(guest, index, &event).await?;
+            }
+        }
+        Ok(busy)
+    }
+
+    /// Hands over what is in the mailbox, in order.
+    async fn mail(&mut self, guest: &mut Guest) -> Result<bool, Exit> {
+        let missed = self.instance.mailbox.take(&mut self.slots, TURN);
+        let busy = !self.slots.is_empty() || !missed.is_empty();
+        while let Some(slot) = self.slots.pop_front() {
+            let event = slot.event();
+            if !event.kind.must_deliver() {
+                match guest.control(event).await {
+                    Ok(false) => {}
+                    outcome => self.lossy(outcome.map(|_| ()), 1)?,
+                }
+                continue;
+            }
+            let Some(index) = self.streams.iter().position(|stream| stream.account == event.account) else {
+                continue;
+            };
+            if self.streams[index].live(event.seq) == Live::Deliver {
+                self.message(guest, index, event).await?;
+            }
+        }
+        for (account, seq) in missed {
+            if let Some(stream) = self.streams.iter_mut().find(|stream| stream.account == account)
+                && seq > stream.cursor
+            {
+                stream.catch_up(seq, None);
+            }
+        }
+        Ok(busy)
+    }
+
+    async fn presence(&mut self, guest: &mut Guest) -> Result<bool, Exit> {
+        let changes = self.instance.mailbox.take_presence(PRESENCE);
+        if changes.is_empty() {
+            return Ok(false);
+        }
+        let outcome = guest.presence(&changes, None).await;
+        self.lossy(outcome, changes.len() as u64)?;
+        Ok(self.instance.mailbox.has_presence())
+    }
+
+    /// Hands over one must-deliver event.
+    async fn message(&mut self, guest: &mut Guest, index: usize, event: &Event) -> Result<(), Exit> {
+        let redelivered = self.streams[index].redelivered(event.seq);
+        if redelivered {
+            self.instance.meters.redelivered.add(1);
+        }
+        let outcome = guest.message(event, redelivered).await;
+        let (how, reason) = match outcome {
+            Ok(Handled::Ok) => {
+                self.streams[index].acknowledge(event.seq);
+                self.unwritten += 1;
+                self.handled();
+                return Ok(());
+            }
+            Ok(Handled::Refused(reason)) => (Failure::Refused, reason),
+            Err(Killed(reason)) => (Failure::Killed, reason),
+        };
+        let policy = &self.instance.plugin.shared.supervision;
+        match self.streams[index].failed(event.seq, how, policy, Instant::now()) {
+            Verdict::DeadLetter => {
+                self.unwritten += 1;
+                self.instance.dead_letter(event, reason.clone());
+            }
+            Verdict::Again => {
+                self.instance.failed(format!("{} was not handled: {reason}", event.kind.name()))
+            }
+        }
+        match how {
+            Failure::Refused => Ok(()),
+            Failure::Killed => Err(Exit::Killed(format!("in {}, {reason}", event.kind.name()))),
+        }
+    }
+
+    /// What becomes of an event that does not come again.
+    fn lossy(&mut self, outcome: Result<(), Killed>, count: u64) -> Result<(), Exit> {
+        match outcome {
+            Ok(()) => {
+                self.handled();
+                Ok(())
+            }
+            Err(Killed(reason)) => {
+                self.instance.meters.dropped.add(count);
+                Err(Exit::Killed(reason))
+            }
+        }
+    }
+
+    fn handled(&mut self) {
+        self.instance.meters.delivered.add(1);
+        self.failures_in_row = 0;
+    }
+
+    /// Writes the cursors down: in the background, when enough has been handled or long enough ago; or now.
+    async fn write_cursors(&mut self, now: bool) {
+        if self.unwritten > 0 && self.write_at.is_none() {
+            self.write_at = Some(Instant::now() + self.instance.plugin.shared.supervision.cursor_delay);
+        }
+        let Some(at) = self.write_at else { return };
+        if !now && self.unwritten < UNWRITTEN && Instant::now() < at {
+            return;
+        }
+        self.collect_written(now).await;
+        if self.writing.is_some() {
+            return;
+        }
+        let moved: Vec<(AccountId, u64)> = self
+            .streams
+            .iter()
+            .filter(|stream| stream.cursor > stream.written)
+            .map(|stream| (stream.account, stream.cursor))
+            .collect();
+        self.unwritten = 0;
+        self.write_at = None;
+        if moved.is_empty() {
+            return;
+        }
+        let plugin = Arc::clone(&self.instance.plugin);
+        self.writing = Some(tokio::spawn(async move {
+            let storage = plugin.backend.storage();
+            let mut written = Vec::with_capacity(moved.len());
+            for (account, seq) in moved {
+                match storage.set_cursor(account, &plugin.name, seq).await {
+                    Ok(()) => written.push((account, seq)),
+                    Err(error) => tracing::warn!(plugin = %plugin.name, "cannot write the cursor: {error}"),
+                }
+            }
+            written
+        }));
+        self.collect_written(now).await;
+    }
+
+    /// Takes note of what the background has written.
+    async fn collect_written(&mut self, wait: bool) {
+        if !wait && self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            return;
+        }
+        let Some(writing) = self.writing.take() else { return };
+        for (account, seq) in writing.await.unwrap_or_default() {
+            if let Some(stream) = self.streams.iter_mut().find(|stream| stream.account == account) {
+                stream.written = stream.written.max(seq);
+            }
+        }
+    }
+}
+
+/// Between half and one and a half of a time, so that plugins that failed together do not start together.
+fn jitter(time: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    time / 2 + time.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_its_bounds() {
+        let time = Duration::from_secs(2);
+        for _ in 0..1_000 {
+            let jittered = jitter(time);
+            assert!(jittered >= time / 2 && jittered <= time * 3 / 2, "{jittered:?}");
+        }
+    }
+}
