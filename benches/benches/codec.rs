@@ -120,7 +120,12 @@ fn rsip_dispatch(request: &rsip::Request) -> usize {
     let call_id = request.call_id_header().expect("call-id");
     let cseq = request.cseq_header().expect("cseq").typed().expect("rsip reads it");
     let method = cseq.method as usize;
-    branch.to_string().len() + from.to_string().len() + to.to_string().len() + call_id.value().len() + cseq.seq as usize + method
+    branch.to_string().len()
+        + from.to_string().len()
+        + to.to_string().len()
+        + call_id.value().len()
+        + cseq.seq as usize
+        + method
 }
 
 fn allocations<T>(step: impl FnOnce() -> T) -> u64 {

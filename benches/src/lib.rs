@@ -52,7 +52,8 @@ impl Effort {
 
 /// Measures the subjects in turns and gives each one's median time for a step, in the order of the subjects.
 pub fn measure(subjects: &mut [Subject<'_>], effort: Effort) -> Vec<Duration> {
-    let mut samples: Vec<Vec<Duration>> = subjects.iter().map(|_| Vec::with_capacity(effort.batches)).collect();
+    let mut samples: Vec<Vec<Duration>> =
+        subjects.iter().map(|_| Vec::with_capacity(effort.batches)).collect();
     // One unmeasured round warms caches and branch predictors.
     for round in 0..=effort.batches {
         for (subject, samples) in subjects.iter_mut().zip(&mut samples) {

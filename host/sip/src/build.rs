@@ -287,7 +287,8 @@ impl<'a> ResponseBuilder<'a> {
 
     fn top_via(&mut self, row: &[u8], source: SocketAddr) {
         let (value, rest) = split_outside(row, b',');
-        let Ok(via) = Via::parse(trim(value)) else {
+        // Into a Via that breaks the grammar, such as one with an open quote, nothing can be written safely.
+        let Some(via) = Via::parse(trim(value)).ok().filter(Via::is_strict) else {
             self.writer.bytes(b"Via", row);
             return;
         };
@@ -350,6 +351,7 @@ fn canonical_ip(ip: IpAddr) -> IpAddr {
 }
 
 /// The usual phrase of a status code; that of its class where the code is not known.
+#[allow(clippy::match_overlapping_arm, reason = "each class ends with what is said of codes not listed")]
 pub const fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Trying",

@@ -6,10 +6,11 @@
 //! # Layout
 //! - [`transport`]: where bytes come from and go to.
 //! - [`message`]: messages as received, read lazily from one buffer; [`message::validate`] says what is wrong with one.
-//! - [`uri`]: addresses.
+//! - [`uri`]: addresses, borrowed and owned, and when two are the same.
 //! - [`build`]: messages to be sent.
 //! - [`framing`]: messages out of a byte stream.
 //! - [`digest`]: authentication, both sides.
+//! - [`bridge`]: to and from the vocabulary of `rsip`, at the public edge.
 //! - [`transaction`] and [`endpoint`]: requests and their answers over an unreliable network.
 //! - [`agent`]: a user agent for one account; its documentation prints the whole run loop.
 //! - [`usage`]: registration, subscription and publication, as the agent keeps them alive.
@@ -17,6 +18,7 @@
 //! - [`sim`]: a simulated network under a virtual clock, for tests.
 
 pub mod agent;
+pub mod bridge;
 pub mod build;
 pub mod digest;
 pub mod endpoint;

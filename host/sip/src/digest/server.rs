@@ -146,6 +146,10 @@ impl DigestServer {
     ///
     /// `user` is the account's name, found by [`names_user`](Self::names_user) or by [`Credentials::username`]. `uri` is the request's
     /// address; compare with care where a proxy may have rewritten it, and pass `None` to leave it unchecked.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "three describe the account, three the request, and none has a default"
+    )]
     pub fn verify(
         &self,
         now: Instant,

@@ -106,12 +106,9 @@ impl<'a> Via<'a> {
     /// The branch, which names the transaction. `None` also when it is empty or not a token.
     #[inline]
     pub fn branch(&self) -> Option<&'a str> {
-        let text = self.params.as_bytes();
         // Nearly every Via has it first, and spelt so.
-        let value = match text {
-            [b'b', b'r', b'a', b'n', b'c', b'h', b'=', rest @ ..] => {
-                trim_end(&rest[..memchr(b';', rest).unwrap_or(rest.len())])
-            }
+        let value = match self.params.as_bytes() {
+            [b'b', b'r', b'a', b'n', b'c', b'h', b'=', rest @ ..] if is_bare(rest) => up_to_semicolon(rest),
             _ => self.params.get("branch")?,
         };
         token_str(value)
@@ -143,6 +140,17 @@ impl<'a> Via<'a> {
     pub(crate) fn is_strict(&self) -> bool {
         self.version_ok && self.params.check()
     }
+}
+
+/// Whether a parameter's value starts right here and without a quote.
+#[inline]
+fn is_bare(value: &[u8]) -> bool {
+    value.first().is_some_and(|b| text::TOKEN[usize::from(*b)])
+}
+
+#[inline]
+fn up_to_semicolon(value: &[u8]) -> &[u8] {
+    trim_end(&value[..memchr(b';', value).unwrap_or(value.len())])
 }
 
 fn sent_by_of(sent_by: &[u8]) -> Option<(Host<'_>, Option<u16>)> {
@@ -272,9 +280,7 @@ impl<'a> NameAddr<'a> {
     #[inline]
     pub fn tag(&self) -> Option<&'a str> {
         let value = match self.params.as_bytes() {
-            [b't', b'a', b'g', b'=', rest @ ..] => {
-                trim_end(&rest[..memchr(b';', rest).unwrap_or(rest.len())])
-            }
+            [b't', b'a', b'g', b'=', rest @ ..] if is_bare(rest) => up_to_semicolon(rest),
             [] => return None,
             _ => self.params.get("tag")?,
         };

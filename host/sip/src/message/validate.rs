@@ -205,7 +205,7 @@ impl Check<'_> {
             match message.header(name).map(text::number) {
                 Some(None) => self.forgive(name, "a number of seconds is malformed"),
                 Some(Some(n)) if n > u64::from(u32::MAX) => {
-                    self.forgive(name, "a number of seconds is out of range")
+                    self.forgive(name, "a number of seconds is out of range");
                 }
                 _ => {}
             }

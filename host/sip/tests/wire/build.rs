@@ -14,7 +14,8 @@ fn request(via: &str, to: &str) -> Message {
 
 fn top_via(via: &str, source: &str) -> String {
     let request = request(via, "<sip:a@b>");
-    let bytes = ResponseBuilder::for_request_from(&request, source.parse().unwrap(), 200, "").finish().unwrap();
+    let bytes =
+        ResponseBuilder::for_request_from(&request, source.parse().unwrap(), 200, "").finish().unwrap();
     let response = Message::parse(bytes).unwrap();
     String::from_utf8(response.header(HeaderName::Via).unwrap().to_vec()).unwrap()
 }
@@ -40,8 +41,14 @@ fn a_request_is_written_in_the_order_given_with_its_length_counted() {
 fn no_value_can_become_a_header_of_its_own() {
     let start = || RequestBuilder::new(&Method::Options, "sip:a@b");
     for evil in ["x\r\nVia: y", "x\ny", "x\ry", "x\0y", "\r\n"] {
-        assert!(matches!(start().header(HeaderName::Subject, evil).finish(), Err(BuildError::Injection(_))), "{evil:?}");
-        assert!(matches!(start().header_bytes(HeaderName::Subject, evil.as_bytes()).finish(), Err(BuildError::Injection(_))));
+        assert!(
+            matches!(start().header(HeaderName::Subject, evil).finish(), Err(BuildError::Injection(_))),
+            "{evil:?}"
+        );
+        assert!(matches!(
+            start().header_bytes(HeaderName::Subject, evil.as_bytes()).finish(),
+            Err(BuildError::Injection(_))
+        ));
         assert!(matches!(start().other("X-A", evil).finish(), Err(BuildError::Injection(_))));
         assert!(matches!(start().other(evil, "x").finish(), Err(BuildError::Name(_))));
         assert!(matches!(start().body(evil, Bytes::new()).finish(), Err(BuildError::Injection(_))));
@@ -82,7 +89,10 @@ fn a_tag_that_is_there_stays_and_100_gets_none() {
 #[test]
 fn received_and_rport_are_written_into_the_top_via() {
     // Sent-by is where it came from: nothing to add.
-    assert_eq!(top_via("SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1", "192.0.2.1:5060"), "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1");
+    assert_eq!(
+        top_via("SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1", "192.0.2.1:5060"),
+        "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1"
+    );
     assert_eq!(
         top_via("SIP/2.0/UDP host;branch=z9hG4bK1", "192.0.2.1:5060"),
         "SIP/2.0/UDP host;branch=z9hG4bK1;received=192.0.2.1"
@@ -93,7 +103,10 @@ fn received_and_rport_are_written_into_the_top_via() {
     );
     // What the sender claims is replaced, and the rest of a list is kept.
     assert_eq!(
-        top_via("SIP/2.0/UDP host ; received=6.6.6.6; rport=1 ;branch=z9hG4bK1 , SIP/2.0/TCP b", "[2001:db8::7]:9"),
+        top_via(
+            "SIP/2.0/UDP host ; received=6.6.6.6; rport=1 ;branch=z9hG4bK1 , SIP/2.0/TCP b",
+            "[2001:db8::7]:9"
+        ),
         "SIP/2.0/UDP host;branch=z9hG4bK1;received=2001:db8::7;rport=9, SIP/2.0/TCP b"
     );
     assert_eq!(top_via("SIP/2.0/UDP 192.0.2.1", "[::ffff:192.0.2.1]:5060"), "SIP/2.0/UDP 192.0.2.1");

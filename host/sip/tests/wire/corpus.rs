@@ -144,7 +144,11 @@ fn the_27_acceptable_messages_of_rfc_4475_are_read_and_the_rest_is_not_accepted(
                 accepted += 1;
             }
             _ => {
-                assert!(matches!(verdict, Refused(_) | Unreadable(_) | Forgiven), "{}: {verdict:?}", case.name);
+                assert!(
+                    matches!(verdict, Refused(_) | Unreadable(_) | Forgiven),
+                    "{}: {verdict:?}",
+                    case.name
+                );
                 refused += 1;
             }
         }
@@ -189,7 +193,10 @@ fn the_tortuous_invite_reads_like_a_plain_one() {
     assert_eq!(message.max_forwards(), Some(68));
     assert_eq!(message.body().len(), 150);
     assert_eq!(message.header(HeaderName::Subject), Some(&b""[..]));
-    assert_eq!(message.other("newfangledheader"), Some(&b"newfangled value   continued newfangled value"[..]));
+    assert_eq!(
+        message.other("newfangledheader"),
+        Some(&b"newfangled value   continued newfangled value"[..])
+    );
     let branches: Vec<_> = message
         .values(HeaderName::Via)
         .map(|via| attache_sip::message::Via::parse(via).unwrap().branch().unwrap())
@@ -217,7 +224,10 @@ fn unknown_transports_are_kept() {
     let message = Message::parse(rfc4475("transports")).unwrap();
     let names: Vec<_> = message
         .values(HeaderName::Via)
-        .map(|via| String::from_utf8_lossy(attache_sip::message::Via::parse(via).unwrap().transport_name()).into_owned())
+        .map(|via| {
+            String::from_utf8_lossy(attache_sip::message::Via::parse(via).unwrap().transport_name())
+                .into_owned()
+        })
         .collect();
     assert_eq!(names, ["UDP", "SCTP", "TLS", "UNKNOWN", "TCP"]);
 }

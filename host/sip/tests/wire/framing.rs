@@ -19,7 +19,9 @@ fn script(stream: &[u8], piece: usize, limits: Limits) -> Vec<String> {
         decoder.push(piece);
         for frame in drain(&mut decoder) {
             out.push(match frame {
-                Ok(Frame::Message(bytes)) => Message::parse_with(bytes, &limits).unwrap().call_id().unwrap_or("?").to_owned(),
+                Ok(Frame::Message(bytes)) => {
+                    Message::parse_with(bytes, &limits).unwrap().call_id().unwrap_or("?").to_owned()
+                }
                 Ok(Frame::KeepAlive { pings, .. }) => format!("~{pings}"),
                 Err(error) => format!("!{:?}", error.fault),
             });
@@ -50,7 +52,10 @@ fn a_compact_or_folded_content_length_counts() {
 
 #[test]
 fn bare_line_feeds_end_lines_too() {
-    assert_eq!(at_once("OPTIONS sip:a@b SIP/2.0\nCall-ID: 1\n\nOPTIONS sip:a@b SIP/2.0\nCall-ID: 2\n\n"), ["1", "2"]);
+    assert_eq!(
+        at_once("OPTIONS sip:a@b SIP/2.0\nCall-ID: 1\n\nOPTIONS sip:a@b SIP/2.0\nCall-ID: 2\n\n"),
+        ["1", "2"]
+    );
 }
 
 #[test]
@@ -64,7 +69,10 @@ fn a_ping_in_two_pieces_is_one_ping() {
     let pings: usize = [1, 2, 3]
         .into_iter()
         .map(|piece| {
-            script(b"\r\n\r\n\r\n\r\n", piece, Limits::DEFAULT).iter().map(|s| s[1..].parse::<usize>().unwrap()).sum::<usize>()
+            script(b"\r\n\r\n\r\n\r\n", piece, Limits::DEFAULT)
+                .iter()
+                .map(|s| s[1..].parse::<usize>().unwrap())
+                .sum::<usize>()
         })
         .sum();
     assert_eq!(pings, 6);
@@ -127,7 +135,11 @@ fn one_bad_message_is_skipped_and_the_stream_lives_on() {
     ] {
         let stream = request("1", "") + bad + &request("2", "x");
         for piece in [1, 5, stream.len()] {
-            assert_eq!(script(stream.as_bytes(), piece, Limits::DEFAULT), ["1", expected, "2"], "{bad:?} {piece}");
+            assert_eq!(
+                script(stream.as_bytes(), piece, Limits::DEFAULT),
+                ["1", expected, "2"],
+                "{bad:?} {piece}"
+            );
         }
     }
 }

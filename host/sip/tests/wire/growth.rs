@@ -17,11 +17,19 @@ const LIMITS: Limits = Limits { message: 1 << 24, headers: 1 << 20, header: 1 <<
 fn read(bytes: &Bytes) {
     let Ok(message) = Message::parse_with(bytes.clone(), &LIMITS) else { return };
     let _ = validate(&message);
-    let _ = (message.top_via().map(|via| via.received()), message.challenges(), message.credentials(false).count());
+    let _ = (
+        message.top_via().map(|via| via.received()),
+        message.challenges(),
+        message.credentials(false).count(),
+    );
     let _ = message.values(HeaderName::Via).filter(|value| Via::parse(value).is_ok()).count();
     let _ = message.contacts().flatten().filter(|contact| contact.tag().is_some()).count();
     let _ = message.from().map(|from| (from.tag().map(str::len), from.display_name()));
-    let _ = (message.retry_after().is_some(), message.event().is_some(), message.request_uri().map(|uri| uri.aor_key()));
+    let _ = (
+        message.retry_after().is_some(),
+        message.event().is_some(),
+        message.request_uri().map(|uri| uri.aor_key()),
+    );
 }
 
 fn best(step: impl Fn()) -> Duration {
@@ -60,7 +68,9 @@ fn shape(name: &str, n: usize, rows: impl Fn(usize) -> String + 'static) {
 fn rows_and_lists_are_read_in_linear_time() {
     shape("many rows", 4_000, |n| "X-A: b\r\n".repeat(n));
     shape("many vias", 2_000, |n| "Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\n".repeat(n));
-    shape("many vias in a row", 2_000, |n| format!("Via: {}SIP/2.0/UDP a\r\n", "SIP/2.0/UDP a;branch=b,".repeat(n)));
+    shape("many vias in a row", 2_000, |n| {
+        format!("Via: {}SIP/2.0/UDP a\r\n", "SIP/2.0/UDP a;branch=b,".repeat(n))
+    });
     shape("many commas", 20_000, |n| format!("Contact: {}\r\nVia: {}\r\n", ",".repeat(n), ",".repeat(n)));
     shape("many contacts", 2_000, |n| format!("Contact: {}<sip:a>\r\n", "<sip:a>;q=0.1,".repeat(n)));
     shape("many bad lines", 8_000, |n| "bad line\r\n".repeat(n));
@@ -70,9 +80,13 @@ fn rows_and_lists_are_read_in_linear_time() {
 #[test]
 fn folds_blanks_and_line_ends_are_read_in_linear_time() {
     shape("many folds", 20_000, |n| format!("Subject: a{}\r\n", "\r\n b".repeat(n)));
-    shape("folded content-lengths", 2_000, |n| format!("l: {}0\r\nl: {}0\r\n", "\r\n ".repeat(n), "\r\n ".repeat(n)));
+    shape("folded content-lengths", 2_000, |n| {
+        format!("l: {}0\r\nl: {}0\r\n", "\r\n ".repeat(n), "\r\n ".repeat(n))
+    });
     shape("empty folds", 20_000, |n| format!("Via:{}\r\n", "\r\n ".repeat(n)));
-    shape("many blanks", 50_000, |n| format!("From{}:{}x{}\r\n", " ".repeat(n), " ".repeat(n), " ".repeat(n)));
+    shape("many blanks", 50_000, |n| {
+        format!("From{}:{}x{}\r\n", " ".repeat(n), " ".repeat(n), " ".repeat(n))
+    });
     check("leading line ends", 50_000, |n| {
         let bytes = Bytes::from(format!("{}OPTIONS sip:a@b SIP/2.0\r\n\r\n", "\r\n".repeat(n)));
         Box::new(move || read(&bytes))
@@ -81,8 +95,12 @@ fn folds_blanks_and_line_ends_are_read_in_linear_time() {
 
 #[test]
 fn quotes_brackets_and_parameters_are_read_in_linear_time() {
-    shape("many parameters", 8_000, |n| format!("From: <sip:a>{}\r\nVia: SIP/2.0/UDP a{}\r\n", ";a=b".repeat(n), ";a=b".repeat(n)));
-    shape("many semicolons", 20_000, |n| format!("From: sip:a{0}\r\nEvent: a{0}\r\nVia: SIP/2.0/UDP a{0}\r\n", ";".repeat(n)));
+    shape("many parameters", 8_000, |n| {
+        format!("From: <sip:a>{}\r\nVia: SIP/2.0/UDP a{}\r\n", ";a=b".repeat(n), ";a=b".repeat(n))
+    });
+    shape("many semicolons", 20_000, |n| {
+        format!("From: sip:a{0}\r\nEvent: a{0}\r\nVia: SIP/2.0/UDP a{0}\r\n", ";".repeat(n))
+    });
     shape("open quotes", 20_000, |n| format!("From: {0}\r\nContact: {0}\r\n", "\"".repeat(n | 1)));
     shape("escaped quotes", 20_000, |n| format!("From: \"{0}\r\nContact: \"{0}\r\n", "\\\"".repeat(n)));
     shape("open brackets", 20_000, |n| format!("From: {0}\r\nContact: {0}\r\nRoute: {0}\r\n", "<".repeat(n)));
@@ -92,7 +110,9 @@ fn quotes_brackets_and_parameters_are_read_in_linear_time() {
 
 #[test]
 fn challenges_and_credentials_are_read_in_linear_time() {
-    shape("many challenges", 1_000, |n| format!("WWW-Authenticate: {}\r\n", "Digest realm=\"a\", nonce=\"b\", ".repeat(n)));
+    shape("many challenges", 1_000, |n| {
+        format!("WWW-Authenticate: {}\r\n", "Digest realm=\"a\", nonce=\"b\", ".repeat(n))
+    });
     shape("many pairs", 4_000, |n| format!("Authorization: Digest {}\r\n", "username=\"a\", ".repeat(n)));
     check("a row of spaces", 20_000, |n| {
         let row = "Digest  ".repeat(n);
@@ -102,7 +122,9 @@ fn challenges_and_credentials_are_read_in_linear_time() {
 
 #[test]
 fn addresses_are_read_and_compared_in_linear_time() {
-    for (name, piece) in [("at signs", "@"), ("colons", ":"), ("percent", "%41"), ("brackets", "["), ("three colons", ":::")] {
+    for (name, piece) in
+        [("at signs", "@"), ("colons", ":"), ("percent", "%41"), ("brackets", "["), ("three colons", ":::")]
+    {
         check(name, 20_000, |n| {
             let text = format!("sip:{}", piece.repeat(n));
             Box::new(move || drop(Uri::parse_str(&text).map(|uri| uri.aor_key())))

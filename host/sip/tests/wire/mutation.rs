@@ -12,15 +12,55 @@ use sipx_testkit::{rfc4475, rfc5118};
 
 /// Pieces that change what the octets around them mean.
 const PIECES: &[&[u8]] = &[
-    b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\r\n ", b"\r\n\t", b":", b";", b",", b"<", b">", b"\"", b"\\", b"=", b"@", b"%", b"%00", b"[", b"]",
-    b"::", b":::", b"(", b")", b" ", b"\0", b"\xff", b"\xc3\xa4", b"SIP/2.0", b"sip:", b"z9hG4bK", b"tag=", b"branch=", b"Content-Length: 5\r\n",
-    b"l: -1\r\n", b"Via: SIP/2.0/UDP a;branch=\r\n", b"18446744073709551616", b"4294967296", b"\xe2\x80\xa8", b"Digest ", b"nonce=\"x\"",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\r\n\r\n",
+    b"\r\n ",
+    b"\r\n\t",
+    b":",
+    b";",
+    b",",
+    b"<",
+    b">",
+    b"\"",
+    b"\\",
+    b"=",
+    b"@",
+    b"%",
+    b"%00",
+    b"[",
+    b"]",
+    b"::",
+    b":::",
+    b"(",
+    b")",
+    b" ",
+    b"\0",
+    b"\xff",
+    b"\xc3\xa4",
+    b"SIP/2.0",
+    b"sip:",
+    b"z9hG4bK",
+    b"tag=",
+    b"branch=",
+    b"Content-Length: 5\r\n",
+    b"l: -1\r\n",
+    b"Via: SIP/2.0/UDP a;branch=\r\n",
+    b"18446744073709551616",
+    b"4294967296",
+    b"\xe2\x80\xa8",
+    b"Digest ",
+    b"nonce=\"x\"",
 ];
 
 fn seeds() -> Vec<Vec<u8>> {
     let torture = rfc4475::CASES.iter().map(|case| case.bytes.to_vec());
     let ipv6 = rfc5118::CASES.iter().map(|case| case.wire().to_vec());
-    torture.chain(ipv6).chain([super::message::notify().to_vec(), super::message::challenge().to_vec()]).collect()
+    torture
+        .chain(ipv6)
+        .chain([super::message::notify().to_vec(), super::message::challenge().to_vec()])
+        .collect()
 }
 
 fn below(rng: &mut ChaCha8Rng, n: usize) -> usize {
@@ -61,6 +101,15 @@ fn mutate(rng: &mut ChaCha8Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
+/// Hands that many mutated messages of a seed to `step`.
+pub(crate) fn for_each(count: u32, seed: u64, mut step: impl FnMut(&[u8])) {
+    let seeds = seeds();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    for _ in 0..count {
+        step(&mutate(&mut rng, &seeds));
+    }
+}
+
 /// Calls every reader, and checks what must hold for whatever was read.
 fn examine(message: &Message, input: &[u8]) {
     assert!(message.body().len() <= input.len());
@@ -85,7 +134,12 @@ fn examine(message: &Message, input: &[u8]) {
 }
 
 fn read_everything(message: &Message) {
-    let _ = (message.request_uri().map(|uri| uri.aor_key()), message.top_via(), message.call_id(), message.cseq());
+    let _ = (
+        message.request_uri().map(|uri| uri.aor_key()),
+        message.top_via(),
+        message.call_id(),
+        message.cseq(),
+    );
     for address in [message.from(), message.to()].into_iter().flatten() {
         let _ = (address.display_name(), address.tag(), address.uri().map(|uri| uri.equivalent(&uri)));
     }
@@ -98,8 +152,12 @@ fn read_everything(message: &Message) {
     for name in [HeaderName::Route, HeaderName::Accept, HeaderName::Reason, HeaderName::Path] {
         let _ = message.values(name).filter_map(NameAddr::parse).count();
     }
-    let _ = (message.event().map(|e| e.id().map(str::len)), message.subscription_state().map(|s| s.expires()));
-    let _ = (message.retry_after().map(|r| r.duration()), message.content_type().map(|t| t.charset().map(str::len)));
+    let _ =
+        (message.event().map(|e| e.id().map(str::len)), message.subscription_state().map(|s| s.expires()));
+    let _ = (
+        message.retry_after().map(|r| r.duration()),
+        message.content_type().map(|t| t.charset().map(str::len)),
+    );
     let _ = (message.expires(), message.sip_etag(), message.sip_if_match(), message.max_forwards());
     let _ = (message.challenges(), message.credentials(false).count(), message.credentials(true).count());
     let _ = (validate(message), format!("{message:?}"));

@@ -22,7 +22,8 @@ fn a_dot_in_the_user_part_stays_in_the_user_part() {
 
 #[test]
 fn every_part_is_found() {
-    let uri = uri("sips:al;ice?x&y=%41:pass@[2001:db8::1]:5061;transport=tcp;lr;maddr=a?Subject=x%20y&Replaces=z");
+    let uri =
+        uri("sips:al;ice?x&y=%41:pass@[2001:db8::1]:5061;transport=tcp;lr;maddr=a?Subject=x%20y&Replaces=z");
     assert_eq!(uri.scheme(), Scheme::Sips);
     assert_eq!(uri.user(), Some("al;ice?x&y=%41"));
     assert_eq!(uri.password(), Some("pass"));
@@ -96,7 +97,10 @@ fn the_examples_of_rfc_3261_19_1_4_that_are_equivalent_are() {
             "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
             "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com",
         ),
-        ("sip:alice@atlanta.com?subject=project%20x&priority=urgent", "sip:alice@atlanta.com?priority=urgent&subject=project%20x"),
+        (
+            "sip:alice@atlanta.com?subject=project%20x&priority=urgent",
+            "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
+        ),
     ] {
         assert!(same(a, b), "{a} {b}");
     }
@@ -148,7 +152,9 @@ fn the_key_of_an_address_of_record_is_canonical() {
 #[test]
 fn a_password_is_not_printed_by_debug() {
     assert!(!format!("{:?}", uri("sip:alice:swordfish@example.com")).contains("swordfish"));
-    assert!(!format!("{:?}", UriBuf::parse("sip:alice:swordfish@example.com").unwrap()).contains("swordfish"));
+    assert!(
+        !format!("{:?}", UriBuf::parse("sip:alice:swordfish@example.com").unwrap()).contains("swordfish")
+    );
 }
 
 prop_compose! {
