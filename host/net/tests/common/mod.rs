@@ -1,5 +1,10 @@
 //! What the tests of this crate share.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "test code, of which each binary uses a part"
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,0 +1,488 @@
+//! What the operator writes, in TOML.
+//!
+//! ```
+//! let config = attache_service::ServiceConfig::parse(r#"
+//!     [service]
+//!     listen = "127.0.0.1:5060"
+//!     domains = ["example.com"]
+//!
+//!     [[user]]
+//!     name = "alice"
+//!     password = { env = "ALICE_PASSWORD" }
+//!
+//!     [[user]]
+//!     name = "bob"
+//!     ha1-sha256 = "1f39a70c1a2f0a7a5c2f0a1c9d0a7c1a2f39a70c1a2f0a7a5c2f0a1c9d0a7c1a"
+//! "#)?;
+//! assert_eq!(config.users[1].name, "bob");
+//! # Ok::<(), attache_service::ConfigError>(())
+//! ```
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use attache_sip::digest::{Algorithm, Password, Secret, ha1};
+use serde::{Deserialize, Deserializer};
+
+use crate::units;
+
+/// Why a configuration was not accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It is no TOML, or a key or a type is wrong. The text names line, column and key.
+    #[error("{0}")]
+    Toml(#[from] toml::de::Error),
+    /// The file cannot be read.
+    #[error("{path}: {error}", path = .path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A value cannot be used.
+    #[error("{key}: {what}")]
+    Value {
+        /// Where, such as `user.alice.password`.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl ConfigError {
+    fn value(key: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Value { key: key.into(), what: what.into() }
+    }
+}
+
+/// The whole configuration: the tables `[service]` and `[[user]]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// `[service]`.
+    #[serde(default)]
+    pub service: ServiceOptions,
+    /// `[[user]]`, one each.
+    #[serde(default, rename = "user")]
+    pub users: Vec<UserConfig>,
+    /// The folder that relative paths start from: that of the file, when there is one.
+    #[serde(skip)]
+    pub base: PathBuf,
+}
+
+/// `[service]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ServiceOptions {
+    /// One address or several. Port 0 takes a free one. `127.0.0.1:5060` when left out.
+    #[serde(deserialize_with = "one_or_many")]
+    pub listen: Vec<SocketAddr>,
+    /// `udp`, `tcp`, or both, which is the default.
+    pub transports: Vec<TransportKind>,
+    /// The domains that this service is responsible for. Those of `listen` when left out, which suits an experiment.
+    #[serde(alias = "domain", deserialize_with = "one_or_many")]
+    pub domains: Vec<String>,
+    /// The realm of passwords; the first domain when left out. Hashes (`ha1-…`) are made for one realm.
+    pub realm: Option<String>,
+    /// The address that peers reach, where `listen` is a wildcard.
+    pub advertise: Option<IpAddr>,
+    /// Where messages for people who are not there are kept across restarts. In memory when left out.
+    pub data_dir: Option<PathBuf>,
+    /// `[service.limits]`.
+    pub limits: Limits,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self {
+            listen: vec![(Ipv4Addr::LOCALHOST, 5060).into()],
+            transports: vec![TransportKind::Udp, TransportKind::Tcp],
+            domains: Vec::new(),
+            realm: None,
+            advertise: None,
+            data_dir: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A transport that the service can listen on.
+#[derive(Copy, Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportKind {
+    /// Datagrams.
+    Udp,
+    /// Streams.
+    Tcp,
+}
+
+/// `[service.limits]`: what users and strangers may take. Times are written `"90s"`, `"5m"` or `"500ms"`, sizes
+/// `"64KiB"`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Shortest life of a registration, publication or subscription; less is refused with 423. `"60s"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub min_expires: Duration,
+    /// Longest; more is shortened. `"1h"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub max_expires: Duration,
+    /// Registered contacts of one user; a further one replaces the one that would expire next. 10.
+    pub contacts_per_user: usize,
+    /// Publications of one user; a further one replaces the one that would expire next. 10.
+    pub publications_per_user: usize,
+    /// Largest published document. `"64KiB"`.
+    #[serde(deserialize_with = "units::bytes")]
+    pub publication_bytes: usize,
+    /// Subscriptions of one user. 5,000.
+    pub subscriptions_per_user: usize,
+    /// Subscriptions of all users together. 200,000.
+    pub subscriptions: usize,
+    /// A presentity's watchers hear of it at most once in this time; the latest state wins. `"1s"`. RFC 3856,
+    /// section 6.10 recommends `"5s"` on networks where bandwidth is dear.
+    #[serde(deserialize_with = "units::duration")]
+    pub notify_interval: Duration,
+    /// Largest message that is passed on. `"64KiB"`.
+    #[serde(deserialize_with = "units::bytes")]
+    pub message_bytes: usize,
+    /// How long a sender waits for the recipient's devices before the message is kept for later. `"8s"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub relay_timeout: Duration,
+    /// Messages being passed on at one time. 20,000.
+    pub relays: usize,
+    /// Messages kept for one user. 200.
+    pub stored_per_user: usize,
+    /// Bytes of messages kept for one user. `"2MiB"`.
+    #[serde(deserialize_with = "units::bytes")]
+    pub stored_bytes_per_user: usize,
+    /// Bytes of messages kept for all users together. `"256MiB"`.
+    #[serde(deserialize_with = "units::bytes")]
+    pub stored_bytes: usize,
+    /// How long a message is kept. `"30d"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub stored_for: Duration,
+    /// Requests a second from one address, in the long run. 10,000.
+    pub requests_per_source: u32,
+    /// Requests from one address at once. 20,000.
+    pub burst_per_source: u32,
+    /// Wrong passwords for one user from one address before each further one costs a wait, which doubles. 5.
+    pub free_attempts: u32,
+    /// The longest such wait, and so the longest that a right password has to wait after many wrong ones. `"30s"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub longest_wait: Duration,
+    /// Addresses, and pairs of user and address, that are remembered for these two purposes. 50,000 each.
+    pub remembered_sources: usize,
+    /// For how long a challenge can be answered. `"5m"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub nonce_age: Duration,
+    /// TCP connections. 4,096.
+    pub connections: usize,
+    /// TCP connections with one address. 1,024.
+    pub connections_per_source: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const HOUR: u64 = 60 * 60;
+        Self {
+            min_expires: Duration::from_secs(60),
+            max_expires: Duration::from_secs(HOUR),
+            contacts_per_user: 10,
+            publications_per_user: 10,
+            publication_bytes: 64 * 1024,
+            subscriptions_per_user: 5_000,
+            subscriptions: 200_000,
+            notify_interval: Duration::from_secs(1),
+            message_bytes: 64 * 1024,
+            relay_timeout: Duration::from_secs(8),
+            relays: 20_000,
+            stored_per_user: 200,
+            stored_bytes_per_user: 2 * 1024 * 1024,
+            stored_bytes: 256 * 1024 * 1024,
+            stored_for: Duration::from_secs(30 * 24 * HOUR),
+            requests_per_source: 10_000,
+            burst_per_source: 20_000,
+            free_attempts: 5,
+            longest_wait: Duration::from_secs(30),
+            remembered_sources: 50_000,
+            nonce_age: Duration::from_secs(300),
+            connections: 4_096,
+            connections_per_source: 1_024,
+        }
+    }
+}
+
+/// `[[user]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct UserConfig {
+    /// The user part of the address, and the user name of the password.
+    pub name: String,
+    /// The password: text, `{ env = "NAME" }`, or `{ file = "path" }` (the file's first line).
+    #[serde(default)]
+    pub password: Option<PasswordSource>,
+    /// Instead of the password, `SHA-256(name:realm:password)` in hexadecimal.
+    #[serde(default, deserialize_with = "hash")]
+    pub ha1_sha256: Option<Secret>,
+    /// Instead of the password, `MD5(name:realm:password)` in hexadecimal.
+    #[serde(default, deserialize_with = "hash")]
+    pub ha1_md5: Option<Secret>,
+    /// The domains in which the user exists; all of the service when left out.
+    #[serde(default, alias = "domain", deserialize_with = "one_or_many")]
+    pub domains: Vec<String>,
+}
+
+/// Where a password is.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+pub enum PasswordSource {
+    /// Here.
+    Text(String),
+    /// Elsewhere.
+    Elsewhere(Elsewhere),
+}
+
+/// A place outside the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Elsewhere {
+    /// An environment variable.
+    Env(String),
+    /// The first line of a file.
+    File(PathBuf),
+}
+
+impl fmt::Debug for PasswordSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("<text>"),
+            Self::Elsewhere(place) => place.fmt(f),
+        }
+    }
+}
+
+impl ServiceConfig {
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// [`ConfigError::Toml`], which names the line and the key. Passwords are looked up later, by [`accounts`](Self::accounts).
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Ok(toml::from_str(text)?)
+    }
+
+    /// Reads a file of TOML.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`], or those of [`parse`](Self::parse).
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+        let mut config = Self::parse(&text)?;
+        config.base = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(config)
+    }
+
+    /// The domains, in lower case: those of the configuration, else the addresses listened on.
+    pub fn domains(&self) -> Vec<String> {
+        let mut domains: Vec<_> =
+            self.service.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect();
+        if domains.is_empty() {
+            domains.extend(self.service.listen.iter().map(|address| host_text(address.ip())));
+        }
+        domains.dedup();
+        domains
+    }
+
+    /// The realm of passwords.
+    pub fn realm(&self) -> String {
+        let named = self.service.realm.clone();
+        named.or_else(|| self.domains().into_iter().next()).unwrap_or_else(|| "localhost".into())
+    }
+
+    /// Looks the passwords up.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`], which names the user and key.
+    pub fn accounts(&self) -> Result<Vec<Account>, ConfigError> {
+        let (domains, realm) = (self.domains(), self.realm());
+        let mut accounts: Vec<Account> = Vec::with_capacity(self.users.len());
+        let mut known = std::collections::HashSet::new();
+        for user in &self.users {
+            let key = |key: &str| format!("user.{}.{key}", user.name);
+            let account = user.account(&self.base, &domains, &realm, key)?;
+            for domain in &account.domains {
+                if !known.insert((account.name.clone(), domain.clone())) {
+                    return Err(ConfigError::value(
+                        key("name"),
+                        format!("there are two of them in {domain}"),
+                    ));
+                }
+            }
+            accounts.push(account);
+        }
+        Ok(accounts)
+    }
+}
+
+impl UserConfig {
+    fn account(
+        &self,
+        base: &Path,
+        domains: &[String],
+        realm: &str,
+        key: impl Fn(&str) -> String,
+    ) -> Result<Account, ConfigError> {
+        let valid = |c: char| c.is_ascii_alphanumeric() || "-_.!~*'()&=+$,;?/%".contains(c);
+        if self.name.is_empty() || self.name.len() > 128 || !self.name.chars().all(valid) {
+            return Err(ConfigError::value(key("name"), "it is no user part of an address"));
+        }
+        let domains: Vec<String> = if self.domains.is_empty() {
+            domains.to_vec()
+        } else {
+            self.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect()
+        };
+        let password = match &self.password {
+            None => None,
+            Some(PasswordSource::Text(text)) => Some(text.clone()),
+            Some(PasswordSource::Elsewhere(Elsewhere::Env(name))) => {
+                Some(std::env::var(name).map_err(|_| {
+                    ConfigError::value(key("password"), format!("the environment variable {name} is not set"))
+                })?)
+            }
+            Some(PasswordSource::Elsewhere(Elsewhere::File(path))) => {
+                let path = base.join(path);
+                let text = std::fs::read_to_string(&path).map_err(|error| {
+                    ConfigError::value(key("password"), format!("{}: {error}", path.display()))
+                })?;
+                Some(text.lines().next().unwrap_or_default().to_owned())
+            }
+        };
+        if password.as_deref() == Some("") {
+            return Err(ConfigError::value(key("password"), "it is empty"));
+        }
+        // Only hashes are kept from here on.
+        let hashed = |algorithm, given: &Option<Secret>| match (&password, given) {
+            (Some(password), _) => {
+                let password = Secret::new(password.clone());
+                Some(Password::Ha1(algorithm, Secret::new(ha1(algorithm, &self.name, realm, &password))))
+            }
+            (None, Some(hash)) => Some(Password::Ha1(algorithm, hash.clone())),
+            (None, None) => None,
+        };
+        let sha256 = hashed(Algorithm::Sha256, &self.ha1_sha256);
+        let md5 = hashed(Algorithm::Md5, &self.ha1_md5);
+        if sha256.is_none() && md5.is_none() {
+            return Err(ConfigError::value(
+                key("password"),
+                "it is missing, and so are `ha1-sha256` and `ha1-md5`",
+            ));
+        }
+        Ok(Account { name: self.name.clone(), domains, sha256, md5 })
+    }
+}
+
+/// A user whose password was found. It holds hashes only.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The user part.
+    pub name: String,
+    /// Domains, in lower case.
+    pub domains: Vec<String>,
+    /// For digests with SHA-256.
+    pub sha256: Option<Password>,
+    /// For digests with MD5.
+    pub md5: Option<Password>,
+}
+
+pub(crate) fn host_text(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+fn one_or_many<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany<T> {
+        One(T),
+        Many(Vec<T>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
+}
+
+fn hash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    // The length says which hash it is; a mistake here would be a password that never works.
+    if !matches!(text.len(), 32 | 64) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(serde::de::Error::custom("a hash is 32 (MD5) or 64 (SHA-256) hexadecimal digits"));
+    }
+    Ok(Some(Secret::new(text.to_ascii_lowercase())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ServiceConfig, ConfigError> {
+        ServiceConfig::parse(text)
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it_and_its_line() {
+        let error = parse("[service]\nlisten = \"127.0.0.1:5060\"\nlisen = 1\n").unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("lisen"), "{error}");
+    }
+
+    #[test]
+    fn lists_may_be_written_as_one_value() {
+        let config =
+            parse("[service]\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\ndomain = \"Example.COM\"\n").unwrap();
+        assert_eq!(config.service.listen.len(), 2);
+        assert_eq!(config.domains(), ["example.com"]);
+    }
+
+    #[test]
+    fn a_user_without_any_password_is_an_error_that_names_the_user() {
+        let config = parse("[[user]]\nname = \"alice\"\n").unwrap();
+        let error = config.accounts().unwrap_err().to_string();
+        assert!(error.contains("user.alice.password"), "{error}");
+    }
+
+    #[test]
+    fn a_password_can_be_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), "wonderland\nmore\n").unwrap();
+        let text = "[[user]]\nname = \"alice\"\npassword = { file = \"secret\" }\n";
+        std::fs::write(folder.path().join("service.toml"), text).unwrap();
+        let config = ServiceConfig::load(&folder.path().join("service.toml")).unwrap();
+        assert!(config.accounts().unwrap()[0].sha256.is_some());
+        assert!(parse(text).unwrap().accounts().unwrap_err().to_string().contains("secret"));
+    }
+
+    #[test]
+    fn the_same_user_twice_is_an_error() {
+        let user = "[[user]]\nname = \"alice\"\npassword = \"x\"\n";
+        assert!(parse(&user.repeat(2)).unwrap().accounts().is_err());
+    }
+
+    #[test]
+    fn debug_output_has_no_password() {
+        let config = parse("[[user]]\nname = \"alice\"\npassword = \"wonderland\"\n").unwrap();
+        assert!(!format!("{config:?}").contains("wonderland"));
+        let accounts = config.accounts().unwrap();
+        let hash = ha1(Algorithm::Sha256, "alice", &config.realm(), &Secret::new("wonderland"));
+        assert!(!format!("{accounts:?}").contains(&hash));
+    }
+}

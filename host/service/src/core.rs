@@ -1,0 +1,409 @@
+//! The service as a machine without sockets, clock or disk.
+
+mod access;
+mod message;
+mod notify;
+mod publish;
+mod register;
+mod subscribe;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime};
+
+use attache_sip::endpoint::{Endpoint, EndpointConfig, EndpointEvent, Failure, Response};
+use attache_sip::message::{HeaderName, Limits as MessageLimits, Message, Method};
+use attache_sip::sim::Node;
+use attache_sip::transaction::{ServerTransactionId, TransactionId};
+use attache_sip::transport::{Destination, Flow, FlowId, Transmit, Transport};
+use bytes::Bytes;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng};
+
+use crate::config::{Account, Limits};
+use crate::directory::{Aor, Directory};
+use crate::mailbox::{Bounds, Mailboxes, StoreChange, StoredMessage};
+use crate::presence::Presence;
+use crate::registrar::Registrar;
+use crate::throttle::{Guesses, Rate};
+use crate::timers::Timers;
+
+/// What is served, in the order in which Allow names it.
+const ALLOW: &str = "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, MESSAGE";
+/// The event packages that can be subscribed to and published.
+const ALLOW_EVENTS: &str = "presence";
+/// NOTIFYs that are begun before other work gets its turn.
+const NOTIFY_SLICE: usize = 256;
+
+/// What a [`Core`] is made with.
+#[derive(Clone, Debug)]
+pub struct CoreConfig {
+    /// The users.
+    pub accounts: Vec<Account>,
+    /// The domains, in lower case.
+    pub domains: Vec<String>,
+    /// The realm of passwords.
+    pub realm: String,
+    /// The bounds.
+    pub limits: Limits,
+    /// Where peers reach the service, by transport.
+    pub local: Vec<(Transport, SocketAddr)>,
+    /// The timers of transactions.
+    pub timers: attache_sip::transaction::Timers,
+    /// Messages that were kept before a restart, in order of their ids.
+    pub stored: Vec<StoredMessage>,
+    /// Whether somebody takes [`Core::poll_store`] and answers. If not, messages are kept in memory only.
+    pub is_durable: bool,
+}
+
+impl CoreConfig {
+    /// Default settings for users of one domain, at one address for UDP and TCP.
+    pub fn new(domain: &str, accounts: Vec<Account>, local: SocketAddr) -> Self {
+        Self {
+            accounts,
+            domains: vec![domain.to_owned()],
+            realm: domain.to_owned(),
+            limits: Limits::default(),
+            local: vec![(Transport::Udp, local), (Transport::Tcp, local)],
+            timers: attache_sip::transaction::Timers::default(),
+            stored: Vec::new(),
+            is_durable: false,
+        }
+    }
+}
+
+/// The SIP service: registrar, presence agent and message relay. See the [crate](crate).
+///
+/// After any `handle_*`, drain [`poll_transmit`](Self::poll_transmit) and [`poll_store`](Self::poll_store), and look at
+/// [`poll_timeout`](Self::poll_timeout) again.
+pub struct Core {
+    endpoint: Endpoint,
+    directory: Directory,
+    limits: Limits,
+    local: Vec<(Transport, SocketAddr)>,
+    rate: Rate,
+    guesses: Guesses,
+    registrar: Registrar,
+    presence: Presence,
+    /// Subscriptions whose NOTIFY is due.
+    ready: VecDeque<u64>,
+    relays: HashMap<u64, message::Relay>,
+    next_relay: u64,
+    mailboxes: Mailboxes,
+    is_durable: bool,
+    store_changes: VecDeque<StoreChange>,
+    /// Senders that wait until their message is on disk.
+    storing: HashMap<u64, Storing>,
+    /// What our own requests are for.
+    uses: HashMap<TransactionId, Use>,
+    timers: Timers<Due>,
+    rng: ChaCha20Rng,
+    /// Differs from that of every earlier run, so that no entity tag of before is valid by accident.
+    run: u64,
+    next_tag: u64,
+    clock: (Instant, SystemTime),
+    now: Instant,
+}
+
+/// Numbers for operators.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Users with at least one registered contact.
+    pub registered_users: usize,
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Users who published something, or are watched.
+    pub presentities: usize,
+    /// Messages that wait for their recipients.
+    pub stored_messages: usize,
+    /// Messages being passed on.
+    pub relays: usize,
+}
+
+struct Storing {
+    recipient: Aor,
+    /// `None` when the sender has its answer.
+    sender: Option<ServerTransactionId>,
+}
+
+enum Use {
+    Notify(u64),
+    Relay { relay: u64, contact: attache_sip::uri::UriBuf },
+}
+
+#[derive(Clone, Eq, Hash, PartialEq)]
+enum Due {
+    Bindings(Aor),
+    Publications(Aor),
+    Subscription(u64),
+    /// The end of a presentity's quiet time.
+    News(Aor),
+    Relay(u64),
+    Mailbox(Aor),
+}
+
+/// How one of our requests ended.
+enum Outcome {
+    Answered(Message),
+    Failed(Failure),
+}
+
+impl Core {
+    /// A service without any state but the stored messages. `seed` must be secret and never used twice; `wall` is the date
+    /// at `now`.
+    pub fn new(config: CoreConfig, now: Instant, wall: SystemTime, seed: [u8; 32]) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mut key = || {
+            let mut bytes = [0; 32];
+            rng.fill_bytes(&mut bytes);
+            bytes
+        };
+        let (endpoint_seed, nonce_key) = (key(), key());
+        let limits = config.limits;
+        let mut endpoint = EndpointConfig::new(config.local.clone());
+        endpoint.timers = config.timers;
+        let largest = limits.message_bytes.max(limits.publication_bytes);
+        endpoint.limits =
+            MessageLimits { message: largest + MessageLimits::DEFAULT.message, ..MessageLimits::DEFAULT };
+        let directory =
+            Directory::new(config.accounts, config.domains, &config.realm, nonce_key, now, limits.nonce_age);
+        let mut core = Self {
+            endpoint: Endpoint::new(endpoint, endpoint_seed),
+            directory,
+            local: config.local,
+            rate: Rate::new(limits.requests_per_source, limits.burst_per_source, limits.remembered_sources),
+            guesses: Guesses::new(limits.free_attempts, limits.longest_wait, limits.remembered_sources),
+            registrar: Registrar::default(),
+            presence: Presence::default(),
+            ready: VecDeque::new(),
+            relays: HashMap::new(),
+            next_relay: 1,
+            mailboxes: Mailboxes::new(Bounds {
+                messages_per_user: limits.stored_per_user,
+                bytes_per_user: limits.stored_bytes_per_user,
+                bytes: limits.stored_bytes,
+            }),
+            is_durable: config.is_durable,
+            store_changes: VecDeque::new(),
+            storing: HashMap::new(),
+            uses: HashMap::new(),
+            timers: Timers::new(),
+            run: rng.next_u64(),
+            rng,
+            next_tag: 1,
+            clock: (now, wall),
+            now,
+            limits,
+        };
+        for message in config.stored {
+            match core.directory.find(&message.recipient) {
+                Some(recipient) => core.mailboxes.restore(&recipient, message),
+                // The user was removed from the configuration, and with it whatever was for them.
+                None => core.store_changes.push_back(StoreChange::Remove(message.id)),
+            }
+        }
+        core
+    }
+
+    /// Takes bytes that came on a flow.
+    pub fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        self.now = now;
+        self.endpoint.handle_input(now, flow, bytes);
+        self.work(now);
+    }
+
+    /// A destination cannot be reached, or a connection broke.
+    pub fn handle_flow_failed(
+        &mut self,
+        now: Instant,
+        destination: Destination,
+        flow: Option<FlowId>,
+        reason: &str,
+    ) {
+        self.now = now;
+        self.endpoint.handle_flow_failed(now, destination, flow, reason);
+        self.work(now);
+    }
+
+    /// Lets time pass. Calling it too early does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.endpoint.handle_timeout(now);
+        while let Some(due) = self.timers.pop(now) {
+            match due {
+                Due::Bindings(aor) => self.expire_bindings(now, &aor),
+                Due::Publications(aor) => self.expire_publications(now, &aor),
+                Due::Subscription(id) => self.expire_subscription(now, id),
+                Due::News(aor) => self.tell(now, &aor),
+                Due::Relay(id) => self.relay_timed_out(now, id),
+                Due::Mailbox(aor) => self.look_into(now, &aor),
+            }
+        }
+        self.work(now);
+    }
+
+    /// The durable copy of the message with this id was made, or could not be: `Err` says why, for a log.
+    pub fn handle_stored(&mut self, now: Instant, id: u64, outcome: Result<(), &str>) {
+        self.now = now;
+        self.message_stored(now, id, outcome);
+        self.work(now);
+    }
+
+    /// Corrects the date, which is otherwise counted on from the start.
+    pub fn set_clock(&mut self, now: Instant, wall: SystemTime) {
+        self.clock = (now, wall);
+    }
+
+    /// The next bytes to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.endpoint.poll_transmit()
+    }
+
+    /// The next change to the durable copy of stored messages. Changes are to be made in this order.
+    pub fn poll_store(&mut self) -> Option<StoreChange> {
+        self.store_changes.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        if !self.ready.is_empty() {
+            return Some(self.now);
+        }
+        let next = [self.endpoint.poll_timeout(), self.timers.next()];
+        next.into_iter().flatten().min()
+    }
+
+    /// What it holds.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            registered_users: self.registrar.len(),
+            subscriptions: self.presence.subscriptions.len(),
+            presentities: self.presence.presentities.len(),
+            stored_messages: self.mailboxes.len(),
+            relays: self.relays.len(),
+        }
+    }
+
+    fn work(&mut self, now: Instant) {
+        while let Some(event) = self.endpoint.poll_event() {
+            match event {
+                EndpointEvent::Request { id, message, flow } => self.on_request(now, id, &message, &flow),
+                EndpointEvent::Response { id, message, .. } => {
+                    if message.status().is_some_and(|status| status >= 200)
+                        && let Some(what) = self.uses.remove(&id)
+                    {
+                        self.on_outcome(now, what, Outcome::Answered(message));
+                    }
+                }
+                EndpointEvent::Failed { id, failure } => {
+                    if let Some(what) = self.uses.remove(&id) {
+                        self.on_outcome(now, what, Outcome::Failed(failure));
+                    }
+                }
+                EndpointEvent::Malformed { flow, error, answered } => {
+                    tracing::debug!(remote = %flow.remote, error, answered, "malformed message");
+                }
+                _ => {}
+            }
+        }
+        self.send_ready(now);
+    }
+
+    fn on_request(&mut self, now: Instant, id: ServerTransactionId, request: &Message, flow: &Flow) {
+        if !self.rate.admits(flow.remote.ip(), now) {
+            self.respond(now, id, Response::new(503).header(HeaderName::RetryAfter, "1"));
+            return;
+        }
+        match request.method() {
+            Some(Method::Options) => self.respond(now, id, capabilities(200)),
+            Some(Method::Register) => self.on_register(now, id, request, flow),
+            Some(Method::Publish) => self.on_publish(now, id, request, flow),
+            Some(Method::Subscribe) => self.on_subscribe(now, id, request, flow),
+            Some(Method::Message) => self.on_message(now, id, request, flow),
+            Some(Method::Other(_)) | None => self.respond(now, id, capabilities(501)),
+            Some(_) => self.respond(now, id, capabilities(405)),
+        }
+    }
+
+    fn on_outcome(&mut self, now: Instant, what: Use, outcome: Outcome) {
+        match what {
+            Use::Notify(id) => self.notified(now, id, &outcome),
+            Use::Relay { relay, contact } => self.relayed(now, relay, &contact, &outcome),
+        }
+    }
+
+    fn respond(&mut self, now: Instant, id: ServerTransactionId, response: Response) {
+        if let Err(error) = self.endpoint.respond(now, id, &response) {
+            tracing::debug!(status = response.status, %error, "not answered");
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, id: ServerTransactionId, status: u16, reason: &str) {
+        self.respond(now, id, Response::new(status).reason(reason));
+    }
+
+    /// A token that was never given out before, in this run or another.
+    fn fresh_tag(&mut self) -> String {
+        let number = self.next_tag;
+        self.next_tag += 1;
+        format!("{:08x}{number:x}-{:08x}", self.run >> 32, self.rng.next_u32())
+    }
+
+    fn wall(&self, now: Instant) -> SystemTime {
+        self.clock.1 + now.saturating_duration_since(self.clock.0)
+    }
+
+    /// The Contact that this service gives for a peer on that flow.
+    fn contact(&self, flow: &Flow) -> String {
+        let named = self.local.iter().filter(|(transport, _)| *transport == flow.transport);
+        let mut fitting = named.map(|(_, address)| *address).filter(|a| a.is_ipv4() == flow.remote.is_ipv4());
+        let address = match fitting.next() {
+            Some(address) if flow.local.ip().is_unspecified() => address,
+            Some(address) => SocketAddr::new(flow.local.ip(), address.port()),
+            None => flow.local,
+        };
+        match flow.transport {
+            Transport::Udp => format!("<sip:{address}>"),
+            other => format!("<sip:{address};transport={}>", other.uri_name()),
+        }
+    }
+}
+
+fn capabilities(status: u16) -> Response {
+    Response::new(status)
+        .header(HeaderName::Allow, ALLOW)
+        .header(HeaderName::AllowEvents, ALLOW_EVENTS)
+        .header(HeaderName::Accept, "*/*")
+}
+
+impl Node for Core {
+    fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        Self::handle_input(self, now, flow, bytes);
+    }
+
+    fn handle_flow_failed(&mut self, now: Instant, to: Destination, flow: Option<FlowId>, reason: &str) {
+        Self::handle_flow_failed(self, now, to, flow, reason);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        Self::poll_transmit(self)
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        Self::poll_timeout(self)
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("local", &self.local)
+            .field("statistics", &self.statistics())
+            .finish_non_exhaustive()
+    }
+}

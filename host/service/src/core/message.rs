@@ -1,0 +1,414 @@
+//! MESSAGE (RFC 3428): passed on to every device of the recipient, or kept until there is one.
+//!
+//! The service answers the sender itself and sends requests of its own to the devices (so two transactions meet here,
+//! no Via is carried on), but Call-ID, CSeq and From stay those of the sender: whatever way and however often a message
+//! arrives, its recipient can tell that it is the same one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use attache_sip::endpoint::{Field, Request, Response};
+use attache_sip::message::{HeaderName, Message, Method};
+use attache_sip::transaction::ServerTransactionId;
+use attache_sip::transport::Flow;
+use attache_sip::uri::UriBuf;
+
+use super::access::Challenger;
+use super::{Core, Due, Outcome, Storing, Use};
+use crate::date::sip_date;
+use crate::directory::Aor;
+use crate::mailbox::{StoreChange, StoredMessage};
+
+/// A message on its way to the devices of one recipient.
+pub(super) struct Relay {
+    recipient: Aor,
+    message: Arc<StoredMessage>,
+    origin: Origin,
+    /// Devices that have not answered.
+    open: usize,
+    /// The best refusal so far.
+    refusal: Option<u16>,
+}
+
+enum Origin {
+    /// The sender waits.
+    Live(ServerTransactionId),
+    /// The sender was told 202: the message is in the mailbox, but a device may still take it.
+    Kept,
+    /// It comes out of the mailbox.
+    Mailbox,
+    /// The sender has a final answer, and nothing is left to be done.
+    Done,
+}
+
+/// What a device says of a message.
+#[derive(Copy, Clone, Eq, PartialEq)]
+enum Verdict {
+    Taken(u16),
+    /// It does not want this message, now or later.
+    Refused(u16),
+    /// It could not be asked, or cannot take messages now.
+    Absent {
+        /// Nobody is at that contact any more.
+        gone: bool,
+    },
+}
+
+/// How long a mailbox waits before it tries again to deliver to a device that is registered but does not answer.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Headers that belong to one hop, to authentication, or to a dialog that a MESSAGE does not have.
+const NOT_PASSED_ON: [HeaderName; 20] = [
+    HeaderName::Authorization,
+    HeaderName::CSeq,
+    HeaderName::Contact,
+    HeaderName::ContentLength,
+    HeaderName::ContentType,
+    HeaderName::MaxForwards,
+    HeaderName::PAssertedIdentity,
+    HeaderName::PPreferredIdentity,
+    HeaderName::Path,
+    HeaderName::ProxyAuthenticate,
+    HeaderName::ProxyAuthorization,
+    HeaderName::ProxyRequire,
+    HeaderName::RecordRoute,
+    HeaderName::Route,
+    HeaderName::SecurityClient,
+    HeaderName::SecurityVerify,
+    HeaderName::ServiceRoute,
+    HeaderName::Timestamp,
+    HeaderName::Via,
+    HeaderName::WwwAuthenticate,
+];
+
+/// Kept here, for the next hop only; it is no header of the message.
+const HOPS: &str = "Max-Forwards";
+
+impl Core {
+    pub(super) fn on_message(
+        &mut self,
+        now: Instant,
+        id: ServerTransactionId,
+        request: &Message,
+        flow: &Flow,
+    ) {
+        if self.authenticate(now, id, request, flow, Challenger::Proxy).is_none() {
+            return;
+        }
+        let Some(recipient) = self.addressee(now, id, request) else { return };
+        let hops = request.max_forwards().unwrap_or(70);
+        if hops == 0 {
+            self.refuse(now, id, 483, "");
+            return;
+        }
+        if request.body().len() > self.limits.message_bytes {
+            self.refuse(now, id, 413, "");
+            return;
+        }
+        if self.relays.len() >= self.limits.relays {
+            self.respond(now, id, Response::new(503).header(HeaderName::RetryAfter, "5"));
+            return;
+        }
+        let message = Arc::new(self.letter(now, request, &recipient, hops - 1));
+        // What waits goes first.
+        let overtakes = self.mailboxes.is_waiting(&recipient) && is_storable(&message);
+        if overtakes || self.registrar.bindings(&recipient, now).next().is_none() {
+            self.keep(now, &recipient, message, Some(id));
+            self.deliver_next(now, &recipient);
+            return;
+        }
+        self.timers.set(Due::Relay(self.next_relay), now + self.limits.relay_timeout);
+        self.relay(now, &recipient, message, Origin::Live(id));
+    }
+
+    fn letter(&mut self, now: Instant, request: &Message, recipient: &Aor, hops: u8) -> StoredMessage {
+        let mut headers = vec![(HOPS.to_owned(), hops.to_string())];
+        for (name, known, value) in request.all() {
+            if !NOT_PASSED_ON.contains(&known)
+                && let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value))
+            {
+                let name = if known == HeaderName::Other { name } else { known.as_str() };
+                headers.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        let content_type = request.header(HeaderName::ContentType).unwrap_or_default();
+        let at = self.wall(now);
+        let wanted = request.expires().map_or(Duration::MAX, |seconds| Duration::from_secs(seconds.into()));
+        StoredMessage {
+            id: self.mailboxes.next_id(),
+            recipient: recipient.to_string(),
+            headers,
+            cseq: request.cseq().map_or(1, |cseq| cseq.number),
+            content_type: String::from_utf8_lossy(content_type).into_owned(),
+            body: request.body_bytes(),
+            at,
+            until: at + wanted.min(self.limits.stored_for),
+        }
+    }
+
+    /// Sends a message to every device. Returns whether there was one to send it to.
+    fn relay(&mut self, now: Instant, recipient: &Aor, message: Arc<StoredMessage>, origin: Origin) {
+        let number = self.next_relay;
+        self.next_relay += 1;
+        let bindings: Vec<_> = self
+            .registrar
+            .bindings(recipient, now)
+            .map(|binding| (binding.contact.clone(), binding.reach))
+            .collect();
+        let is_late = matches!(origin, Origin::Mailbox);
+        let mut relay = Relay { recipient: Aor::clone(recipient), message, origin, open: 0, refusal: None };
+        for (contact, reach) in bindings {
+            let request = outgoing(&relay.message, &contact, is_late);
+            match self.endpoint.send_request(now, &request, reach.destination, reach.flow) {
+                Ok(transaction) => {
+                    relay.open += 1;
+                    self.uses.insert(transaction, Use::Relay { relay: number, contact });
+                }
+                Err(error) => tracing::debug!(%error, "a MESSAGE cannot be passed on"),
+            }
+        }
+        if is_late && let Some(mailbox) = self.mailboxes.of.get_mut(recipient) {
+            mailbox.in_flight = Some(number);
+        }
+        if relay.open == 0 {
+            relay.refusal = Some(400);
+            self.conclude(now, number, relay);
+        } else {
+            self.relays.insert(number, relay);
+        }
+    }
+
+    /// A device has answered, or cannot be asked.
+    pub(super) fn relayed(&mut self, now: Instant, number: u64, contact: &UriBuf, outcome: &Outcome) {
+        let verdict = verdict(outcome);
+        let Some(mut relay) = self.relays.remove(&number) else { return };
+        relay.open -= 1;
+        match verdict {
+            Verdict::Taken(status) => {
+                self.taken(now, number, &mut relay, status);
+            }
+            Verdict::Refused(status) => {
+                relay.refusal = Some(relay.refusal.map_or(status, |other| better(other, status)));
+            }
+            Verdict::Absent { gone } => {
+                if gone {
+                    self.registrar.remove(&relay.recipient, contact);
+                }
+            }
+        }
+        if relay.open == 0 {
+            self.conclude(now, number, relay);
+        } else {
+            self.relays.insert(number, relay);
+        }
+    }
+
+    fn taken(&mut self, now: Instant, number: u64, relay: &mut Relay, status: u16) {
+        match std::mem::replace(&mut relay.origin, Origin::Done) {
+            Origin::Live(sender) => {
+                self.timers.clear(&Due::Relay(number));
+                self.respond(now, sender, Response::new(status));
+            }
+            Origin::Kept => self.discard(&relay.recipient, relay.message.id),
+            Origin::Mailbox => {
+                self.discard(&relay.recipient, relay.message.id);
+                self.release(&relay.recipient, number);
+                self.deliver_next(now, &relay.recipient);
+            }
+            Origin::Done => {}
+        }
+    }
+
+    /// All devices have been heard.
+    fn conclude(&mut self, now: Instant, number: u64, relay: Relay) {
+        self.timers.clear(&Due::Relay(number));
+        match (relay.origin, relay.refusal) {
+            (Origin::Live(sender), Some(status)) => self.respond(now, sender, Response::new(status)),
+            (Origin::Live(sender), None) => self.keep(now, &relay.recipient, relay.message, Some(sender)),
+            (Origin::Mailbox, refusal) => {
+                self.release(&relay.recipient, number);
+                if refusal.is_some() {
+                    // It stays, for another device perhaps, but others need not wait for it.
+                    if let Some(mailbox) = self.mailboxes.of.get_mut(&relay.recipient) {
+                        mailbox.refused_up_to = Some(relay.message.id);
+                    }
+                    self.deliver_next(now, &relay.recipient);
+                } else {
+                    self.timers.set(Due::Mailbox(relay.recipient), now + RETRY);
+                }
+            }
+            (Origin::Kept | Origin::Done, _) => {}
+        }
+    }
+
+    /// The sender has waited long enough: the message is kept, and the sender told so. A device that takes it after all
+    /// takes it out of the mailbox.
+    pub(super) fn relay_timed_out(&mut self, now: Instant, number: u64) {
+        let Some(relay) = self.relays.get_mut(&number) else { return };
+        if let Origin::Live(sender) = relay.origin {
+            relay.origin = Origin::Kept;
+            let (recipient, message) = (Aor::clone(&relay.recipient), Arc::clone(&relay.message));
+            self.keep(now, &recipient, message, Some(sender));
+        }
+    }
+
+    /// Puts a message into its mailbox and answers the sender as soon as it is safe there.
+    fn keep(
+        &mut self,
+        now: Instant,
+        recipient: &Aor,
+        message: Arc<StoredMessage>,
+        sender: Option<ServerTransactionId>,
+    ) {
+        if !is_storable(&message) || !self.mailboxes.has_room(recipient, message.size()) {
+            if let Some(sender) = sender {
+                self.refuse(now, sender, 480, "");
+            }
+            return;
+        }
+        // Out of the datagram or stream that it came in.
+        let mut message = Arc::unwrap_or_clone(message);
+        message.body = bytes::Bytes::copy_from_slice(&message.body);
+        let message = Arc::new(message);
+        self.mailboxes.put(recipient, Arc::clone(&message));
+        let until = message.until.duration_since(self.wall(now)).unwrap_or_default();
+        self.timers.set(Due::Mailbox(Aor::clone(recipient)), now + until.min(RETRY));
+        if self.is_durable {
+            self.storing.insert(message.id, Storing { recipient: Aor::clone(recipient), sender });
+            self.store_changes.push_back(StoreChange::Put(message));
+        } else if let Some(sender) = sender {
+            self.respond(now, sender, Response::new(202));
+        }
+    }
+
+    pub(super) fn message_stored(&mut self, now: Instant, id: u64, outcome: Result<(), &str>) {
+        let Some(storing) = self.storing.remove(&id) else { return };
+        match (outcome, storing.sender) {
+            (Ok(()), Some(sender)) => self.respond(now, sender, Response::new(202)),
+            (Ok(()), None) => {}
+            (Err(error), sender) => {
+                tracing::error!(error, "a message cannot be kept");
+                // The sender keeps it.
+                self.mailboxes.remove(&storing.recipient, id);
+                if let Some(sender) = sender {
+                    self.respond(now, sender, Response::new(500).header(HeaderName::RetryAfter, "30"));
+                }
+            }
+        }
+    }
+
+    fn discard(&mut self, recipient: &Aor, id: u64) {
+        if self.mailboxes.remove(recipient, id) && self.is_durable {
+            self.store_changes.push_back(StoreChange::Remove(id));
+        }
+    }
+
+    fn release(&mut self, recipient: &Aor, number: u64) {
+        if let Some(mailbox) = self.mailboxes.of.get_mut(recipient) {
+            if mailbox.in_flight == Some(number) {
+                mailbox.in_flight = None;
+            }
+            if mailbox.waiting.is_empty() {
+                self.mailboxes.of.remove(recipient);
+            }
+        }
+    }
+
+    /// A user has registered: what waits is delivered from the beginning.
+    pub(super) fn begin_round(&mut self, now: Instant, recipient: &Aor) {
+        if let Some(mailbox) = self.mailboxes.of.get_mut(recipient) {
+            mailbox.refused_up_to = None;
+            self.deliver_next(now, recipient);
+        }
+    }
+
+    /// Delivers the next message that waits, if there is somebody to deliver it to and none is on its way. One after the
+    /// other, so that they arrive in order.
+    fn deliver_next(&mut self, now: Instant, recipient: &Aor) {
+        if self.registrar.bindings(recipient, now).next().is_none() {
+            return;
+        }
+        let Some(mailbox) = self.mailboxes.of.get(recipient) else { return };
+        if mailbox.in_flight.is_some() {
+            return;
+        }
+        let after = mailbox.refused_up_to.unwrap_or(0);
+        let next = mailbox.waiting.iter().find(|message| message.id > after).cloned();
+        if let Some(message) = next {
+            self.relay(now, recipient, message, Origin::Mailbox);
+        }
+    }
+
+    /// Forgets what is too old, and tries again.
+    pub(super) fn look_into(&mut self, now: Instant, recipient: &Aor) {
+        for id in self.mailboxes.outdated(recipient, self.wall(now)) {
+            self.discard(recipient, id);
+        }
+        self.deliver_next(now, recipient);
+        if self.mailboxes.is_waiting(recipient) {
+            self.timers.set(Due::Mailbox(Aor::clone(recipient)), now + RETRY);
+        }
+    }
+}
+
+fn outgoing(message: &StoredMessage, contact: &UriBuf, is_late: bool) -> Request {
+    let mut request = Request::new(Method::Message, contact.as_str()).cseq(message.cseq);
+    for (name, value) in &message.headers {
+        request.push(Field::from(&**name), &**value);
+    }
+    if is_late && !request.has(HeaderName::Date) {
+        request.push(HeaderName::Date, sip_date(message.at));
+    }
+    if !message.content_type.is_empty() {
+        request = request.body(&*message.content_type, message.body.clone());
+    }
+    request
+}
+
+/// Signs of life, such as somebody's typing, are worth nothing later; and some messages say themselves that they are.
+fn is_storable(message: &StoredMessage) -> bool {
+    let kind = message.content_type.split(';').next().unwrap_or_default().trim();
+    message.until > message.at && !kind.eq_ignore_ascii_case("application/im-iscomposing+xml")
+}
+
+fn verdict(outcome: &Outcome) -> Verdict {
+    let status = match outcome {
+        Outcome::Answered(answer) => answer.status().unwrap_or(500),
+        Outcome::Failed(failure) => {
+            let gone = matches!(failure, attache_sip::endpoint::Failure::Transport(_));
+            return Verdict::Absent { gone };
+        }
+    };
+    match status {
+        200..=299 => Verdict::Taken(if status == 202 { 202 } else { 200 }),
+        // About the message, or a person's wish: another time would not be better.
+        400
+        | 403
+        | 405
+        | 406
+        | 413..=416
+        | 420
+        | 421
+        | 486
+        | 488
+        | 489
+        | 493
+        | 501
+        | 505
+        | 513
+        | 600..=699 => Verdict::Refused(status),
+        // Nobody of that name is there any more.
+        404 | 410 => Verdict::Absent { gone: true },
+        _ => Verdict::Absent { gone: false },
+    }
+}
+
+/// Which of two refusals the sender hears: 6xx speaks for all devices, else the lower class says more
+/// (RFC 3261, section 16.7).
+fn better(one: u16, other: u16) -> u16 {
+    match (one >= 600, other >= 600) {
+        (true, _) => one,
+        (_, true) => other,
+        _ => one.min(other),
+    }
+}

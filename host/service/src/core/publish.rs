@@ -1,0 +1,115 @@
+//! PUBLISH (RFC 3903).
+
+use std::time::{Duration, Instant};
+
+use attache_documents::pidf::{self, Document};
+use attache_sip::endpoint::Response;
+use attache_sip::message::{HeaderName, Message};
+use attache_sip::transaction::ServerTransactionId;
+use attache_sip::transport::Flow;
+use bytes::Bytes;
+
+use super::access::Challenger;
+use super::{ALLOW_EVENTS, Core, Due};
+use crate::directory::Aor;
+
+impl Core {
+    pub(super) fn on_publish(
+        &mut self,
+        now: Instant,
+        id: ServerTransactionId,
+        request: &Message,
+        flow: &Flow,
+    ) {
+        let Some(sender) = self.authenticate(now, id, request, flow, Challenger::Server) else { return };
+        let Some(aor) = self.addressee(now, id, request) else { return };
+        if !self.directory.owns(sender.account, &aor) {
+            self.refuse(now, id, 403, "Presence Of Somebody Else");
+            return;
+        }
+        let response = self.publish(now, request, &aor).unwrap_or_else(|refusal| refusal);
+        self.respond(now, id, response);
+        self.changed(now, &aor);
+    }
+
+    fn publish(&mut self, now: Instant, request: &Message, aor: &Aor) -> Result<Response, Response> {
+        if request.event().is_none_or(|event| event.package != ALLOW_EVENTS) {
+            return Err(Response::new(489).header(HeaderName::AllowEvents, ALLOW_EVENTS));
+        }
+        let limits = &self.limits;
+        let asked =
+            request.expires().map_or(limits.max_expires, |seconds| Duration::from_secs(seconds.into()));
+        if !asked.is_zero() && asked < limits.min_expires {
+            let least = limits.min_expires.as_secs().to_string();
+            return Err(Response::new(423).header(HeaderName::MinExpires, least));
+        }
+        let (expires, most) = (asked.min(limits.max_expires), limits.publications_per_user);
+        let content = self.published_document(request)?;
+        let presentity = self.presence.presentities.get(aor);
+        let index = match request.header(HeaderName::SipIfMatch) {
+            None => None,
+            Some(etag) => {
+                let publications = presentity.map_or(&[][..], |presentity| &presentity.publications);
+                let found =
+                    publications.iter().position(|one| one.etag.as_bytes() == etag && one.expires_at > now);
+                Some(found.ok_or_else(|| Response::new(412))?)
+            }
+        };
+        if index.is_none() && content.is_none() && !expires.is_zero() {
+            return Err(Response::new(400).reason("A First Publication Has A Body"));
+        }
+        let etag = self.fresh_tag();
+        let presentity = self.presence.presentities.entry(Aor::clone(aor)).or_default();
+        if expires.is_zero() {
+            if let Some(index) = index {
+                presentity.withdraw(index);
+            }
+        } else {
+            presentity.publish(index, etag.clone(), content, now + expires, most);
+        }
+        self.expire_publications(now, aor);
+        Ok(Response::new(200)
+            .header(HeaderName::SipEtag, etag)
+            .header(HeaderName::Expires, expires.as_secs().to_string()))
+    }
+
+    /// The body, if there is one, and if it is a presence document.
+    fn published_document(&self, request: &Message) -> Result<Option<(Bytes, Document)>, Response> {
+        let body = request.body();
+        if body.is_empty() {
+            return Ok(None);
+        }
+        if body.len() > self.limits.publication_bytes {
+            return Err(Response::new(413));
+        }
+        let is_plain = request.header(HeaderName::ContentEncoding).is_none_or(|name| name == b"identity");
+        if !is_plain || !request.content_type().is_some_and(|kind| kind.is(pidf::MEDIA_TYPE)) {
+            let refusal = Response::new(415).header(HeaderName::Accept, pidf::MEDIA_TYPE);
+            return Err(refusal.header(HeaderName::AcceptEncoding, "identity"));
+        }
+        let bounds = attache_documents::Limits {
+            bytes: self.limits.publication_bytes,
+            ..attache_documents::Limits::DEFAULT
+        };
+        match pidf::read(body, &bounds) {
+            // Copied, so that it does not hold on to the request.
+            Ok(parsed) => Ok(Some((Bytes::copy_from_slice(body), parsed.document))),
+            Err(error) => {
+                tracing::debug!(%error, "a published document cannot be read");
+                Err(Response::new(400).reason("Unreadable Presence Document"))
+            }
+        }
+    }
+
+    pub(super) fn expire_publications(&mut self, now: Instant, aor: &Aor) {
+        let Some(presentity) = self.presence.presentities.get_mut(aor) else { return };
+        let (any, next) = presentity.expire(now);
+        match next {
+            Some(next) => self.timers.set(Due::Publications(Aor::clone(aor)), next),
+            None => self.timers.clear(&Due::Publications(Aor::clone(aor))),
+        }
+        if any {
+            self.changed(now, aor);
+        }
+    }
+}

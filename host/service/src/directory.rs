@@ -1,0 +1,215 @@
+//! Who the users are, and how they prove it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use attache_sip::digest::{Algorithm, Credentials, DigestServer, Password, Refusal};
+use attache_sip::message::Message;
+use attache_sip::uri::{Scheme, Uri};
+
+use crate::config::Account;
+
+/// `user@domain` in canonical spelling: the same for `sip:`, `sips:`, `pres:` and `im:`, and whatever the port.
+pub(crate) type Aor = Arc<str>;
+
+/// The canonical spelling of an address's user and domain. `None` for an address that can be nobody's here.
+pub(crate) fn identity(uri: &Uri<'_>) -> Option<String> {
+    if !matches!(uri.scheme(), Scheme::Sip | Scheme::Sips | Scheme::Pres | Scheme::Im) {
+        return None;
+    }
+    uri.user()?;
+    let key = uri.aor_key();
+    let (_, rest) = key.split_once(':')?;
+    let rest = match uri.port() {
+        Some(port) => rest.strip_suffix(&format!(":{port}"))?,
+        None => rest,
+    };
+    Some(rest.to_owned())
+}
+
+/// The domain of an address, in lower case and without its port.
+pub(crate) fn domain(uri: &Uri<'_>) -> Option<String> {
+    Some(uri.host()?.to_string().trim_end_matches('.').to_ascii_lowercase())
+}
+
+/// Users, domains, and one realm.
+pub(crate) struct Directory {
+    accounts: Vec<Account>,
+    /// By name: those in several domains with passwords of their own stand several times.
+    by_name: HashMap<String, Vec<usize>>,
+    by_aor: HashMap<Aor, usize>,
+    domains: Vec<String>,
+    /// One challenge for each kind of account, since a hash of one algorithm proves nothing under another.
+    both: DigestServer,
+    sha256_only: DigestServer,
+    md5_only: DigestServer,
+}
+
+/// What became of a request's credentials.
+pub(crate) enum Proof {
+    /// They are those of this account.
+    Accepted(usize),
+    /// There are none for this realm.
+    Absent,
+    /// They were right once, or were made before a restart.
+    Stale,
+    /// They prove nothing.
+    Wrong,
+    /// They are not as they must be.
+    Malformed,
+}
+
+impl Directory {
+    pub(crate) fn new(
+        accounts: Vec<Account>,
+        domains: Vec<String>,
+        realm: &str,
+        key: [u8; 32],
+        epoch: Instant,
+        nonce_age: std::time::Duration,
+    ) -> Self {
+        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut by_aor = HashMap::new();
+        let mut all = domains;
+        for (index, account) in accounts.iter().enumerate() {
+            by_name.entry(account.name.clone()).or_default().push(index);
+            for domain in &account.domains {
+                if !all.contains(domain) {
+                    all.push(domain.clone());
+                }
+                let text = format!("sip:{}@{domain}", account.name);
+                let aor = Uri::parse_str(&text).ok().and_then(|uri| identity(&uri));
+                by_aor.insert(Aor::from(aor.unwrap_or_else(|| text["sip:".len()..].to_owned())), index);
+            }
+        }
+        let server = |algorithms: &[Algorithm]| {
+            DigestServer::new(realm, key, epoch).max_age(nonce_age).algorithms(algorithms)
+        };
+        Self {
+            accounts,
+            by_name,
+            by_aor,
+            domains: all,
+            both: server(&[Algorithm::Sha256, Algorithm::Md5]),
+            sha256_only: server(&[Algorithm::Sha256]),
+            md5_only: server(&[Algorithm::Md5]),
+        }
+    }
+
+    /// Whether this service is responsible for a domain.
+    pub(crate) fn is_ours(&self, domain: &str) -> bool {
+        self.domains.iter().any(|ours| ours == domain)
+    }
+
+    /// The one shared text of a user's address, if there is such a user.
+    pub(crate) fn find(&self, aor: &str) -> Option<Aor> {
+        self.by_aor.get_key_value(aor).map(|(aor, _)| Arc::clone(aor))
+    }
+
+    /// Whether an address belongs to an account.
+    pub(crate) fn owns(&self, account: usize, aor: &str) -> bool {
+        self.by_aor.get(aor) == Some(&account)
+    }
+
+    /// The user name that credentials claim, for counting failures.
+    pub(crate) fn claimed<'a>(&self, credentials: &'a Credentials) -> &'a str {
+        &credentials.username
+    }
+
+    /// The challenges for a request, by what the account of its sender can answer.
+    pub(crate) fn challenges(
+        &self,
+        aor: Option<&str>,
+        now: Instant,
+        entropy: u64,
+        stale: bool,
+    ) -> Vec<String> {
+        let account = aor.and_then(|aor| self.by_aor.get(aor)).map(|index| &self.accounts[*index]);
+        let server = match account {
+            Some(Account { sha256: Some(_), md5: None, .. }) => &self.sha256_only,
+            Some(Account { sha256: None, md5: Some(_), .. }) => &self.md5_only,
+            _ => &self.both,
+        };
+        server.challenges(now, entropy, stale)
+    }
+
+    /// The credentials of a request for this realm.
+    pub(crate) fn credentials(&self, request: &Message) -> Option<Credentials> {
+        let ours = |credentials: &Credentials| credentials.realm == self.both.realm();
+        request.credentials(false).find(ours).or_else(|| request.credentials(true).find(ours))
+    }
+
+    /// Checks a request's credentials. `sender` picks the account where a name stands for several.
+    pub(crate) fn check(
+        &self,
+        request: &Message,
+        credentials: Option<&Credentials>,
+        sender: Option<&str>,
+        now: Instant,
+    ) -> Proof {
+        let Some(credentials) = credentials else { return Proof::Absent };
+        let Some(method) = request.method() else { return Proof::Malformed };
+        let Ok(uri) = std::str::from_utf8(request.request_uri_bytes()) else { return Proof::Malformed };
+        // Some clients take the whole address for the name.
+        let name = credentials.username.split_once('@').map_or(&*credentials.username, |(name, _)| name);
+        let named = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
+        let index = match named {
+            [] => return Proof::Wrong,
+            [one] => *one,
+            several => {
+                let sending = sender.and_then(|aor| self.by_aor.get(aor)).copied();
+                sending.filter(|index| several.contains(index)).unwrap_or(several[0])
+            }
+        };
+        let account = &self.accounts[index];
+        let password: Option<&Password> = match credentials.algorithm.map(Algorithm::base) {
+            Some(Algorithm::Sha256) => account.sha256.as_ref(),
+            Some(Algorithm::Md5) => account.md5.as_ref(),
+            _ => None,
+        };
+        let Some(password) = password else { return Proof::Malformed };
+        let body = request.body();
+        let method = method.as_str();
+        match self.both.verify(now, credentials, &account.name, password, method, Some(uri), body) {
+            Ok(_) => Proof::Accepted(index),
+            Err(Refusal::Stale) => Proof::Stale,
+            Err(Refusal::Wrong) => Proof::Wrong,
+            Err(_) => Proof::Malformed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity_of(text: &str) -> Option<String> {
+        identity(&Uri::parse_str(text).unwrap())
+    }
+
+    #[test]
+    fn one_person_has_one_identity_in_every_spelling() {
+        for text in [
+            "sip:alice@Example.COM",
+            "sips:alice@example.com",
+            "pres:alice@example.com",
+            "im:alice@example.com",
+            "sip:alice@example.com:5060;transport=tcp",
+            "sip:%61lice@example.com",
+        ] {
+            assert_eq!(identity_of(text).as_deref(), Some("alice@example.com"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_without_user_is_nobodys() {
+        assert_eq!(identity_of("sip:example.com"), None);
+        assert_eq!(identity_of("tel:+4930123456"), None);
+    }
+
+    #[test]
+    fn a_user_part_keeps_its_case() {
+        assert_ne!(identity_of("sip:Alice@example.com"), identity_of("sip:alice@example.com"));
+    }
+}

@@ -1,0 +1,349 @@
+//! Who published what, and who watches whom. Documents are composed once for all watchers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
+
+use attache_documents::pidf::{self, Basic, Document, Tuple};
+use attache_sip::uri::Uri;
+use bytes::Bytes;
+
+use crate::directory::{Aor, identity};
+use crate::reach::Reach;
+
+/// One device's statement (RFC 3903).
+pub(crate) struct Publication {
+    pub(crate) etag: String,
+    pub(crate) expires_at: Instant,
+    /// Counts changes of content, so that the newest statement about the person is known.
+    changed: u64,
+    body: Bytes,
+    document: Document,
+}
+
+/// A user as seen by watchers.
+#[derive(Default)]
+pub(crate) struct Presentity {
+    pub(crate) publications: Vec<Publication>,
+    /// By id, so that the order of notification is the same in each run.
+    pub(crate) watchers: BTreeSet<u64>,
+    /// The current document, shared by all NOTIFYs.
+    composed: Option<Bytes>,
+    /// What the watchers have heard last.
+    told: Option<Bytes>,
+    /// Until then, changes are gathered.
+    pub(crate) quiet_until: Option<Instant>,
+    changes: u64,
+}
+
+/// Which dialog a subscription lives in: Call-ID, our tag, the watcher's tag (RFC 3261, section 12).
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct DialogId {
+    pub(crate) call_id: String,
+    pub(crate) local_tag: String,
+    pub(crate) remote_tag: String,
+}
+
+/// One watcher's subscription (RFC 6665).
+pub(crate) struct Subscription {
+    pub(crate) dialog: DialogId,
+    pub(crate) presentity: Aor,
+    pub(crate) watcher: Aor,
+    /// From and To of our requests.
+    pub(crate) local: String,
+    pub(crate) remote: String,
+    pub(crate) target: String,
+    pub(crate) contact: String,
+    pub(crate) routes: Vec<String>,
+    /// The value of Event, with the watcher's `id`.
+    pub(crate) event: String,
+    pub(crate) reach: Reach,
+    pub(crate) local_cseq: u32,
+    pub(crate) remote_cseq: u32,
+    pub(crate) expires_at: Instant,
+    /// The next NOTIFY is the last.
+    pub(crate) ended: bool,
+    /// A NOTIFY waits for its answer: the next one waits with it.
+    pub(crate) in_flight: bool,
+    /// There is something newer than the NOTIFY that is on its way.
+    pub(crate) behind: bool,
+    /// It stands in the queue already.
+    pub(crate) queued: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Presence {
+    pub(crate) presentities: HashMap<Aor, Presentity>,
+    pub(crate) subscriptions: HashMap<u64, Subscription>,
+    pub(crate) dialogs: HashMap<DialogId, u64>,
+    per_watcher: HashMap<Aor, usize>,
+    next: u64,
+}
+
+impl Presentity {
+    /// Adds or replaces a statement. `replaces` is the position of the one that it modifies.
+    pub(crate) fn publish(
+        &mut self,
+        replaces: Option<usize>,
+        etag: String,
+        content: Option<(Bytes, Document)>,
+        expires_at: Instant,
+        most: usize,
+    ) {
+        if let Some(publication) = replaces.and_then(|index| self.publications.get_mut(index)) {
+            publication.etag = etag;
+            publication.expires_at = expires_at;
+            if let Some((body, document)) = content {
+                self.changes += 1;
+                publication.changed = self.changes;
+                publication.body = body;
+                publication.document = document;
+                self.composed = None;
+            }
+            return;
+        }
+        let Some((body, document)) = content else { return };
+        // A device that forgot its entity tags must not lock itself out.
+        if self.publications.len() >= most
+            && let Some(first) = (0..self.publications.len()).min_by_key(|i| self.publications[*i].expires_at)
+        {
+            self.publications.remove(first);
+        }
+        self.changes += 1;
+        let changed = self.changes;
+        self.publications.push(Publication { etag, expires_at, changed, body, document });
+        self.composed = None;
+    }
+
+    pub(crate) fn withdraw(&mut self, index: usize) {
+        self.publications.remove(index);
+        self.composed = None;
+    }
+
+    /// Forgets what has expired. Whether there was any, and when the next one will.
+    pub(crate) fn expire(&mut self, now: Instant) -> (bool, Option<Instant>) {
+        let before = self.publications.len();
+        self.publications.retain(|publication| publication.expires_at > now);
+        let any = self.publications.len() != before;
+        if any {
+            self.composed = None;
+        }
+        (any, self.publications.iter().map(|publication| publication.expires_at).min())
+    }
+
+    /// The current document.
+    pub(crate) fn document(&mut self, aor: &str) -> Bytes {
+        if let Some(composed) = &self.composed {
+            return composed.clone();
+        }
+        let composed = compose(aor, &self.publications);
+        self.composed = Some(composed.clone());
+        composed
+    }
+
+    /// The current document, if the watchers have not heard it yet. From then on they have.
+    pub(crate) fn news(&mut self, aor: &str) -> bool {
+        let document = self.document(aor);
+        if self.told.as_ref() == Some(&document) {
+            return false;
+        }
+        self.told = Some(document);
+        true
+    }
+
+    pub(crate) fn is_forgettable(&self) -> bool {
+        self.publications.is_empty() && self.watchers.is_empty()
+    }
+}
+
+impl Presence {
+    pub(crate) fn add(&mut self, subscription: Subscription) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.dialogs.insert(subscription.dialog.clone(), id);
+        *self.per_watcher.entry(Aor::clone(&subscription.watcher)).or_default() += 1;
+        self.presentities.entry(Aor::clone(&subscription.presentity)).or_default().watchers.insert(id);
+        self.subscriptions.insert(id, subscription);
+        id
+    }
+
+    pub(crate) fn remove(&mut self, id: u64) {
+        let Some(subscription) = self.subscriptions.remove(&id) else { return };
+        self.dialogs.remove(&subscription.dialog);
+        if let Some(count) = self.per_watcher.get_mut(&subscription.watcher) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_watcher.remove(&subscription.watcher);
+            }
+        }
+        if let Some(presentity) = self.presentities.get_mut(&subscription.presentity) {
+            presentity.watchers.remove(&id);
+            if presentity.is_forgettable() {
+                self.presentities.remove(&subscription.presentity);
+            }
+        }
+    }
+
+    pub(crate) fn count_of(&self, watcher: &str) -> usize {
+        self.per_watcher.get(watcher).copied().unwrap_or(0)
+    }
+}
+
+/// One document out of all that a user's devices say.
+///
+/// A single statement is passed on as it came, with whatever this service knows nothing of. Of several, every tuple and
+/// device is kept, under ids that do not collide, and the person is the one of the newest statement that has one
+/// (RFC 4479, section 3.1 knows one person only). Nothing at all is a closed tuple: the service knows that no device
+/// is there, and says so.
+fn compose(aor: &str, publications: &[Publication]) -> Bytes {
+    let entity = format!("sip:{aor}");
+    if let [only] = publications
+        && is_about(&only.document, aor)
+    {
+        return only.body.clone();
+    }
+    let mut all = Document { entity, ..Document::default() };
+    let mut ids = std::collections::HashSet::new();
+    let mut unique = |id: &str, publication: usize| {
+        let id = if id.is_empty() { "t" } else { id };
+        if ids.insert(id.to_owned()) {
+            return id.to_owned();
+        }
+        let mut other = format!("{id}-{publication}");
+        while !ids.insert(other.clone()) {
+            other.push('x');
+        }
+        other
+    };
+    for (number, publication) in publications.iter().enumerate() {
+        let document = &publication.document;
+        all.tuples.extend(document.tuples.iter().map(|tuple| {
+            let mut tuple = tuple.clone();
+            tuple.id = unique(&tuple.id, number);
+            tuple
+        }));
+        all.devices.extend(document.devices.iter().map(|device| {
+            let mut device = device.clone();
+            device.id = unique(&device.id, number);
+            device
+        }));
+    }
+    let newest = |has: fn(&Document) -> bool| {
+        publications
+            .iter()
+            .filter(|one| has(&one.document))
+            .max_by_key(|one| one.changed)
+            .map(|one| &one.document)
+    };
+    if let Some(document) = newest(|document| !document.persons.is_empty()) {
+        all.persons.extend(document.persons.first().cloned().map(|mut person| {
+            person.id = unique(&person.id, publications.len());
+            person
+        }));
+    }
+    if let Some(document) = newest(|document| !document.notes.is_empty()) {
+        all.notes.clone_from(&document.notes);
+    }
+    if publications.is_empty() {
+        all.tuples.push(Tuple { id: "offline".into(), basic: Some(Basic::Closed), ..Tuple::default() });
+    }
+    pidf::write(&all).into()
+}
+
+/// Whether a document speaks of the user who published it.
+fn is_about(document: &Document, aor: &str) -> bool {
+    Uri::parse_str(&document.entity).ok().and_then(|uri| identity(&uri)).as_deref() == Some(aor)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use attache_documents::Limits;
+
+    use super::*;
+
+    fn text(id: &str, basic: &str, note: &str) -> Bytes {
+        format!(
+            "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\" \
+             entity=\"sip:bob@example.com\"><tuple id=\"{id}\"><status><basic>{basic}</basic></status></tuple>\
+             <dm:person id=\"p\"><dm:note>{note}</dm:note></dm:person><x:more xmlns:x=\"urn:x\"/></presence>"
+        )
+        .into()
+    }
+
+    fn add(presentity: &mut Presentity, etag: &str, body: Bytes, replaces: Option<usize>) {
+        let document = pidf::read(&body, &Limits::DEFAULT).unwrap().document;
+        let expires_at = Instant::now() + Duration::from_secs(60);
+        presentity.publish(replaces, etag.into(), Some((body, document)), expires_at, 3);
+    }
+
+    fn composed(presentity: &mut Presentity) -> Document {
+        let bytes = presentity.document("bob@example.com");
+        pidf::read(&bytes, &Limits::DEFAULT).unwrap().document
+    }
+
+    #[test]
+    fn nothing_published_is_closed() {
+        let document = composed(&mut Presentity::default());
+        assert_eq!(document.entity, "sip:bob@example.com");
+        assert_eq!(document.tuples.len(), 1);
+        assert_eq!(document.tuples[0].basic, Some(Basic::Closed));
+    }
+
+    #[test]
+    fn one_statement_is_passed_on_as_it_came() {
+        let mut presentity = Presentity::default();
+        add(&mut presentity, "1", text("a", "open", "here"), None);
+        assert_eq!(presentity.document("bob@example.com"), text("a", "open", "here"));
+    }
+
+    #[test]
+    fn a_statement_in_somebody_elses_name_is_put_right() {
+        let mut presentity = Presentity::default();
+        add(&mut presentity, "1", text("a", "open", "here"), None);
+        let bytes = presentity.document("mallory@example.com");
+        presentity.composed = None;
+        let document = pidf::read(&bytes, &Limits::DEFAULT).unwrap().document;
+        assert_eq!(document.entity, "sip:mallory@example.com");
+    }
+
+    #[test]
+    fn tuples_of_several_devices_are_all_there_and_told_apart() {
+        let mut presentity = Presentity::default();
+        add(&mut presentity, "1", text("same", "open", "desk"), None);
+        add(&mut presentity, "2", text("same", "closed", "phone"), None);
+        let document = composed(&mut presentity);
+        let ids: Vec<_> = document.tuples.iter().map(|tuple| tuple.id.as_str()).collect();
+        assert_eq!(ids, ["same", "same-1"]);
+    }
+
+    #[test]
+    fn the_person_is_the_one_that_was_stated_last() {
+        let mut presentity = Presentity::default();
+        add(&mut presentity, "1", text("a", "open", "desk"), None);
+        add(&mut presentity, "2", text("b", "open", "phone"), None);
+        assert_eq!(composed(&mut presentity).persons[0].notes[0].text, "phone");
+        add(&mut presentity, "3", text("a", "open", "desk again"), Some(0));
+        let document = composed(&mut presentity);
+        assert_eq!(document.persons.len(), 1);
+        assert_eq!(document.persons[0].notes[0].text, "desk again");
+    }
+
+    #[test]
+    fn publications_of_one_user_are_bounded() {
+        let mut presentity = Presentity::default();
+        for etag in 0..20 {
+            add(&mut presentity, &etag.to_string(), text("a", "open", "x"), None);
+        }
+        assert_eq!(presentity.publications.len(), 3);
+    }
+
+    #[test]
+    fn watchers_are_not_told_what_they_know() {
+        let mut presentity = Presentity::default();
+        add(&mut presentity, "1", text("a", "open", "here"), None);
+        assert!(presentity.news("bob@example.com"));
+        add(&mut presentity, "2", text("a", "open", "here"), Some(0));
+        assert!(!presentity.news("bob@example.com"));
+    }
+}

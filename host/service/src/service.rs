@@ -1,0 +1,216 @@
+//! The machine on real sockets, a real clock and a real disk.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
+
+use attache_net::{BindOptions, Input, Sockets, source_address};
+use attache_sip::transport::Transport;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
+
+use crate::config::{ConfigError, ServiceConfig, TransportKind};
+use crate::core::{Core, CoreConfig, Statistics};
+use crate::store::{Store, StoreError};
+
+/// Inputs taken with one wake-up, before anything else gets its turn.
+const INPUT_BATCH: usize = 256;
+/// How often the date is read anew.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
+/// Time for what waits to be written when the service ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// An address that nobody has (RFC 5737), only to see which way out this machine would take.
+const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+
+/// Why a service did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, io::Error),
+    /// The store of messages cannot be used.
+    #[error("cannot keep messages: {0}")]
+    Store(#[from] StoreError),
+    /// The operating system has no random numbers.
+    #[error("no random numbers: {0}")]
+    Entropy(String),
+}
+
+/// A running service. Dropping it ends it, and so does [`shutdown`](Self::shutdown), which waits for the end.
+#[derive(Debug)]
+pub struct Service {
+    local: Vec<(Transport, SocketAddr)>,
+    requests: mpsc::Sender<oneshot::Sender<Statistics>>,
+    task: JoinHandle<()>,
+}
+
+impl Service {
+    /// Starts a service. Must be called within a tokio runtime. It is ready for requests when this returns.
+    ///
+    /// # Errors
+    /// When the configuration has a mistake, an address is in use, or the data folder cannot be used.
+    pub fn start(config: &ServiceConfig) -> Result<Self, StartError> {
+        let accounts = config.accounts()?;
+        let options = &config.service;
+        let limits = &options.limits;
+        let message = limits.message_bytes.max(limits.publication_bytes) + 64 * 1024;
+        let listen = || options.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let sockets = Sockets::bind(BindOptions {
+            addresses: options.listen.clone(),
+            udp: options.transports.contains(&TransportKind::Udp),
+            tcp: options.transports.contains(&TransportKind::Tcp),
+            keep_alive: None,
+            limits: attache_net::Limits {
+                max_connections: limits.connections,
+                max_connections_per_host: limits.connections_per_source,
+                max_message: message,
+                ..attache_net::Limits::default()
+            },
+        })
+        .map_err(|error| StartError::Listen(listen(), error))?;
+        let (store, stored) = match &options.data_dir {
+            Some(folder) => {
+                let (store, stored) = Store::open(&config.base.join(folder))?;
+                (Some(store), stored)
+            }
+            None => (None, Vec::new()),
+        };
+        let local = sockets.local_addresses();
+        let reachable = |(transport, address): &(Transport, SocketAddr)| {
+            let mut address = *address;
+            if address.ip().is_unspecified() {
+                let fallback = || source_address(ELSEWHERE).unwrap_or(Ipv4Addr::LOCALHOST.into());
+                address.set_ip(options.advertise.unwrap_or_else(fallback));
+            }
+            (*transport, address)
+        };
+        let core = CoreConfig {
+            accounts,
+            domains: config.domains(),
+            realm: config.realm(),
+            limits: limits.clone(),
+            local: local.iter().map(reachable).collect(),
+            timers: attache_sip::transaction::Timers::default(),
+            stored,
+            is_durable: store.is_some(),
+        };
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(error.to_string()))?;
+        let core = Core::new(core, Instant::now(), SystemTime::now(), seed);
+        let (requests, asked) = mpsc::channel(1);
+        let task = tokio::spawn(run(core, sockets, store, asked));
+        Ok(Self { local, requests, task })
+    }
+
+    /// The addresses that are listened on, with the ports that were taken.
+    pub fn local_addrs(&self) -> &[(Transport, SocketAddr)] {
+        &self.local
+    }
+
+    /// What the service holds. Zeros when it has ended.
+    pub async fn statistics(&self) -> Statistics {
+        let (answer, answered) = oneshot::channel();
+        if self.requests.send(answer).await.is_err() {
+            return Statistics::default();
+        }
+        answered.await.unwrap_or_default()
+    }
+
+    /// Ends the service: what waits to be sent or kept is sent and kept first.
+    pub async fn shutdown(self) {
+        drop(self.requests);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the service did not end as it should");
+        }
+    }
+
+    /// Waits until the service has ended, which it does by itself only after a failure.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.task).await;
+    }
+}
+
+async fn run(
+    mut core: Core,
+    mut sockets: Sockets,
+    mut store: Option<Store>,
+    mut asked: mpsc::Receiver<oneshot::Sender<Statistics>>,
+) {
+    let mut clock_read = Instant::now();
+    let sleep = sleep_until(Instant::now().into());
+    tokio::pin!(sleep);
+    loop {
+        while let Some(transmit) = core.poll_transmit() {
+            sockets.send(transmit);
+        }
+        while let Some(change) = core.poll_store() {
+            if let Some(store) = &store {
+                store.change(change);
+            }
+        }
+        let deadline = core.poll_timeout();
+        if let Some(deadline) = deadline
+            && sleep.deadline() != deadline.into()
+        {
+            sleep.as_mut().reset(deadline.into());
+        }
+        tokio::select! {
+            input = sockets.recv() => {
+                let now = Instant::now();
+                let mut next = Some(input);
+                for _ in 0..INPUT_BATCH {
+                    let Some(input) = next.take() else { break };
+                    take(&mut core, now, input);
+                    next = sockets.try_recv();
+                }
+                // One that was taken out is not put back.
+                if let Some(input) = next {
+                    take(&mut core, now, input);
+                }
+            }
+            () = &mut sleep, if deadline.is_some() => core.handle_timeout(Instant::now()),
+            Some((id, outcome)) = kept(&mut store) => {
+                core.handle_stored(Instant::now(), id, outcome.as_ref().map(|()| ()).map_err(String::as_str));
+            }
+            request = asked.recv() => match request {
+                Some(answer) => {
+                    let _ = answer.send(core.statistics());
+                }
+                None => break,
+            },
+        }
+        if clock_read.elapsed() >= CLOCK_INTERVAL {
+            clock_read = Instant::now();
+            core.set_clock(clock_read, SystemTime::now());
+        }
+    }
+    sockets.close(FAREWELL).await;
+    if let Some(store) = store
+        && let Err(error) = tokio::task::spawn_blocking(|| store.close()).await
+    {
+        tracing::error!(%error, "the store did not end as it should");
+    }
+}
+
+fn take(core: &mut Core, now: Instant, input: Input) {
+    match input {
+        Input::Message { flow, bytes } => core.handle_input(now, flow, bytes),
+        Input::FlowFailed { destination, flow, reason } => {
+            core.handle_flow_failed(now, destination, flow, &reason.to_string());
+        }
+        _ => {}
+    }
+}
+
+/// The next answer of the store; never, where there is none.
+async fn kept(store: &mut Option<Store>) -> Option<crate::store::Kept> {
+    match store {
+        Some(store) => store.kept.recv().await,
+        None => std::future::pending().await,
+    }
+}
