@@ -1,0 +1,130 @@
+//! Between the generated bindings, which know functions, and plugins, which are values. Used by `export!` only.
+
+use std::marker::PhantomData;
+
+use crate::bindings::contact_events::exports::attache::messenger::contact_events;
+use crate::bindings::conversation_events::exports::attache::messenger::conversation_events;
+use crate::bindings::group_events::exports::attache::messenger::group_events;
+use crate::bindings::lifecycle::exports::attache::messenger::lifecycle;
+use crate::bindings::message_events::exports::attache::messenger::message_events;
+use crate::bindings::presence_events::exports::attache::messenger::presence_events;
+use crate::bindings::session_events::exports::attache::messenger::session_events;
+use crate::bindings::timer_events::exports::attache::messenger::timer_events;
+use crate::{
+    Availability, Contact, ContactEvents, ContactId, Conversation, ConversationEvents, Error, EventInfo,
+    Group, GroupEvents, GroupId, IncomingMessage, MessageEvents, MessageId, MessageState, OutgoingMessage,
+    Plugin, PresenceChange, PresenceEvents, RequestId, SessionEvents, SessionState, StartInfo, StopReason,
+    TimerEvents, log,
+};
+
+/// Where the plugin of a component is kept.
+pub trait Slot: Plugin {
+    /// Calls with what is in the slot: nothing before the start and after the stop.
+    fn with<R>(call: impl FnOnce(&mut Option<Self>) -> R) -> R;
+}
+
+/// The exports of a plugin.
+pub struct Exported<P>(PhantomData<P>);
+
+/// Calls a plugin that runs. The host starts a plugin before its first event, so nothing is lost.
+fn tell<P: Slot>(call: impl FnOnce(&mut P)) {
+    P::with(|plugin| plugin.as_mut().map(call));
+}
+
+/// The same where the host waits for an answer.
+fn ask<P: Slot>(call: impl FnOnce(&mut P) -> Result<(), String>) -> Result<(), String> {
+    P::with(|plugin| plugin.as_mut().map_or_else(|| Err("the plugin is not started".to_owned()), call))
+}
+
+impl<P: Slot> lifecycle::Guest for Exported<P> {
+    fn start(info: StartInfo) -> Result<(), String> {
+        log::tell_panics();
+        let plugin = P::start(info)?;
+        P::with(|slot| *slot = Some(plugin));
+        Ok(())
+    }
+
+    fn stop(reason: StopReason) {
+        if let Some(mut plugin) = P::with(Option::take) {
+            plugin.stop(reason);
+        }
+    }
+}
+
+impl<P: Slot + SessionEvents> session_events::Guest for Exported<P> {
+    fn session_changed(event: EventInfo, state: SessionState, reason: Option<Error>) {
+        tell(|plugin: &mut P| plugin.session_changed(event, state, reason));
+    }
+
+    fn command_completed(event: EventInfo, request: RequestId, outcome: Result<(), Error>) {
+        tell(|plugin: &mut P| plugin.command_completed(event, request, outcome));
+    }
+}
+
+impl<P: Slot + ContactEvents> contact_events::Guest for Exported<P> {
+    fn contact_added(event: EventInfo, contact: Contact) {
+        tell(|plugin: &mut P| plugin.contact_added(event, contact));
+    }
+
+    fn contact_changed(event: EventInfo, contact: Contact) {
+        tell(|plugin: &mut P| plugin.contact_changed(event, contact));
+    }
+
+    fn contact_removed(event: EventInfo, id: ContactId, address: String) {
+        tell(|plugin: &mut P| plugin.contact_removed(event, id, address));
+    }
+}
+
+impl<P: Slot + GroupEvents> group_events::Guest for Exported<P> {
+    fn group_added(event: EventInfo, group: Group) {
+        tell(|plugin: &mut P| plugin.group_added(event, group));
+    }
+
+    fn group_renamed(event: EventInfo, group: Group) {
+        tell(|plugin: &mut P| plugin.group_renamed(event, group));
+    }
+
+    fn group_removed(event: EventInfo, id: GroupId, name: String) {
+        tell(|plugin: &mut P| plugin.group_removed(event, id, name));
+    }
+}
+
+impl<P: Slot + PresenceEvents> presence_events::Guest for Exported<P> {
+    fn presence_changed(event: EventInfo, snapshot: bool, changes: Vec<PresenceChange>) {
+        tell(|plugin: &mut P| plugin.presence_changed(event, snapshot, changes));
+    }
+
+    fn own_presence_changed(event: EventInfo, availability: Availability, note: String) {
+        tell(|plugin: &mut P| plugin.own_presence_changed(event, availability, note));
+    }
+}
+
+impl<P: Slot + MessageEvents> message_events::Guest for Exported<P> {
+    fn message_received(event: EventInfo, message: IncomingMessage) -> Result<(), String> {
+        ask(|plugin: &mut P| plugin.message_received(event, message))
+    }
+
+    fn message_accepted(event: EventInfo, message: OutgoingMessage) -> Result<(), String> {
+        ask(|plugin: &mut P| plugin.message_accepted(event, message))
+    }
+
+    fn message_state_changed(event: EventInfo, id: MessageId, state: MessageState) -> Result<(), String> {
+        ask(|plugin: &mut P| plugin.message_state_changed(event, id, state))
+    }
+}
+
+impl<P: Slot + ConversationEvents> conversation_events::Guest for Exported<P> {
+    fn conversation_opened(event: EventInfo, conversation: Conversation) {
+        tell(|plugin: &mut P| plugin.conversation_opened(event, conversation));
+    }
+
+    fn conversation_closed(event: EventInfo, conversation: Conversation) {
+        tell(|plugin: &mut P| plugin.conversation_closed(event, conversation));
+    }
+}
+
+impl<P: Slot + TimerEvents> timer_events::Guest for Exported<P> {
+    fn timer_fired(token: u64) {
+        tell(|plugin: &mut P| plugin.timer_fired(token));
+    }
+}
