@@ -1,1 +1,61 @@
-//! An embeddable presence and messaging framework that hosts plugins.
+//! Presence and instant messaging for an application, with plugins.
+//!
+//! A [`Host`] owns the accounts, the plugins and the store of a process; a [`Messenger`] is one signed-in
+//! user. Both are handles: cheap to clone, `Send + Sync`, usable from any task.
+//!
+//! ```no_run
+//! use attache::{AccountConfig, Address, Availability, Host, HostConfig, Secret};
+//!
+//! # async fn example() -> Result<(), attache::Error> {
+//! let host = Host::start(HostConfig::default()).await?;
+//! let alice = Address::parse("sip:alice@example.com")?;
+//! let alice = host.add_account(AccountConfig::new(alice, Secret::new("wonderland"))).await?;
+//! alice.publish(Availability::Busy, "in a review").await?;
+//! alice.send(&Address::parse("sip:bob@example.com")?, "hello").await?;
+//!
+//! let mut view = alice.view();
+//! while let Some(change) = view.changes.next().await {
+//!     println!("{change:?}");
+//! }
+//! host.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//! - [`Host`], [`HostConfig`]: start and stop, accounts, plugins; the operator's TOML file.
+//! - [`Messenger`]: contacts, groups, presence, messages, history of one user.
+//! - [`View`]: a snapshot, and every change after it. Reading never waits and never blocks the engine.
+//! - [`Error`], [`Code`]: every failure has a stable number and name, a sentence and a hint.
+//! - [`sim`]: a simulated network under a virtual clock, to test an application on.
+
+mod account;
+mod archive;
+mod config;
+mod events;
+mod host;
+mod messenger;
+
+pub use attache_messenger::{
+    address::Address,
+    code::Code,
+    command::{Accepted, Answer, Command},
+    error::{Error, Retry},
+    event::{Contact, Conversation, Event, EventKind, Group, PresenceChange, SessionState},
+    id::{AccountId, ContactId, ConversationId, GroupId, MessageId, RequestId},
+    message::{Author, IncomingMessage, MessageState, Origin, OutgoingMessage, Text},
+    presence::{Availability, Freshness, Presence, UnknownReason},
+    sim,
+    snapshot::{ContactEntry, ConversationEntry, Snapshot, TranscriptEntry},
+    storage::{ArchiveEntry, ArchiveQuery, Direction},
+    time::Timestamp,
+};
+pub use attache_plugin_host::{
+    Grant, InstanceState, InstanceStatus, Limits, LoadError, LoadState, Needs, PluginStatus, inspect,
+};
+pub use attache_sip::digest::Secret;
+pub use archive::Archive;
+pub use config::{AccountConfig, ConfigError, HostConfig, PluginConfig, Problem};
+pub use events::{CAPACITY, Change, Changes, View};
+pub use host::Host;
+pub use messenger::Messenger;

@@ -1,0 +1,251 @@
+//! The host: accounts, plugins and the store of one application.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use attache_messenger::{
+    command::{Answer, Command},
+    engine::EngineConfig,
+    id::AccountId,
+    storage::{BoxFuture, Storage},
+};
+use attache_net::{BindOptions, Query, Resolver, Sockets, SystemResolver};
+use attache_plugin_host::{Backend, HostOptions, PluginHost, PluginStatus};
+use attache_store::{MemoryStore, Store};
+
+use crate::{
+    AccountConfig, Address, Code, Error, HostConfig, Messenger, Snapshot,
+    account::{self, Setup, Shared},
+};
+
+/// Accounts, plugins and their store. A handle: cheap to clone, `Send + Sync`.
+///
+/// Needs a tokio runtime with time and network; accounts run as tasks on the one that
+/// [`start`](Self::start) was called on, plugins on threads of their own.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    accounts: Arc<Accounts>,
+    storage: Arc<dyn Storage>,
+    plugins: Arc<PluginHost>,
+    resolver: Arc<dyn Resolver>,
+    store: Option<Arc<Store>>,
+}
+
+/// Shared with plugins, which must not keep the host alive.
+#[derive(Default)]
+struct Accounts(ArcSwap<BTreeMap<AccountId, Arc<Shared>>>);
+
+impl Accounts {
+    fn get(&self, account: AccountId) -> Option<Arc<Shared>> {
+        self.0.load().get(&account).cloned()
+    }
+}
+
+/// What plugins reach of the host.
+struct Reach {
+    accounts: Weak<Accounts>,
+    storage: Arc<dyn Storage>,
+}
+
+impl Reach {
+    fn account(&self, account: AccountId) -> Option<Arc<Shared>> {
+        self.accounts.upgrade()?.get(account)
+    }
+}
+
+impl Backend for Reach {
+    fn snapshot(&self, account: AccountId) -> Option<Arc<Snapshot>> {
+        self.account(account).map(|shared| shared.snapshot())
+    }
+
+    fn command(&self, account: AccountId, command: Command) -> BoxFuture<'_, Answer> {
+        let shared = self.account(account);
+        Box::pin(async move {
+            match shared {
+                Some(shared) => shared.command(command).await,
+                None => Err(Error::new(Code::AccountNotFound, "the host has no such account")),
+            }
+        })
+    }
+
+    fn storage(&self) -> Arc<dyn Storage> {
+        self.storage.clone()
+    }
+}
+
+impl Host {
+    /// Opens the store, loads the plugins, and signs in the accounts that say so. Returns without waiting for any
+    /// service; a plugin that does not load is reported by [`plugins`](Self::plugins) and stops nothing else.
+    ///
+    /// # Errors
+    /// When the data folder or a socket cannot be opened.
+    pub async fn start(config: HostConfig) -> Result<Self, Error> {
+        let (storage, store): (Arc<dyn Storage>, Option<Arc<Store>>) = match &config.data_dir {
+            Some(dir) => {
+                let store = Store::open(dir).map_err(|error| {
+                    Error::new(Code::Storage, format!("the data folder {} cannot be opened", dir.display()))
+                        .because(error.to_string())
+                })?;
+                let store = Arc::new(store);
+                (store.clone(), Some(store))
+            }
+            None => (Arc::new(MemoryStore::new()), None),
+        };
+        let accounts = Arc::new(Accounts::default());
+        let reach = Arc::new(Reach { accounts: Arc::downgrade(&accounts), storage: storage.clone() });
+        let mut options = HostOptions::default();
+        options.cache_dir = config.data_dir.as_ref().map(|dir| dir.join("cache"));
+        if let Some(caps) = config.plugin_caps {
+            options.caps = caps;
+        }
+        let plugins = PluginHost::start(options, config.plugins, reach)
+            .map_err(|error| Error::new(Code::Internal, "the plugin host cannot start").because(error.to_string()))?;
+        let plugins = Arc::new(plugins);
+        let inner = Inner { accounts, storage, plugins, resolver: Arc::new(SystemResolver::default()), store };
+        let host = Self { inner: Arc::new(inner) };
+        for account in config.accounts {
+            host.add_account(account).await?;
+        }
+        Ok(host)
+    }
+
+    /// Adds an account, and signs it in when its configuration says so; does not wait for the service.
+    ///
+    /// # Errors
+    /// [`Code::AlreadyInList`] when the host has it, [`Code::Storage`], or that no socket can be had.
+    pub async fn add_account(&self, config: AccountConfig) -> Result<Messenger, Error> {
+        let address = config.address.clone();
+        let id = address.account_id();
+        if self.inner.accounts.get(id).is_some() {
+            return Err(Error::new(Code::AlreadyInList, format!("{address} is an account of this host already")));
+        }
+        let local = SocketAddr::new(source(&*self.inner.resolver, &config).await, 0);
+        let net = Sockets::bind(BindOptions { addresses: vec![local], ..BindOptions::default() }).map_err(|error| {
+            Error::new(Code::TcpError, format!("no socket for {address} on {}", local.ip()))
+                .because(error.to_string())
+        })?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)
+            .map_err(|error| Error::new(Code::Internal, "the system has no entropy").because(error.to_string()))?;
+        let sign_in = config.sign_in;
+        let mut engine = EngineConfig::new(address, config.password, net.local_addresses(), seed);
+        engine.display_name = config.display_name.into();
+        engine.auth_user = config.auth_user;
+        engine.service = config.service;
+        let shared = account::start(Setup {
+            config: engine,
+            net,
+            resolver: self.inner.resolver.clone(),
+            storage: self.inner.storage.clone(),
+            plugins: self.inner.plugins.clone(),
+        })
+        .await?;
+        self.inner.accounts.0.rcu(|accounts| {
+            let mut accounts = BTreeMap::clone(accounts);
+            accounts.insert(id, shared.clone());
+            accounts
+        });
+        if sign_in {
+            // Only that it was taken on: the service may be away for hours.
+            shared.command(Command::SignIn).await?;
+        }
+        Ok(Messenger::new(shared, self.inner.storage.clone()))
+    }
+
+    /// Signs an account out and forgets it; what the store holds of it stays.
+    ///
+    /// # Errors
+    /// [`Code::AccountNotFound`].
+    pub async fn remove_account(&self, address: &Address) -> Result<(), Error> {
+        let id = address.account_id();
+        let shared = self.inner.accounts.get(id).ok_or_else(|| {
+            Error::new(Code::AccountNotFound, format!("{address} is no account of this host"))
+        })?;
+        shared.stop().await;
+        self.inner.accounts.0.rcu(|accounts| {
+            let mut accounts = BTreeMap::clone(accounts);
+            accounts.remove(&id);
+            accounts
+        });
+        Ok(())
+    }
+
+    /// The account with this address.
+    #[must_use]
+    pub fn messenger(&self, address: &Address) -> Option<Messenger> {
+        let shared = self.inner.accounts.get(address.account_id())?;
+        Some(Messenger::new(shared, self.inner.storage.clone()))
+    }
+
+    /// Every account.
+    #[must_use]
+    pub fn messengers(&self) -> Vec<Messenger> {
+        let accounts = self.inner.accounts.0.load();
+        accounts.values().map(|shared| Messenger::new(shared.clone(), self.inner.storage.clone())).collect()
+    }
+
+    /// Completes when every plugin is loaded or was refused. Cancellation safe.
+    pub async fn plugins_loaded(&self) {
+        self.inner.plugins.loaded().await;
+    }
+
+    /// Reads a plugin's component again and starts it afresh, also out of quarantine. False when there is no such plugin.
+    #[must_use]
+    pub fn reset_plugin(&self, name: &str) -> bool {
+        self.inner.plugins.reset(name)
+    }
+
+    /// How every plugin is.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<PluginStatus> {
+        self.inner.plugins.status()
+    }
+
+    /// Signs every account out, stops the plugins and closes the store. Takes at most a few seconds,
+    /// whether the service answers or not. Handles stay valid and answer [`Code::Closed`].
+    pub async fn shutdown(&self) {
+        let accounts = self.inner.accounts.0.swap(Arc::default());
+        let mut stopping = tokio::task::JoinSet::new();
+        for shared in accounts.values().cloned() {
+            stopping.spawn(async move { shared.stop().await });
+        }
+        while stopping.join_next().await.is_some() {}
+        self.inner.plugins.shutdown().await;
+        if let Some(store) = &self.inner.store {
+            store.close().await;
+        }
+    }
+}
+
+/// The address of this machine that the service will see, for Via and Contact.
+///
+/// Asked once, when the account is added: a machine that changes its address later adds the account again.
+async fn source(resolver: &dyn Resolver, config: &AccountConfig) -> IpAddr {
+    let service = config.service.as_deref().unwrap_or(config.address.as_str());
+    let fallback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let Ok(uri) = attache_sip::uri::UriBuf::parse(service) else { return fallback };
+    let uri = uri.as_uri();
+    let Some(host) = uri.host() else { return fallback };
+    let query = Query { host: host.to_string(), port: uri.port(), transport: None };
+    let asked = tokio::time::timeout(RESOLVE, resolver.resolve(query)).await;
+    let remote = asked.ok().and_then(Result::ok).and_then(|found| found.first().map(|found| found.remote));
+    remote.and_then(|remote| attache_net::source_address(remote).ok()).unwrap_or(fallback)
+}
+
+/// Longest wait for the service's name when an account is added.
+const RESOLVE: Duration = Duration::from_secs(5);
+
+impl core::fmt::Debug for Host {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Host").field("accounts", &self.inner.accounts.0.load().len()).finish_non_exhaustive()
+    }
+}

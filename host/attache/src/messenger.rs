@@ -1,0 +1,221 @@
+//! One signed-in user, for the application.
+
+use std::sync::Arc;
+
+use attache_messenger::{
+    command::{Accepted, Answer, Command},
+    id::{ContactId, ConversationId, GroupId, MessageId},
+    message::{Author, Origin, Text},
+    presence::{Availability, Presence},
+    storage::{ArchiveEntry, ArchiveQuery, Storage},
+};
+
+use crate::{Address, Code, Error, Snapshot, View, account::Shared};
+
+/// One account. A handle: cheap to clone, `Send + Sync`, and valid for ever; once the account is removed or the host
+/// has shut down, everything that needs either answers [`Code::Closed`], and what is known stays readable.
+///
+/// Reading never waits. What changes something is asynchronous; a dropped future does not take the command
+/// back once it has been handed over, so every method is cancellation safe in the sense that the effect happens once or not at all.
+#[derive(Clone)]
+pub struct Messenger {
+    shared: Arc<Shared>,
+    storage: Arc<dyn Storage>,
+}
+
+impl Messenger {
+    pub(crate) fn new(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Self {
+        Self { shared, storage }
+    }
+
+    /// The address of record. Does not depend on a connection.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.shared.address
+    }
+
+    /// The state at this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot()
+    }
+
+    /// The state at this moment, and every change from here on.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.shared.view()
+    }
+
+    /// Signs in, and stays signed in over failures of network and service until [`sign_out`](Self::sign_out).
+    /// Completes when the service has accepted the registration.
+    ///
+    /// # Errors
+    /// [`Code::InvalidPassword`] (not tried again), [`Code::AlreadyLoggedOn`], or why it did not work for now: the
+    /// engine goes on trying, as the session state says.
+    pub async fn sign_in(&self) -> Result<(), Error> {
+        self.shared.complete(Command::SignIn).await.map(drop)
+    }
+
+    /// Signs out: takes own presence back, ends subscriptions, removes the binding.
+    ///
+    /// # Errors
+    /// [`Code::NotLoggedOn`].
+    pub async fn sign_out(&self) -> Result<(), Error> {
+        self.shared.complete(Command::SignOut).await.map(drop)
+    }
+
+    /// Publishes own presence. Completes when the service has taken it; while signed out it is kept for the
+    /// next sign-in and the call completes at once. `note` has at most 1,024 bytes.
+    ///
+    /// # Errors
+    /// What the service answered.
+    pub async fn publish(&self, availability: Availability, note: &str) -> Result<(), Error> {
+        self.shared.complete(Command::Publish { availability, note: note.into() }).await.map(drop)
+    }
+
+    /// Own presence, as published or to be published.
+    #[must_use]
+    pub fn own_presence(&self) -> Arc<Presence> {
+        self.snapshot().own.clone()
+    }
+
+    /// What is known of a contact's presence; none for somebody who is not on the list.
+    #[must_use]
+    pub fn presence(&self, address: &Address) -> Option<Arc<Presence>> {
+        let snapshot = self.snapshot();
+        let id = snapshot.by_address.get(address)?;
+        snapshot.contacts.get(id).map(|entry| entry.presence.clone())
+    }
+
+    /// Adds a contact, with a name given by the user or an empty one.
+    ///
+    /// # Errors
+    /// [`Code::AlreadyInList`], [`Code::SessionInvitedSelf`] for oneself, [`Code::ListFull`].
+    pub async fn add_contact(&self, address: &Address, name: &str) -> Result<ContactId, Error> {
+        self.shared.complete(Command::AddContact { address: address.clone(), name: name.into() }).await?;
+        let id = self.snapshot().by_address.get(address).copied();
+        id.ok_or_else(|| Error::new(Code::ContactNotFound, format!("{address} was removed meanwhile")))
+    }
+
+    /// Removes a contact.
+    ///
+    /// # Errors
+    /// [`Code::ContactNotFound`].
+    pub async fn remove_contact(&self, contact: ContactId) -> Result<(), Error> {
+        self.shared.complete(Command::RemoveContact(contact)).await.map(drop)
+    }
+
+    /// Gives a contact another name.
+    ///
+    /// # Errors
+    /// [`Code::ContactNotFound`], [`Code::InvalidFriendlyName`].
+    pub async fn rename_contact(&self, contact: ContactId, name: &str) -> Result<(), Error> {
+        self.shared.complete(Command::RenameContact(contact, name.into())).await.map(drop)
+    }
+
+    /// Creates a group.
+    ///
+    /// # Errors
+    /// [`Code::GroupAlreadyExists`], [`Code::BadGroupName`], [`Code::GroupNameTooLong`], [`Code::TooManyGroups`].
+    pub async fn add_group(&self, name: &str) -> Result<GroupId, Error> {
+        self.shared.complete(Command::AddGroup(name.into())).await?;
+        let snapshot = self.snapshot();
+        let wanted = name.trim().to_lowercase();
+        let found = snapshot.groups.iter().find(|(_, group)| group.name.to_lowercase() == wanted);
+        found.map(|(id, _)| *id).ok_or_else(|| {
+            Error::new(Code::GroupDoesNotExist, format!("the group `{name}` was removed meanwhile"))
+        })
+    }
+
+    /// Deletes a group; its contacts stay on the list.
+    ///
+    /// # Errors
+    /// [`Code::GroupDoesNotExist`].
+    pub async fn remove_group(&self, group: GroupId) -> Result<(), Error> {
+        self.shared.complete(Command::RemoveGroup(group)).await.map(drop)
+    }
+
+    /// Gives a group another name.
+    ///
+    /// # Errors
+    /// As [`add_group`](Self::add_group), and [`Code::GroupDoesNotExist`].
+    pub async fn rename_group(&self, group: GroupId, name: &str) -> Result<(), Error> {
+        self.shared.complete(Command::RenameGroup(group, name.into())).await.map(drop)
+    }
+
+    /// Puts a contact into a group.
+    ///
+    /// # Errors
+    /// [`Code::ContactNotFound`], [`Code::GroupDoesNotExist`].
+    pub async fn add_to_group(&self, contact: ContactId, group: GroupId) -> Result<(), Error> {
+        self.shared.complete(Command::AddToGroup(contact, group)).await.map(drop)
+    }
+
+    /// Takes a contact out of a group.
+    ///
+    /// # Errors
+    /// [`Code::UserNotGroupMember`], [`Code::ContactNotFound`], [`Code::GroupDoesNotExist`].
+    pub async fn remove_from_group(&self, contact: ContactId, group: GroupId) -> Result<(), Error> {
+        self.shared.complete(Command::RemoveFromGroup(contact, group)).await.map(drop)
+    }
+
+    /// Accepts a message for sending: when this returns, it is on disk and will be sent once and in order, also
+    /// after a crash. What becomes of it is told by `message-state-changed`.
+    ///
+    /// # Errors
+    /// [`Code::MessageTooLong`] beyond 64 KiB, [`Code::Busy`] when the outbox is full, [`Code::Storage`].
+    pub async fn send(&self, to: &Address, text: &str) -> Result<MessageId, Error> {
+        let accepted = self.shared.command(text_to(to, text)).await?;
+        message_of(accepted)
+    }
+
+    /// As [`send`](Self::send), but completes when the service has taken the message.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), or why the message failed for good.
+    pub async fn deliver(&self, to: &Address, text: &str) -> Result<MessageId, Error> {
+        let accepted = self.shared.complete(text_to(to, text)).await?;
+        message_of(accepted)
+    }
+
+    /// Closes a conversation; it stays readable in the snapshot.
+    ///
+    /// # Errors
+    /// [`Code::ConversationNotFound`].
+    pub async fn close_conversation(&self, conversation: ConversationId) -> Result<(), Error> {
+        self.shared.complete(Command::CloseConversation(conversation)).await.map(drop)
+    }
+
+    /// Hands over any command and returns when it was taken on; its completion comes as an event.
+    ///
+    /// # Errors
+    /// Why it was not taken on.
+    pub async fn command(&self, command: Command) -> Answer {
+        self.shared.command(command).await
+    }
+
+    /// Searches what plugins have archived, newest first.
+    ///
+    /// # Errors
+    /// [`Code::Storage`].
+    pub async fn history(&self, query: ArchiveQuery) -> Result<Vec<ArchiveEntry>, Error> {
+        self.storage
+            .search(self.shared.address.account_id(), query)
+            .await
+            .map_err(|error| Error::new(Code::Storage, "the archive cannot be searched").because(error.to_string()))
+    }
+}
+
+fn text_to(to: &Address, text: &str) -> Command {
+    Command::Send { to: to.clone(), text: Text::new(text), author: Author::User, origin: Origin::Person }
+}
+
+fn message_of(accepted: Accepted) -> Result<MessageId, Error> {
+    accepted.message.ok_or_else(|| Error::new(Code::Internal, "a sent message has no handle"))
+}
+
+impl core::fmt::Debug for Messenger {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Messenger").field("address", &self.shared.address).finish_non_exhaustive()
+    }
+}
