@@ -3,10 +3,11 @@
 //! A builder writes start line and headers in the order in which they are given, and ends with Content-Length and the body. A value with
 //! a line end or a NUL in it is refused, so nothing that a person or a peer typed can become a header of its own.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use memchr::memchr3;
 
 use crate::message::{HeaderName, Message, Method, NameAddr, Via};
@@ -34,20 +35,20 @@ pub enum BuildError {
     Status(u16),
 }
 
-/// Head room for start line and headers of a usual message.
-const USUAL: usize = 1_024;
+/// Room for a usual message: what fits into a datagram.
+const USUAL: usize = 1_400;
 
 /// What both builders share: a buffer and the first thing that went wrong.
 #[derive(Debug)]
 struct Writer {
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     error: Option<BuildError>,
     content_type: bool,
 }
 
 impl Writer {
     fn new(capacity: usize) -> Self {
-        Self { buffer: BytesMut::with_capacity(capacity), error: None, content_type: false }
+        Self { buffer: Vec::with_capacity(capacity), error: None, content_type: false }
     }
 
     fn fail(&mut self, error: BuildError) {
@@ -56,31 +57,29 @@ impl Writer {
 
     fn display(&mut self, name: &str, value: &dyn fmt::Display) {
         let start = self.buffer.len();
-        self.buffer.put_slice(name.as_bytes());
-        self.buffer.put_slice(b": ");
+        self.buffer.extend_from_slice(name.as_bytes());
+        self.buffer.extend_from_slice(b": ");
         let value_at = self.buffer.len();
         // Writing into memory does not fail; a Display that says so is to blame for a short value.
         let _ = write!(self.buffer, "{value}");
-        self.end(name.as_bytes(), start, value_at);
+        if has_line_end(&self.buffer[value_at..]) {
+            self.buffer.truncate(start);
+            self.fail(BuildError::Injection(name.to_owned()));
+            return;
+        }
+        self.buffer.extend_from_slice(b"\r\n");
     }
 
     fn bytes(&mut self, name: &[u8], value: &[u8]) {
-        let start = self.buffer.len();
-        self.buffer.reserve(name.len() + value.len() + 4);
-        self.buffer.put_slice(name);
-        self.buffer.put_slice(b": ");
-        let value_at = self.buffer.len();
-        self.buffer.put_slice(value);
-        self.end(name, start, value_at);
-    }
-
-    fn end(&mut self, name: &[u8], start: usize, value_at: usize) {
-        if memchr3(b'\r', b'\n', 0, &self.buffer[value_at..]).is_some() {
-            self.buffer.truncate(start);
+        if has_line_end(value) {
             self.fail(BuildError::Injection(String::from_utf8_lossy(name).into_owned()));
             return;
         }
-        self.buffer.put_slice(b"\r\n");
+        self.buffer.reserve(name.len() + value.len() + 4);
+        self.buffer.extend_from_slice(name);
+        self.buffer.extend_from_slice(b": ");
+        self.buffer.extend_from_slice(value);
+        self.buffer.extend_from_slice(b"\r\n");
     }
 
     /// The name to write, or `None` for those that the builder writes by itself.
@@ -120,12 +119,17 @@ impl Writer {
         let mut digits = [0_u8; 20];
         let length = decimal(body.len(), &mut digits);
         self.buffer.reserve(22 + length.len() + body.len());
-        self.buffer.put_slice(b"Content-Length: ");
-        self.buffer.put_slice(length);
-        self.buffer.put_slice(b"\r\n\r\n");
-        self.buffer.put_slice(body);
-        Ok(self.buffer.freeze())
+        self.buffer.extend_from_slice(b"Content-Length: ");
+        self.buffer.extend_from_slice(length);
+        self.buffer.extend_from_slice(b"\r\n\r\n");
+        self.buffer.extend_from_slice(body);
+        Ok(self.buffer.into())
     }
+}
+
+/// What would end a header, or stop a reader that takes NUL for an end.
+fn has_line_end(value: &[u8]) -> bool {
+    memchr3(b'\r', b'\n', 0, value).is_some()
 }
 
 /// `n` in decimal digits, without the machinery of `fmt`.
@@ -211,7 +215,7 @@ impl RequestBuilder {
             writer.fail(error.into());
         }
         for part in [method.as_str(), " ", uri, " SIP/2.0\r\n"] {
-            writer.buffer.put_slice(part.as_bytes());
+            writer.buffer.extend_from_slice(part.as_bytes());
         }
         Self { writer, body: Bytes::new() }
     }
@@ -242,11 +246,11 @@ impl<'a> ResponseBuilder<'a> {
         }
         let reason = if reason.is_empty() { reason_phrase(status) } else { reason };
         let _ = write!(writer.buffer, "SIP/2.0 {status} ");
-        if memchr3(b'\r', b'\n', 0, reason.as_bytes()).is_some() {
+        if has_line_end(reason.as_bytes()) {
             writer.fail(BuildError::Injection("reason phrase".to_owned()));
         }
-        writer.buffer.put_slice(reason.as_bytes());
-        writer.buffer.put_slice(b"\r\n");
+        writer.buffer.extend_from_slice(reason.as_bytes());
+        writer.buffer.extend_from_slice(b"\r\n");
         Self { writer, to: None, tag: false, body: Bytes::new() }
     }
 

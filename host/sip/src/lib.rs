@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //! - [`transport`]: where bytes come from and go to.
-//! - [`message`]: messages as received, read lazily from one buffer; [`message::validate`] says what is wrong with one.
+//! - [`message`]: messages as received, read lazily from one buffer; [`message::validate()`] says what is wrong with one.
 //! - [`uri`]: addresses, borrowed and owned, and when two are the same.
 //! - [`build`]: messages to be sent.
 //! - [`framing`]: messages out of a byte stream.

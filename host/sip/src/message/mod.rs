@@ -69,7 +69,7 @@ enum Start {
 
 /// A request or a response, read but not interpreted.
 ///
-/// Reading is lenient: whatever can be delimited is a message. [`validate`] says what is wrong with it.
+/// Reading is lenient: whatever can be delimited is a message. [`validate()`] says what is wrong with it.
 #[derive(Clone)]
 pub struct Message {
     /// The bytes with folding undone; the same length as they came.

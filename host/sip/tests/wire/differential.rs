@@ -34,7 +34,7 @@ fn both_parsers_read_the_same_messages_of_the_corpora() {
                 assert_ne!(ours.is_ok(), other.is_ok(), "{name}: the difference is gone");
             }
             None => {
-                assert_eq!(ours.is_ok(), other.is_ok(), "{name}: ours {ours:?}, theirs {:?}", other.err())
+                assert_eq!(ours.is_ok(), other.is_ok(), "{name}: ours {ours:?}, theirs {:?}", other.err());
             }
         }
     }

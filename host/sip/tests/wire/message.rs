@@ -60,7 +60,7 @@ fn fault(text: &str) -> Fault {
 fn codes(text: &str) -> Vec<u16> {
     validate(&parse(text))
         .into_iter()
-        .filter(|finding| finding.must_refuse())
+        .filter(attache_sip::message::Finding::must_refuse)
         .map(|finding| finding.code)
         .collect()
 }

@@ -64,7 +64,7 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 fn below(rng: &mut ChaCha8Rng, n: usize) -> usize {
-    (u64::from(rng.next_u32()) * n.max(1) as u64 >> 32) as usize
+    ((u64::from(rng.next_u32()) * n.max(1) as u64) >> 32) as usize
 }
 
 fn mutate(rng: &mut ChaCha8Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
