@@ -1,0 +1,193 @@
+//! Events and results as JSON, one object a line, named as in `wit/`.
+
+use attache::{
+    Address, ArchiveEntry, Contact, ContactEntry, Conversation, Error, Event, EventKind, Freshness, IncomingMessage,
+    MessageState, Origin, OutgoingMessage, Presence, Retry, Snapshot, UnknownReason,
+};
+use serde_json::{Map, Value, json};
+
+/// The lines of one event: one, except that a batch of presence changes has one for each contact, all with the
+/// batch's `seq`.
+pub(crate) fn event(account: &Address, event: &Event) -> Vec<Value> {
+    let line = |fields: Value| {
+        let mut object = Map::new();
+        object.insert("seq".to_owned(), event.seq.into());
+        object.insert("at".to_owned(), event.at.to_string().into());
+        object.insert("account".to_owned(), account.as_str().into());
+        object.insert("event".to_owned(), event.kind.name().into());
+        if let Value::Object(fields) = fields {
+            object.extend(fields);
+        }
+        Value::Object(object)
+    };
+    let fields = match &event.kind {
+        EventKind::PresenceChanged(changes) => {
+            return changes
+                .iter()
+                .map(|change| {
+                    let mut fields = presence(&change.presence);
+                    fields.insert("contact".to_owned(), change.address.as_str().into());
+                    fields.insert("contact-id".to_owned(), change.contact.0.into());
+                    line(Value::Object(fields))
+                })
+                .collect();
+        }
+        EventKind::SessionChanged { state, reason } => {
+            json!({ "state": state.name(), "reason": reason.as_ref().map(failure) })
+        }
+        EventKind::ContactAdded(it) | EventKind::ContactChanged(it) | EventKind::ContactRemoved(it) => {
+            Value::Object(contact(it))
+        }
+        EventKind::GroupAdded(it) | EventKind::GroupRenamed(it) | EventKind::GroupRemoved(it) => {
+            json!({ "group-id": it.id.0, "name": &*it.name })
+        }
+        EventKind::OwnPresenceChanged(it) => Value::Object(presence(it)),
+        EventKind::MessageReceived(it) => incoming(it),
+        EventKind::MessageAccepted(it) => outgoing(it),
+        EventKind::MessageStateChanged { message, conversation, recipient, state } => json!({
+            "message": message.0,
+            "conversation": conversation.0,
+            "to": recipient.as_str(),
+            "state": state.name(),
+            "reason": match state { MessageState::Failed(error) => failure(error), _ => Value::Null },
+        }),
+        EventKind::ConversationOpened(it) | EventKind::ConversationClosed(it) => conversation(it),
+        EventKind::CommandCompleted { request, outcome } => match outcome {
+            Ok(()) => json!({ "request": request.0, "ok": true }),
+            Err(error) => json!({ "request": request.0, "ok": false, "reason": failure(error) }),
+        },
+        EventKind::Diagnostic(text) => json!({ "text": &**text }),
+        _ => json!({}),
+    };
+    vec![line(fields)]
+}
+
+/// The state from which a reader that fell behind starts again.
+pub(crate) fn reset(snapshot: &Snapshot) -> Value {
+    json!({
+        "seq": snapshot.seq,
+        "account": snapshot.address.as_str(),
+        "event": "reset",
+        "state": snapshot.session.name(),
+        "contacts": snapshot.contacts.values().map(entry).collect::<Vec<_>>(),
+    })
+}
+
+/// One contact with its presence.
+pub(crate) fn entry(entry: &ContactEntry) -> Value {
+    let mut fields = contact(&entry.contact);
+    fields.extend(presence(&entry.presence));
+    Value::Object(fields)
+}
+
+/// One failure.
+pub(crate) fn failure(error: &Error) -> Value {
+    let retry = match error.retry_hint() {
+        Retry::Never => json!("never"),
+        Retry::After(time) => json!({ "after-ms": u64::try_from(time.as_millis()).unwrap_or(u64::MAX) }),
+        _ => json!("after-change"),
+    };
+    json!({
+        "code": error.code().name(),
+        "number": format!("{:#010x}", error.code().number()),
+        "message": error.message(),
+        "cause": error.cause(),
+        "retry": retry,
+    })
+}
+
+/// One archived message.
+pub(crate) fn archived(entry: &ArchiveEntry) -> Value {
+    json!({
+        "message": entry.message.0,
+        "conversation": entry.conversation.0,
+        "at": entry.at.to_string(),
+        "direction": match entry.direction {
+            attache::Direction::Incoming => "incoming",
+            attache::Direction::Outgoing => "outgoing",
+        },
+        "peer": entry.peer.as_str(),
+        "text": entry.text.as_str(),
+        "automatic": entry.automatic,
+    })
+}
+
+fn contact(contact: &Contact) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("contact".to_owned(), contact.address.as_str().into());
+    fields.insert("contact-id".to_owned(), contact.id.0.into());
+    fields.insert("name".to_owned(), (*contact.name).into());
+    fields.insert("groups".to_owned(), contact.groups.iter().map(|group| group.0).collect::<Vec<_>>().into());
+    fields
+}
+
+fn presence(presence: &Presence) -> Map<String, Value> {
+    let mut fields = Map::new();
+    let availability = presence.availability.map_or("unknown", attache::Availability::name);
+    fields.insert("availability".to_owned(), availability.into());
+    let (freshness, detail) = match &presence.freshness {
+        Freshness::Live => ("live", Value::Null),
+        Freshness::Stale(since) => ("stale", json!({ "since": since.to_string() })),
+        Freshness::Unknown(reason) => ("unknown", json!({ "reason": unknown(reason) })),
+        Freshness::Denied => ("denied", Value::Null),
+    };
+    fields.insert("freshness".to_owned(), freshness.into());
+    if let Value::Object(detail) = detail {
+        fields.extend(detail);
+    }
+    fields.insert("note".to_owned(), (*presence.note).into());
+    let activities: Vec<&str> = presence.activities.iter().map(|activity| &**activity).collect();
+    fields.insert("activities".to_owned(), activities.into());
+    if let Some(at) = presence.next_change_at {
+        fields.insert("next-change-at".to_owned(), at.to_string().into());
+    }
+    fields
+}
+
+/// The name in `wit/`, or the service's own words.
+pub(crate) fn unknown(reason: &UnknownReason) -> &str {
+    match reason {
+        UnknownReason::Pending => "pending",
+        UnknownReason::SignedOut => "signed-out",
+        UnknownReason::ServiceUnavailable => "service-unavailable",
+        UnknownReason::NotFound => "not-found",
+        UnknownReason::Other(words) => words,
+        _ => "other",
+    }
+}
+
+fn incoming(message: &IncomingMessage) -> Value {
+    json!({
+        "message": message.id.0,
+        "conversation": message.conversation.0,
+        "from": message.sender.as_str(),
+        "text": message.text.as_str(),
+        "automatic": message.origin == Origin::Automatic,
+        "sent-at": message.sent_at.map(|at| at.to_string()),
+    })
+}
+
+fn outgoing(message: &OutgoingMessage) -> Value {
+    let author = match &message.author {
+        attache::Author::User => Value::Null,
+        attache::Author::Plugin(name) => (**name).into(),
+    };
+    json!({
+        "message": message.id.0,
+        "conversation": message.conversation.0,
+        "to": message.recipient.as_str(),
+        "text": message.text.as_str(),
+        "automatic": message.origin == Origin::Automatic,
+        "plugin": author,
+    })
+}
+
+fn conversation(conversation: &Conversation) -> Value {
+    json!({
+        "conversation": conversation.id.0,
+        "participants": conversation.participants.iter().map(Address::as_str).collect::<Vec<_>>(),
+        "subject": &*conversation.subject,
+        "opened-at": conversation.opened_at.to_string(),
+        "closed-at": conversation.closed_at.map(|at| at.to_string()),
+    })
+}

@@ -1,0 +1,213 @@
+//! `attache run`: the accounts and plugins of a file, driven from standard input.
+
+use std::{path::Path, sync::Arc};
+
+use attache::{Change, Host, Messenger};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    sync::mpsc,
+};
+
+use crate::{
+    Events, Failure,
+    command::{self, Output, Refused},
+    json,
+    printer::Printer,
+    text,
+};
+
+/// What `attache run --help` says of the commands.
+pub(crate) const HELP: &str = "\
+Commands on standard input, one a line:
+  status AVAILABILITY [\"NOTE\"]   publish own presence (available, busy, away, do-not-disturb, …)
+  add ADDRESS [NAME]             put somebody on the contact list
+  contacts                       the list, with presence
+  im ADDRESS TEXT                send a message
+  history [WORDS]                search what plugins have archived
+  quit                           sign out and end
+  help                           all of them
+or JSON, such as {\"id\":\"1\",\"command\":\"im\",\"to\":\"sip:bob@example.com\",\"text\":\"hello\"}.
+Each is answered by one command-result with its id, ok, and on failure code and message. At the end of
+standard input the program goes on until it is told to end by a signal.";
+
+/// Longest line on standard input, in bytes.
+const LINE: u64 = 256 * 1024;
+
+pub(crate) async fn run(config: &Path, events: Events) -> Result<(), Failure> {
+    let config = crate::read(config)?;
+    let (printer, closed) = Printer::start()?;
+    let output = Arc::new(Console { printer, events });
+    // Accounts sign in only after their events have a reader: the first state change is one of them.
+    let mut config = config;
+    let wanted: Vec<bool> = config.accounts.iter().map(|account| account.sign_in).collect();
+    let addresses: Vec<_> = config.accounts.iter().map(|account| account.address.clone()).collect();
+    for account in &mut config.accounts {
+        account.sign_in = false;
+    }
+    let host = Host::start(config).await?;
+    let mut readers = tokio::task::JoinSet::new();
+    for (address, sign_in) in addresses.iter().zip(wanted) {
+        let Some(messenger) = host.messenger(address) else { continue };
+        readers.spawn(print_changes(output.clone(), messenger.clone()));
+        if sign_in {
+            messenger.command(attache::Command::SignIn).await?;
+        }
+    }
+    let watched = host.clone();
+    tokio::spawn(async move {
+        watched.plugins_loaded().await;
+        for plugin in watched.plugins() {
+            let refused = matches!(plugin.load, attache::LoadState::Refused { .. });
+            if refused || !plugin.warnings.is_empty() {
+                for line in text::plugin(&plugin) {
+                    eprintln!("attache: plugin {line}");
+                }
+            }
+        }
+    });
+    let (commands, mut inputs) = mpsc::channel(64);
+    tokio::spawn(read_lines(tokio::io::stdin(), commands));
+    let mut reading = true;
+    let mut closed = closed;
+    let ended = crate::ended();
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            line = inputs.recv(), if reading => match line {
+                Some(line) => {
+                    if output.answer(&host, line).await {
+                        break;
+                    }
+                }
+                None => reading = false,
+            },
+            result = &mut ended => {
+                result?;
+                break;
+            }
+            _ = &mut closed => break,
+        }
+    }
+    host.shutdown().await;
+    while readers.join_next().await.is_some() {}
+    output.printer.flush().await;
+    Ok(())
+}
+
+/// Passes lines on in order. Ends with standard input.
+async fn read_lines(input: impl AsyncRead + Unpin, lines: mpsc::Sender<Result<String, String>>) {
+    let mut reader = BufReader::new(input);
+    loop {
+        let mut line = Vec::new();
+        let read = tokio::io::AsyncReadExt::take(&mut reader, LINE).read_until(b'\n', &mut line).await;
+        match read {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let whole = line.last() == Some(&b'\n') || (line.len() as u64) < LINE;
+        let item = match String::from_utf8(line) {
+            _ if !whole => {
+                // The rest of the line is of no use either.
+                let mut rest = Vec::new();
+                if reader.read_until(b'\n', &mut rest).await.is_err() {
+                    return;
+                }
+                Err(format!("the line is longer than {LINE} bytes"))
+            }
+            Ok(line) => Ok(line),
+            Err(_) => Err("the line is not UTF-8 text".to_owned()),
+        };
+        if matches!(&item, Ok(line) if line.trim().is_empty()) {
+            continue;
+        }
+        if lines.send(item).await.is_err() {
+            return;
+        }
+    }
+}
+
+struct Console {
+    printer: Printer,
+    events: Events,
+}
+
+impl Console {
+    /// Carries out one line; true when the program shall end.
+    async fn answer(&self, host: &Host, line: Result<String, String>) -> bool {
+        let parsed = match line {
+            Ok(line) => command::parse(&line),
+            Err(message) => {
+                Err((Value::Null, attache::Error::new(attache::Code::InvalidArgument, message).into()))
+            }
+        };
+        let (id, result) = match parsed {
+            Ok(input) => (input.id.clone(), command::perform(host, input).await),
+            Err((id, refused)) => (id, Err(refused)),
+        };
+        let quit = matches!(result, Ok(Output::Quit));
+        self.result(&id, result).await;
+        quit
+    }
+
+    async fn result(&self, id: &Value, result: Result<Output, Refused>) {
+        match self.events {
+            Events::Json => {
+                let mut object = json!({ "event": "command-result", "id": id });
+                match result {
+                    Ok(Output::Done(fields, _)) => {
+                        object["ok"] = true.into();
+                        if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
+                            object.extend(fields);
+                        }
+                    }
+                    Ok(Output::Quit) => object["ok"] = true.into(),
+                    Err(refused) => {
+                        object["ok"] = false.into();
+                        object["code"] = refused.code.into();
+                        object["number"] = format!("{:#010x}", refused.number).into();
+                        object["message"] = refused.message.into();
+                    }
+                }
+                self.printer.line(object.to_string()).await;
+            }
+            Events::Text => {
+                let name = match id {
+                    Value::Null => String::new(),
+                    id => format!("[{id}] "),
+                };
+                match result {
+                    Ok(Output::Done(_, lines)) if lines.is_empty() => self.printer.line(format!("{name}ok")).await,
+                    Ok(Output::Done(_, lines)) => {
+                        for line in lines {
+                            self.printer.line(format!("{name}{line}")).await;
+                        }
+                    }
+                    Ok(Output::Quit) => {}
+                    Err(refused) => {
+                        let Refused { code, number, message } = refused;
+                        self.printer.line(format!("{name}failed: {message} [{code} {number:#010x}]")).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn print_changes(output: Arc<Console>, messenger: Messenger) {
+    let mut view = messenger.view();
+    while let Some(change) = view.changes.next().await {
+        let lines: Vec<String> = match (&change, output.events) {
+            (Change::Event(event), Events::Json) => {
+                json::event(messenger.address(), event).iter().map(Value::to_string).collect()
+            }
+            (Change::Event(event), Events::Text) => text::event(messenger.address(), event),
+            (Change::Reset(snapshot), Events::Json) => vec![json::reset(snapshot).to_string()],
+            (Change::Reset(snapshot), Events::Text) => snapshot.contacts.values().map(text::entry).collect(),
+            _ => Vec::new(),
+        };
+        for line in lines {
+            output.printer.line(line).await;
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! `attache service`: the embedded SIP service in the foreground.
+
+use std::path::Path;
+
+use attache_service::{Service, ServiceConfig};
+
+use crate::Failure;
+
+pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
+    let config = ServiceConfig::load(path)
+        .map_err(|error| Failure::Configuration(format!("{}: {error}", path.display())))?;
+    let mut service = Service::start(&config)?;
+    for (transport, address) in service.local_addrs() {
+        println!("listening on {address} ({})", transport.uri_name());
+    }
+    tokio::select! {
+        result = crate::ended() => result?,
+        () = service.ended() => return Err(anyhow::anyhow!("the service has ended by itself").into()),
+    }
+    service.shutdown().await;
+    Ok(())
+}
