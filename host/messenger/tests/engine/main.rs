@@ -1,0 +1,12 @@
+//! Engines that talk to each other through a service, on a simulated network under a virtual clock.
+
+mod contacts;
+mod conversations;
+mod crash;
+mod freshness;
+mod messages;
+mod outage;
+mod presence;
+mod service;
+mod sign_in;
+mod world;

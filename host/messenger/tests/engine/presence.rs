@@ -1,0 +1,161 @@
+//! What people see of each other.
+
+use attache_messenger::{
+    code::Code,
+    command::Command,
+    event::EventKind,
+    presence::{Availability, Freshness, UnknownReason},
+};
+
+use crate::{service::Policy, world::*};
+
+#[test]
+fn every_availability_arrives_as_it_was_meant() {
+    let mut world = World::friends(1);
+    for availability in Availability::ALL {
+        world.publish(ALICE, availability, "gone fishing").unwrap();
+        world.settle();
+        let seen = world.sees(BOB);
+        assert_eq!((seen.availability, &*seen.note), (Some(availability), "gone fishing"));
+        assert_eq!(seen.freshness, Freshness::Live);
+    }
+}
+
+#[test]
+fn one_who_published_nothing_is_offline_by_the_services_word() {
+    let mut world = World::friends(2);
+    world.run(BOB, Command::SignOut).unwrap();
+    world.settle();
+    let seen = world.sees(ALICE);
+    assert_eq!((seen.availability, seen.freshness.clone()), (Some(Availability::Offline), Freshness::Live));
+}
+
+#[test]
+fn pending_denied_and_unknown_people_are_never_offline() {
+    for (policy, freshness) in
+        [(Policy::Pending, Freshness::Unknown(UnknownReason::Pending)), (Policy::Reject, Freshness::Denied)]
+    {
+        let mut world = World::new(3);
+        world.service(|s| s.policies.insert("bob".into(), policy));
+        world.run(ALICE, Command::AddContact { address: address(BOB), name: "".into() }).unwrap();
+        world.run(ALICE, Command::SignIn).unwrap();
+        world.settle();
+        let seen = world.sees(ALICE);
+        assert_eq!((seen.availability, seen.freshness.clone()), (None, freshness));
+    }
+    let mut world = World::new(4);
+    world.run(ALICE, Command::AddContact { address: address("nobody"), name: "".into() }).unwrap();
+    world.run(ALICE, Command::SignIn).unwrap();
+    world.settle();
+    let seen = world.sees(ALICE);
+    assert_eq!(
+        (seen.availability, seen.freshness.clone()),
+        (None, Freshness::Unknown(UnknownReason::NotFound))
+    );
+}
+
+#[test]
+fn permission_that_comes_later_brings_presence() {
+    let mut world = World::friends(5);
+    world.service(|s| s.policies.insert("bob".into(), Policy::Pending));
+    world.publish(BOB, Availability::Busy, "").unwrap();
+    world.settle();
+    assert_eq!(world.sees(ALICE).freshness, Freshness::Unknown(UnknownReason::Pending));
+    world.service(|s| s.policies.insert("bob".into(), Policy::Allow));
+    world.publish(BOB, Availability::Away, "").unwrap();
+    world.settle();
+    assert_eq!(world.sees(ALICE).availability, Some(Availability::Away));
+}
+
+#[test]
+fn a_contact_added_while_signed_in_is_watched_at_once() {
+    let mut world = World::friends(6);
+    world.sim.with(SERVICE.into(), |s: &mut crate::service::Service, now| {
+        s.publish_as(
+            now,
+            "carol",
+            r#"<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:carol@example.com">
+            <tuple id="x"><status><basic>open</basic></status><note>hi</note></tuple></presence>"#,
+        );
+    });
+    world.run(ALICE, Command::AddContact { address: address("carol"), name: "Carol".into() }).unwrap();
+    world.settle();
+    let snapshot = world.snapshot(ALICE);
+    let carol = &snapshot.contacts[&snapshot.by_address[&address("carol")]];
+    assert_eq!((carol.presence.availability, &*carol.presence.note), (Some(Availability::Available), "hi"));
+}
+
+#[test]
+fn a_document_that_cannot_be_read_changes_nothing() {
+    let mut world = World::friends(7);
+    world.publish(BOB, Availability::Busy, "").unwrap();
+    world.settle();
+    let before = world.sees(ALICE);
+    world
+        .sim
+        .with(SERVICE.into(), |s: &mut crate::service::Service, now| s.publish_as(now, "bob", "<presence"));
+    world.settle();
+    assert_eq!(world.sees(ALICE), before);
+    let told = world.with(ALICE, |node| {
+        node.events()
+            .iter()
+            .any(|e| matches!(&e.kind, EventKind::Diagnostic(text) if text.contains("cannot be read")))
+    });
+    assert!(told, "but it is told");
+}
+
+#[test]
+fn own_presence_is_kept_over_a_restart() {
+    let mut world = World::friends(8);
+    world.publish(ALICE, Availability::DoNotDisturb, "in a review").unwrap();
+    world.restart(ALICE);
+    world.run(ALICE, Command::SignIn).unwrap();
+    world.settle();
+    let seen = world.sees(BOB);
+    assert_eq!((seen.availability, &*seen.note), (Some(Availability::DoNotDisturb), "in a review"));
+}
+
+#[test]
+fn a_status_set_while_signed_out_says_so_and_is_published_later() {
+    let mut world = World::new(9);
+    let outcome = world.publish(ALICE, Availability::Busy, "");
+    assert_eq!(outcome.unwrap_err().code(), Code::NotLoggedOn);
+    world.run(ALICE, Command::SignIn).unwrap();
+    world.settle();
+    let document = world.service(|s| s.documents("alice").remove(0));
+    assert!(String::from_utf8_lossy(&document).contains("<rpid:busy/>"));
+}
+
+#[test]
+fn a_service_without_presence_is_told_to_whoever_publishes() {
+    let mut world = World::friends(10);
+    world.service(|s| s.script.insert("PUBLISH".into(), vec![489; 4]));
+    assert_eq!(world.publish(ALICE, Availability::Busy, "").unwrap_err().code(), Code::UnsupportedByService);
+}
+
+#[test]
+fn a_note_that_is_too_long_is_refused() {
+    let mut world = World::friends(11);
+    let note = "x".repeat(1025);
+    assert_eq!(world.publish(ALICE, Availability::Busy, &note).unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[test]
+fn changes_of_one_moment_are_one_event() {
+    let mut world = World::new(12);
+    for name in ["bob", "carol"] {
+        world.run(ALICE, Command::AddContact { address: address(name), name: "".into() }).unwrap();
+    }
+    world.with(ALICE, |node| node.take_events());
+    world.run(ALICE, Command::SignIn).unwrap();
+    let batches: Vec<usize> = world.with(ALICE, |node| {
+        node.events()
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::PresenceChanged(changes) => Some(changes.len()),
+                _ => None,
+            })
+            .collect()
+    });
+    assert_eq!(batches.first(), Some(&2), "both became pending together");
+}
