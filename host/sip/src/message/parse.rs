@@ -194,6 +194,10 @@ pub(super) fn parse(input: Bytes, limits: &Limits, datagram: bool) -> Result<Mes
                 return Err(ParseError::new(Fault::TooManyHeaders, at));
             }
             let name = HeaderName::parse(&bytes[at..name_end]);
+            let mut value_end = value_end;
+            while value_end > value_at && text::is_blank(bytes[value_end - 1]) {
+                value_end -= 1;
+            }
             let value = Span::new(value_at, value_end);
             if name == HeaderName::ContentLength {
                 // Compared as numbers below; what differs as a number is refused.
@@ -238,8 +242,8 @@ pub(super) fn parse(input: Bytes, limits: &Limits, datagram: bool) -> Result<Mes
     }
     if folded {
         message.unfold();
+        message.trim_values();
     }
-    message.trim_values();
     match fault {
         None => Ok(message),
         Some((fault, at)) => {
@@ -341,7 +345,7 @@ impl Message {
         self.original = Some(std::mem::replace(&mut self.text, text.freeze()));
     }
 
-    /// Cuts blanks off both ends of every value; those at the start can only be left over from folding.
+    /// Cuts off the blanks that unfolding left at both ends of values.
     fn trim_values(&mut self) {
         let text = &self.text[..];
         for row in &mut self.rows {
