@@ -74,8 +74,6 @@ pub(crate) mod core;
 mod event;
 mod inbound;
 mod node;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -97,7 +95,8 @@ use crate::usage::{PublishParams, SubscribeParams, refusal, retry_of};
 pub use config::AgentConfig;
 use core::{Contact, Core, Done, Purpose, Route, UsageKey};
 pub use event::{
-    AgentEvent, Cause, Diagnostic, MessageId, NotifyBody, PublicationId, Registered, RequestId, SubscriptionId,
+    AgentEvent, Cause, Diagnostic, MessageId, NotifyBody, PublicationId, Registered, RequestId,
+    SubscriptionId,
 };
 
 /// A MESSAGE to be sent (RFC 3428).
@@ -236,7 +235,7 @@ impl Agent {
         let mut request = self
             .core
             .request(Method::Message, params.to.as_str())
-            .from(self.core.from_header(&tag))
+            .from(self.core.sender(&tag))
             .to(format!("<{}>", params.to))
             .call_id(params.call_id);
         for (name, value) in &params.headers {
@@ -255,7 +254,7 @@ impl Agent {
         let id = RequestId(self.core.next_id());
         if !request.has(HeaderName::From) {
             let tag = format!("{:016x}", self.core.random());
-            request.push(HeaderName::From, self.core.from_header(&tag));
+            request.push(HeaderName::From, self.core.sender(&tag));
         }
         if !request.has(HeaderName::To) {
             let to = format!("<{}>", request.uri);
@@ -279,7 +278,12 @@ impl Agent {
     ///
     /// # Errors
     /// When the request was answered already, or its sender has given up.
-    pub fn respond(&mut self, now: Instant, id: ServerTransactionId, status: u16) -> Result<(), RespondError> {
+    pub fn respond(
+        &mut self,
+        now: Instant,
+        id: ServerTransactionId,
+        status: u16,
+    ) -> Result<(), RespondError> {
         self.respond_with(now, id, &crate::endpoint::Response::new(status))
     }
 
@@ -329,9 +333,8 @@ impl Agent {
         loop {
             let (registration, subscriptions, publications) =
                 (&self.registration, &self.subscriptions, &self.publications);
-            let due = self.core.timers.pop_due(now, |key| {
-                deadline(registration, subscriptions, publications, key)
-            });
+            let due =
+                self.core.timers.pop_due(now, |key| deadline(registration, subscriptions, publications, key));
             match due {
                 Some(UsageKey::Registration) => self.registration.on_timeout(&mut self.core, now),
                 Some(UsageKey::Subscription(id)) => self.subscriptions.on_timeout(&mut self.core, now, id),
@@ -364,8 +367,7 @@ impl Agent {
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let (registration, subscriptions, publications) =
             (&self.registration, &self.subscriptions, &self.publications);
-        let usages =
-            self.core.timers.next(|key| deadline(registration, subscriptions, publications, key));
+        let usages = self.core.timers.next(|key| deadline(registration, subscriptions, publications, key));
         [usages, self.core.endpoint.poll_timeout()].into_iter().flatten().min()
     }
 

@@ -19,8 +19,6 @@ mod input;
 mod request;
 mod response;
 mod server;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;

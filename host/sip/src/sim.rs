@@ -55,7 +55,13 @@ pub trait Node: Any {
     /// Bytes came: a datagram, or a piece of a stream.
     fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes);
     /// Bytes for `destination` cannot be delivered, or the connection `flow` broke.
-    fn handle_flow_failed(&mut self, now: Instant, destination: Destination, flow: Option<FlowId>, reason: &str);
+    fn handle_flow_failed(
+        &mut self,
+        now: Instant,
+        destination: Destination,
+        flow: Option<FlowId>,
+        reason: &str,
+    );
     /// The time that [`poll_timeout`](Self::poll_timeout) named has come.
     fn handle_timeout(&mut self, now: Instant);
     /// The next bytes to send.
@@ -285,8 +291,7 @@ impl Simulation {
         }
         match delivery.what {
             Happening::Datagram { from, payload } => {
-                let flow =
-                    Flow { id: slot.udp, transport: Transport::Udp, local: delivery.to, remote: from };
+                let flow = Flow { id: slot.udp, transport: Transport::Udp, local: delivery.to, remote: from };
                 slot.node.handle_input(now, flow, payload);
             }
             Happening::Stream { connection, payload } => {

@@ -83,7 +83,8 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_maximum_and_are_jittered_downwards() {
         let backoff = Backoff { base: Duration::from_secs(4), max: Duration::from_secs(300) };
-        let bounds = |failures| (backoff.delay(failures, 0.0).as_secs(), backoff.delay(failures, 1.0).as_secs());
+        let bounds =
+            |failures| (backoff.delay(failures, 0.0).as_secs(), backoff.delay(failures, 1.0).as_secs());
         assert_eq!(bounds(0), (2, 4));
         assert_eq!(bounds(1), (4, 8));
         assert_eq!(bounds(3), (16, 32));

@@ -100,9 +100,7 @@ impl Auth {
         let overtaken = !challenges.is_empty()
             && challenges.iter().all(|challenge| {
                 self.learned.iter().any(|(proxy, realm, generation)| {
-                    *proxy == challenge.proxy
-                        && *realm == challenge.realm
-                        && *generation > attempt.generation
+                    *proxy == challenge.proxy && *realm == challenge.realm && *generation > attempt.generation
                 })
             });
         if overtaken {
@@ -113,9 +111,8 @@ impl Auth {
             Ok(()) => {
                 self.generation += 1;
                 for challenge in challenges {
-                    self.learned.retain(|(proxy, realm, _)| {
-                        *proxy != challenge.proxy || *realm != challenge.realm
-                    });
+                    self.learned
+                        .retain(|(proxy, realm, _)| *proxy != challenge.proxy || *realm != challenge.realm);
                     if self.learned.len() == MAX_REALMS {
                         self.learned.remove(0);
                     }

@@ -35,7 +35,11 @@ pub(crate) enum UsageKey {
 pub(crate) enum Purpose {
     Register,
     /// `fork` is `None` for the SUBSCRIBE that begins everything; `attempt` tells late answers of an earlier one.
-    Subscribe { id: u64, attempt: u32, fork: Option<u32> },
+    Subscribe {
+        id: u64,
+        attempt: u32,
+        fork: Option<u32>,
+    },
     Publish(u64),
     Message(MessageId),
     Request(RequestId),
@@ -178,7 +182,7 @@ impl Core {
     }
 
     /// The name-addr of this account with a tag.
-    pub(crate) fn from_header(&self, tag: &str) -> String {
+    pub(crate) fn sender(&self, tag: &str) -> String {
         let aor = &self.config.aor;
         match &self.config.display_name {
             Some(name) => format!("{} <{aor}>;tag={tag}", crate::text::quote(name)),
@@ -259,12 +263,7 @@ impl Core {
         self.release(now, None);
     }
 
-    pub(crate) fn resolved(
-        &mut self,
-        now: Instant,
-        id: ResolveId,
-        answer: Result<Vec<Destination>, String>,
-    ) {
+    pub(crate) fn resolved(&mut self, now: Instant, id: ResolveId, answer: Result<Vec<Destination>, String>) {
         if !matches!(self.lookup, Lookup::Asked(asked) if asked == id) {
             return;
         }
@@ -277,16 +276,16 @@ impl Core {
             answer => {
                 self.lookup = Lookup::Unknown;
                 let why = answer.err().unwrap_or_else(|| "no address".to_owned());
-                self.release(now, Some(Cause::NotFound(why)));
+                self.release(now, Some(&Cause::NotFound(why)));
             }
         }
     }
 
     /// Sends what waited for the service's address, or lets it fail.
-    fn release(&mut self, now: Instant, cause: Option<Cause>) {
+    fn release(&mut self, now: Instant, cause: Option<&Cause>) {
         for exchange in std::mem::take(&mut self.waiting) {
-            match &cause {
-                Some(cause) => self.finish(exchange, Err(cause.clone())),
+            match cause {
+                Some(cause) => self.finish(&exchange, Err(cause.clone())),
                 None => self.launch(now, exchange),
             }
         }
@@ -330,7 +329,7 @@ impl Core {
                 match self.targets.pick(now, &exchange.tried) {
                     Some(destination) => destination,
                     None => {
-                        return self.finish(exchange, Err(Cause::NotFound("no address".to_owned())));
+                        return self.finish(&exchange, Err(Cause::NotFound("no address".to_owned())));
                     }
                 }
             }
@@ -349,7 +348,7 @@ impl Core {
             Ok(id) => {
                 self.exchanges.insert(id, exchange);
             }
-            Err(error) => self.finish(exchange, Err(Cause::Invalid(error.to_string()))),
+            Err(error) => self.finish(&exchange, Err(Cause::Invalid(error.to_string()))),
         }
     }
 
@@ -405,7 +404,7 @@ impl Core {
                     exchange.request.cseq += 1;
                     self.launch(now, exchange);
                 }
-                Err(cause) => self.finish(exchange, Err(cause)),
+                Err(cause) => self.finish(&exchange, Err(cause)),
             }
             return;
         }
@@ -413,10 +412,10 @@ impl Core {
         if status == 503 {
             match self.fail_over(now, exchange) {
                 None => {}
-                Some(exchange) => self.finish(exchange, Ok(answer)),
+                Some(exchange) => self.finish(&exchange, Ok(answer)),
             }
         } else {
-            self.finish(exchange, Ok(answer));
+            self.finish(&exchange, Ok(answer));
         }
     }
 
@@ -431,10 +430,10 @@ impl Core {
                 // All that was known failed: the name may lead elsewhere by now.
                 self.lookup = match self.lookup {
                     Lookup::Known => Lookup::Unknown,
-                    _ => return self.finish(exchange, Err(cause)),
+                    _ => return self.finish(&exchange, Err(cause)),
                 };
             }
-            self.finish(exchange, Err(cause));
+            self.finish(&exchange, Err(cause));
         }
     }
 
@@ -453,7 +452,7 @@ impl Core {
         None
     }
 
-    fn finish(&mut self, exchange: Exchange, outcome: Result<Message, Cause>) {
+    fn finish(&mut self, exchange: &Exchange, outcome: Result<Message, Cause>) {
         self.done.push_back(Done { purpose: exchange.purpose, cseq: exchange.request.cseq, outcome });
     }
 

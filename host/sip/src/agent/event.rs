@@ -190,9 +190,9 @@ impl Cause {
     /// The status code, where the service gave one.
     pub const fn status(&self) -> Option<u16> {
         match self {
-            Self::Status { code, .. } | Self::WrongPassword { code, .. } | Self::UnsupportedChallenge { code } => {
-                Some(*code)
-            }
+            Self::Status { code, .. }
+            | Self::WrongPassword { code, .. }
+            | Self::UnsupportedChallenge { code } => Some(*code),
             _ => None,
         }
     }

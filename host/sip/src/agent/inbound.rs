@@ -57,7 +57,7 @@ impl Agent {
 impl Core {
     /// The value of Allow.
     pub(crate) fn allow(&self) -> String {
-        let own = self.config.methods.iter().map(|method| method.as_str());
+        let own = self.config.methods.iter().map(crate::message::MethodBuf::as_str);
         ["MESSAGE", "NOTIFY", "OPTIONS"].into_iter().chain(own).collect::<Vec<_>>().join(", ")
     }
 
@@ -70,8 +70,7 @@ impl Core {
     pub(crate) fn refused(&mut self, message: &Message, flow: &Flow, status: u16, why: &'static str) {
         let method = message.method().map(|method| method.as_str().to_owned()).unwrap_or_default();
         let from = flow.remote;
-        self.events
-            .push_back(AgentEvent::Diagnostic(Diagnostic::Refused { method, from, status, why }));
+        self.events.push_back(AgentEvent::Diagnostic(Diagnostic::Refused { method, from, status, why }));
     }
 }
 

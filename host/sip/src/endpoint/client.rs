@@ -168,12 +168,16 @@ impl Endpoint {
 
     pub(super) fn on_response(&mut self, now: Instant, flow: Flow, message: Message) {
         let Some(status) = message.status() else { return };
-        let Some(id) = message.top_via().ok().and_then(|via| {
-            via.branch().and_then(|branch| transaction::parse_branch(branch.as_bytes()))
-        }) else {
+        let Some(id) = message
+            .top_via()
+            .ok()
+            .and_then(|via| via.branch().and_then(|branch| transaction::parse_branch(branch.as_bytes())))
+        else {
             return;
         };
         let cancel = message.cseq().is_ok_and(|cseq| cseq.method == Method::Cancel);
+        // The CANCEL of an INVITE has its branch; the method tells their answers apart.
+        let cancel = cancel && self.clients.contains_key(&ClientKey { id: id.0, cancel });
         let key = ClientKey { id: id.0, cancel };
         // A stray answer is dropped, a 2xx to an INVITE too (RFC 6026 §8.9).
         let Some(client) = self.clients.get_mut(&key) else { return };
@@ -288,7 +292,8 @@ impl Endpoint {
 fn derived(invite: &Bytes, method: Method<'_>, answer: Option<&Message>) -> Option<Bytes> {
     let invite = Message::parse(invite.clone()).ok()?;
     let uri = std::str::from_utf8(invite.request_uri_bytes()).ok()?;
-    let to = answer.and_then(|answer| answer.header(HeaderName::To)).or_else(|| invite.header(HeaderName::To))?;
+    let to =
+        answer.and_then(|answer| answer.header(HeaderName::To)).or_else(|| invite.header(HeaderName::To))?;
     let number = invite.cseq().ok()?.number;
     let mut builder = RequestBuilder::new(&method, uri)
         .header_bytes(HeaderName::Via, invite.header(HeaderName::Via)?)

@@ -47,7 +47,8 @@ impl EndpointConfig {
     /// The address to write into Via for a request to a peer.
     pub fn local_for(&self, transport: Transport, peer: SocketAddr) -> Option<SocketAddr> {
         let of = |transport: Transport| {
-            let mut candidates = self.local.iter().filter(move |(t, _)| *t == transport).map(|(_, addr)| *addr);
+            let mut candidates =
+                self.local.iter().filter(move |(t, _)| *t == transport).map(|(_, addr)| *addr);
             let first = candidates.clone().next();
             candidates.find(|addr| addr.is_ipv4() == peer.is_ipv4()).or(first)
         };

@@ -14,7 +14,7 @@ impl Endpoint {
     /// put together here; tell the end of one with [`handle_flow_failed`](Self::handle_flow_failed).
     pub fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
         match flow.transport {
-            Transport::Tcp | Transport::Tls => self.handle_stream(now, flow, bytes),
+            Transport::Tcp | Transport::Tls => self.handle_stream(now, flow, &bytes),
             Transport::Udp | Transport::Ws | Transport::Wss => self.handle_datagram(now, flow, bytes),
         }
     }
@@ -46,14 +46,13 @@ impl Endpoint {
         }
     }
 
-    fn handle_stream(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+    fn handle_stream(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
         if !self.streams.contains_key(&flow.id) && self.streams.len() >= self.config.max_streams {
             return;
         }
         let limits = self.config.limits;
-        let mut decoder =
-            self.streams.remove(&flow.id).unwrap_or_else(|| StreamDecoder::new(limits));
-        decoder.push(&bytes);
+        let mut decoder = self.streams.remove(&flow.id).unwrap_or_else(|| StreamDecoder::new(limits));
+        decoder.push(bytes);
         while let Some(frame) = decoder.next() {
             match frame {
                 Ok(Frame::Message(bytes)) => match Message::parse_with(bytes, &limits) {

@@ -61,7 +61,9 @@ impl Endpoint {
         id: ServerTransactionId,
         response: &Response,
     ) -> Result<(), RespondError> {
-        let Some(Server::Active(active)) = self.servers.get_mut(&id.0) else { return Err(RespondError::Over) };
+        let Some(Server::Active(active)) = self.servers.get_mut(&id.0) else {
+            return Err(RespondError::Over);
+        };
         if !active.machine.admits(response.status) {
             return Err(if active.machine.is_pending() {
                 RespondError::Forbidden(response.status)
@@ -81,11 +83,8 @@ impl Endpoint {
             // Timer J is zero where nothing is repeated.
             self.servers.remove(&id.0);
         } else {
-            let answer = if response.is_plain() {
-                Answer::Status(response.status)
-            } else {
-                Answer::Bytes(payload)
-            };
+            let answer =
+                if response.is_plain() { Answer::Status(response.status) } else { Answer::Bytes(payload) };
             self.servers.insert(id.0, Server::Answered(answer));
             self.answered.push_back((now + self.config.timers.timeout(), id.0));
         }
@@ -119,8 +118,7 @@ impl Endpoint {
     }
 
     fn accept(&mut self, now: Instant, key: u128, invite: bool, request: Message, flow: Flow) {
-        let machine =
-            ServerMachine::new(now, invite, flow.transport.is_reliable(), &self.config.timers);
+        let machine = ServerMachine::new(now, invite, flow.transport.is_reliable(), &self.config.timers);
         let active = Active { machine, request, flow, last: Bytes::new() };
         self.servers.insert(key, Server::Active(Box::new(active)));
         self.arm(TimerKey::Server(key));

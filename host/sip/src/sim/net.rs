@@ -98,13 +98,13 @@ impl Simulation {
         if transport.is_reliable() {
             self.carry_stream(from, transmit);
         } else {
-            self.carry_datagram(from, transmit.destination.remote, transmit.payload);
+            self.carry_datagram(from, transmit.destination.remote, &transmit.payload);
         }
     }
 
-    fn carry_datagram(&mut self, from: SocketAddr, to: SocketAddr, payload: Bytes) {
+    fn carry_datagram(&mut self, from: SocketAddr, to: SocketAddr, payload: &Bytes) {
         let link = self.link_between(from, to);
-        let mut fate = self.decide(from, to, Transport::Udp, &payload);
+        let mut fate = self.decide(from, to, Transport::Udp, payload);
         if fate == Fate::Deliver {
             if self.chance(link.loss) {
                 fate = Fate::Drop;
@@ -117,7 +117,7 @@ impl Simulation {
         if self.is_cut(from, to) {
             fate = Fate::Drop;
         }
-        self.note(from, to, Transport::Udp, &payload, fate);
+        self.note(from, to, Transport::Udp, payload, fate);
         let (copies, extra) = match fate {
             Fate::Drop => return,
             Fate::Deliver => (1, Duration::ZERO),
@@ -214,11 +214,8 @@ impl Simulation {
                 continue;
             }
             let at = self.clock + self.link_between(addr, peer).latency;
-            let what = Happening::Failed {
-                destination: end.back(),
-                flow: Some(end.id),
-                reason: reason.to_owned(),
-            };
+            let what =
+                Happening::Failed { destination: end.back(), flow: Some(end.id), reason: reason.to_owned() };
             self.deliveries.push(at, Delivery { to: peer, what });
         }
     }

@@ -120,9 +120,7 @@ impl ClientMachine {
                 self.ends_at = Some(now + linger);
                 Verdict { pass_up: true, acknowledge: self.invite, terminate: self.reliable }
             }
-            State::Completed => {
-                Verdict { acknowledge: self.invite && status >= 300, ..Verdict::IGNORE }
-            }
+            State::Completed => Verdict { acknowledge: self.invite && status >= 300, ..Verdict::IGNORE },
             State::Accepted => Verdict { pass_up: (200..300).contains(&status), ..Verdict::IGNORE },
         }
     }

@@ -193,7 +193,7 @@ impl Publication {
         let expires = if kind == Kind::Remove { 0 } else { self.params.expires };
         let mut request = core
             .request(Method::Publish, aor.as_str())
-            .from(core.from_header(&format!("{:016x}", self.tag)))
+            .from(core.sender(&format!("{:016x}", self.tag)))
             .to(format!("<{aor}>"))
             .call_id(self.call_id.clone())
             .cseq(self.cseq)

@@ -78,7 +78,7 @@ impl Registration {
         let aor = core.config.aor.clone();
         let mut request = core
             .request(Method::Register, registrar(&aor.as_uri()))
-            .from(core.from_header(&format!("{:016x}", self.tag)))
+            .from(core.sender(&format!("{:016x}", self.tag)))
             .to(format!("<{aor}>"))
             .call_id(self.call_id.clone())
             .cseq(self.cseq)
@@ -251,7 +251,9 @@ fn own_gruu(answer: &Message, instance: Option<&str>) -> Option<String> {
         .find(|contact| {
             contact.params().get_str("+sip.instance").is_some_and(|value| value.contains(instance))
         })
-        .and_then(|contact| contact.params().get_str("pub-gruu").map(|gruu| gruu.trim_matches('"').to_owned()))
+        .and_then(|contact| {
+            contact.params().get_str("pub-gruu").map(|gruu| gruu.trim_matches('"').to_owned())
+        })
 }
 
 fn texts(answer: &Message, name: HeaderName) -> Vec<String> {

@@ -68,9 +68,11 @@ impl Subscriptions {
         }
         let remote_tag = from.tag().ok_or((400, "the From header has no tag"))?;
         let cseq = message.cseq().map_err(|_| (400, "the CSeq header is malformed"))?.number;
-        let target = message.contacts().next().and_then(Result::ok).and_then(|contact| {
-            contact.uri().ok().map(|uri| Box::<str>::from(uri.to_string()))
-        });
+        let target = message
+            .contacts()
+            .next()
+            .and_then(Result::ok)
+            .and_then(|contact| contact.uri().ok().map(|uri| Box::<str>::from(uri.to_string())));
 
         if let Some(fork) = subscription.forks.iter_mut().find(|fork| &*fork.remote_tag == remote_tag) {
             if cseq < fork.remote_cseq {

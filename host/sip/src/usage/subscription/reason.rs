@@ -27,7 +27,8 @@ enum Then {
 /// back-off sees to it that this ends no worse than a known one.
 pub(super) fn after_termination(reason: Option<&str>, retry_after: Option<u32>) -> When {
     let wait = retry_after.map(|seconds| Duration::from_secs(u64::from(seconds)));
-    let known = REASONS.iter().find(|(name, _)| reason.is_some_and(|reason| reason.eq_ignore_ascii_case(name)));
+    let known =
+        REASONS.iter().find(|(name, _)| reason.is_some_and(|reason| reason.eq_ignore_ascii_case(name)));
     match known.map_or(Then::Now, |(_, then)| *then) {
         Then::Now => match wait {
             // Only some reasons define the parameter, but whoever writes it means it.

@@ -50,7 +50,7 @@ impl Subscriptions {
         let params = &subscription.params;
         let request = core
             .request(Method::Subscribe, params.target.as_str())
-            .from(core.from_header(&tag(id)))
+            .from(core.sender(&tag(id)))
             .to(format!("<{}>", params.target))
             .call_id(&*subscription.call_id)
             .cseq(subscription.cseq);
@@ -65,7 +65,8 @@ impl Subscriptions {
     fn within(&mut self, core: &mut Core, now: Instant, id: u64, fork: u32, expires: Option<u32>) {
         let timer_n = now + core.config.timers.timeout();
         let Some(subscription) = self.all.get_mut(&id) else { return };
-        let expires = if subscription.closing.is_some() { 0 } else { expires.unwrap_or(subscription.params.expires) };
+        let expires =
+            if subscription.closing.is_some() { 0 } else { expires.unwrap_or(subscription.params.expires) };
         subscription.cseq += 1;
         let (cseq, attempt) = (subscription.cseq, subscription.attempt);
         let call_id = subscription.call_id.clone();
@@ -78,7 +79,7 @@ impl Subscriptions {
         let params = &subscription.params;
         let mut request = core
             .request(Method::Subscribe, uri)
-            .from(core.from_header(&tag(id)))
+            .from(core.sender(&tag(id)))
             .to(format!("<{}>;tag={to_tag}", params.target))
             .call_id(&*call_id)
             .cseq(cseq);

@@ -1,0 +1,13 @@
+//! What an agent does, shown against a scripted service: one behaviour a test.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod authentication;
+mod inbound;
+mod messages;
+mod outages;
+mod pair;
+mod publications;
+mod registration;
+mod scale;
+mod subscription_ends;
+mod subscriptions;

@@ -1,0 +1,156 @@
+//! Registration (RFC 3261 §10, RFC 3608).
+
+use attache_sip::agent::{AgentEvent, Cause, Registered};
+use attache_sip::endpoint::Response;
+use attache_sip::message::HeaderName;
+use attache_sip::transport::Transport;
+
+use crate::pair::{Pair, seconds, uri};
+
+#[test]
+fn a_registration_names_the_account_and_our_address() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 600));
+    let register = pair.expect("REGISTER");
+    assert_eq!(register.message.request_uri_bytes(), b"sip:example.com");
+    assert_eq!(register.header(HeaderName::To), "<sip:alice@example.com>");
+    assert_eq!(register.header(HeaderName::Contact), "<sip:alice@127.0.0.2:5070>");
+    assert_eq!(register.header(HeaderName::Expires), "600");
+}
+
+#[test]
+fn over_tcp_the_contact_is_the_listening_address() {
+    let mut pair = Pair::new();
+    pair.next_hop(Transport::Tcp);
+    pair.agent(|agent, now| agent.register(now, 600));
+    let register = pair.expect("REGISTER");
+    assert_eq!(register.flow.transport, Transport::Tcp);
+    assert_eq!(register.header(HeaderName::Contact), "<sip:alice@127.0.0.2:5070;transport=tcp>");
+}
+
+#[test]
+fn the_expiry_of_our_own_binding_counts() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let register = pair.expect("REGISTER");
+    let response = Response::new(200)
+        .header(
+            HeaderName::Contact,
+            "<sip:alice@127.0.0.9:5060>;expires=9, <sip:alice@127.0.0.2:5070>;expires=120",
+        )
+        .header(HeaderName::Expires, "3600");
+    pair.respond(&register, &response);
+    let AgentEvent::Registered(Registered { expires, .. }) = pair.event() else { panic!("registered") };
+    assert_eq!(expires, seconds(120));
+
+    let before = pair.sim.elapsed();
+    pair.expect("REGISTER");
+    let waited = (pair.sim.elapsed() - before).as_secs_f64();
+    assert!((84.0..102.1).contains(&waited), "a jittered refresh before the end, not after {waited} s");
+}
+
+#[test]
+fn a_refresh_keeps_the_call_id_and_raises_the_number() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 60));
+    let first = pair.expect("REGISTER");
+    pair.accept_registration(&first, 60);
+    let second = pair.expect("REGISTER");
+    assert_eq!(first.header(HeaderName::CallId), second.header(HeaderName::CallId));
+    assert_eq!(second.cseq(), first.cseq() + 1);
+}
+
+#[test]
+fn too_brief_an_interval_is_raised_once() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 60));
+    let register = pair.expect("REGISTER");
+    pair.respond(&register, &Response::new(423).header(HeaderName::MinExpires, "1800"));
+    let again = pair.expect("REGISTER");
+    assert_eq!(again.header(HeaderName::Expires), "1800");
+    pair.respond(&again, &Response::new(423).header(HeaderName::MinExpires, "7200"));
+    let AgentEvent::RegistrationFailed { cause, retry, .. } = pair.event() else { panic!("failed") };
+    assert_eq!((cause.status(), retry), (Some(423), None));
+    pair.quiet(seconds(7200));
+}
+
+#[test]
+fn the_service_route_is_followed_out_of_dialogs() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let register = pair.expect("REGISTER");
+    let route = "<sip:edge.example.com;lr>, <sip:core.example.com;lr>";
+    pair.respond(&register, &Response::new(200).header(HeaderName::ServiceRoute, route));
+    let AgentEvent::Registered(Registered { service_route, .. }) = pair.event() else { panic!("registered") };
+    assert_eq!(service_route, ["<sip:edge.example.com;lr>", "<sip:core.example.com;lr>"]);
+
+    let params = attache_sip::usage::SubscribeParams::presence(uri("sip:bob@example.com"));
+    pair.agent(|agent, now| agent.subscribe(now, params));
+    let subscribe = pair.expect("SUBSCRIBE");
+    let routes: Vec<_> = subscribe.message.values(HeaderName::Route).collect();
+    assert_eq!(routes, [&b"<sip:edge.example.com;lr>"[..], b"<sip:core.example.com;lr>"]);
+}
+
+#[test]
+fn unregistering_removes_the_binding_and_ends_the_refreshes() {
+    let mut pair = Pair::new();
+    pair.register();
+    pair.agent(|agent, now| agent.unregister(now));
+    let register = pair.expect("REGISTER");
+    assert_eq!(register.header(HeaderName::Expires), "0");
+    pair.answer(&register, 200);
+    assert!(matches!(pair.event(), AgentEvent::Unregistered { confirmed: true }));
+    pair.quiet(seconds(7200));
+}
+
+#[test]
+fn unregistering_while_a_registration_is_on_its_way_removes_it_after_all() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let register = pair.expect("REGISTER");
+    pair.agent(|agent, now| agent.unregister(now));
+    pair.accept_registration(&register, 3600);
+    let removal = pair.expect("REGISTER");
+    assert_eq!(removal.header(HeaderName::Expires), "0");
+}
+
+#[test]
+fn a_forbidden_account_is_told_and_not_tried_again() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let register = pair.expect("REGISTER");
+    pair.answer(&register, 403);
+    let AgentEvent::RegistrationFailed { cause, retry, .. } = pair.event() else { panic!("failed") };
+    assert!(matches!(cause, Cause::Status { code: 403, .. }));
+    assert_eq!(retry, None);
+    pair.quiet(seconds(7200));
+}
+
+#[test]
+fn retry_after_is_honoured() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let register = pair.expect("REGISTER");
+    let before = pair.sim.elapsed();
+    pair.respond(&register, &Response::new(503).header(HeaderName::RetryAfter, "100 (maintenance)"));
+    let AgentEvent::RegistrationFailed { retry: Some(retry), .. } = pair.event() else { panic!("failed") };
+    assert!((100..=111).contains(&retry.as_secs()));
+    pair.expect("REGISTER");
+    assert!(pair.sim.elapsed() - before >= seconds(100));
+}
+
+#[test]
+fn back_off_grows_and_is_jittered() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let mut bounds = [(2.0, 4.0), (4.0, 8.0), (8.0, 16.0), (16.0, 32.0)].into_iter();
+    for _ in 0..4 {
+        let register = pair.expect("REGISTER");
+        pair.answer(&register, 500);
+        let AgentEvent::RegistrationFailed { retry: Some(retry), .. } = pair.event() else {
+            panic!("failed")
+        };
+        let (least, most) = bounds.next().unwrap();
+        assert!((least..=most).contains(&retry.as_secs_f64()), "{retry:?}");
+    }
+}
