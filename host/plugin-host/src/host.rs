@@ -181,6 +181,9 @@ impl PluginHost {
                 None => {
                     let of = (plugin.scope == Scope::Account).then_some(account);
                     let instance = Arc::new(Instance::new(Arc::clone(plugin), of, vec![served]));
+                    if let Some(code) = &*plugin.code.borrow() {
+                        instance.want(code.wants);
+                    }
                     let task = self.inner.handle.spawn(Supervisor::new(Arc::clone(&instance)).run());
                     members.instances.push(Running { instance, task });
                 }

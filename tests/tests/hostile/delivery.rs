@@ -1,0 +1,145 @@
+//! What a well-behaved plugin gets, and when.
+
+use std::{fs, time::Duration};
+
+use attache_messenger::{
+    event::{EventKind, SessionState},
+    id::RequestId,
+    message::Origin,
+    presence::Availability,
+};
+use attache_plugin_host::{Grant, LoadState};
+
+use crate::desk::{Desk, hostile, options, probe};
+
+#[tokio::test]
+async fn a_message_reaches_a_plugin_that_exports_message_events() {
+    let mut desk = Desk::new(vec![probe()]).await;
+    desk.reported("probe", "start probe 1").await;
+    desk.message("hello").await;
+    desk.reported("probe", "received 1 false hello").await;
+}
+
+#[tokio::test]
+async fn a_plugin_without_the_grant_gets_no_messages_and_a_warning() {
+    let mut config = probe();
+    config.grants.remove(&Grant::MessagesReceive);
+    let mut desk = Desk::new(vec![config]).await;
+    desk.message("hello").await;
+    desk.publish(EventKind::SessionChanged { state: SessionState::SignedIn, reason: None });
+    desk.reported("probe", "session SessionState::SignedIn").await;
+    assert!(!desk.reports("probe").iter().any(|report| report.contains("hello")));
+    let warnings = desk.plugin("probe").warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("\"messages.receive\"")), "{warnings:?}");
+}
+
+#[tokio::test]
+async fn presence_begins_with_a_snapshot() {
+    let mut desk = Desk::new(vec![probe()]).await;
+    desk.reported("probe", "snapshot 1:None:-").await;
+    desk.presence(Availability::Busy, Some("in a review"));
+    desk.reported("probe", "presence 1:Some(Availability::Busy):in a review").await;
+    desk.presence(Availability::Away, None);
+    desk.reported("probe", "presence 1:Some(Availability::Away):-").await;
+}
+
+#[tokio::test]
+async fn only_completions_of_its_own_commands_reach_a_plugin() {
+    let mut desk = Desk::new(vec![probe()]).await;
+    desk.publish(EventKind::CommandCompleted { request: RequestId(99), outcome: Ok(()) });
+    desk.publish(EventKind::SessionChanged { state: SessionState::SignedOut, reason: None });
+    desk.reported("probe", "session SessionState::SignedOut").await;
+    assert!(!desk.reports("probe").iter().any(|report| report.starts_with("completed")));
+}
+
+#[tokio::test]
+async fn a_timer_fires() {
+    let mut config = probe();
+    config.config.insert("timer".to_owned(), "100".to_owned());
+    let desk = Desk::new(vec![config]).await;
+    desk.reported("probe", "timer 42").await;
+}
+
+#[tokio::test]
+async fn messages_beyond_the_mailbox_come_from_the_journal_in_order() {
+    let mut config = probe();
+    config.limits.mailbox = 4;
+    let mut desk = Desk::new(vec![config]).await;
+    desk.reported("probe", "snapshot 1:None:-").await;
+    for n in 1..=500 {
+        desk.message(&n.to_string()).await;
+    }
+    desk.reported("probe", "received 500 false 500").await;
+    let received: Vec<_> =
+        desk.reports("probe").into_iter().filter(|report| report.starts_with("received")).collect();
+    let expected: Vec<_> = (1..=500).map(|n| format!("received {n} false {n}")).collect();
+    assert_eq!(received, expected);
+}
+
+#[tokio::test]
+async fn a_new_plugin_begins_at_the_end_of_the_journal() {
+    let mut desk = Desk::new(vec![]).await;
+    desk.message("before").await;
+    let mut desk = desk.restarted(vec![probe()]).await;
+    desk.message("after").await;
+    desk.reported("probe", "received 2 false after").await;
+    assert!(!desk.reports("probe").iter().any(|report| report.contains("before")));
+}
+
+#[tokio::test]
+async fn what_was_handled_before_a_shutdown_does_not_come_again() {
+    let mut desk = Desk::new(vec![probe()]).await;
+    desk.message("one").await;
+    desk.reported("probe", "received 1 false one").await;
+    desk.host.shutdown().await;
+    desk.reported("probe", "stop").await;
+    desk.message("two").await;
+    let desk = desk.restarted(vec![probe()]).await;
+    desk.reported("probe", "received 2 true two").await;
+    let ones = desk.reports("probe").iter().filter(|report| report.ends_with(" one")).count();
+    assert_eq!(ones, 1);
+}
+
+#[tokio::test]
+async fn compiled_code_is_kept_and_damaged_code_is_compiled_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = async |config| {
+        let mut options = options();
+        options.cache_dir = Some(folder.path().join("code"));
+        let desk = Desk::with_options(vec![config], options).await;
+        match desk.plugin("probe").load {
+            LoadState::Loaded { cached, .. } => cached,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(!load(probe()).await);
+    assert!(load(probe()).await);
+    let file = fs::read_dir(folder.path().join("code")).unwrap().next().unwrap().unwrap().path();
+    let mut code = fs::read(&file).unwrap();
+    let middle = code.len() / 2;
+    code[middle] ^= 0xff;
+    fs::write(&file, code).unwrap();
+    assert!(!load(probe()).await);
+    assert!(load(probe()).await);
+}
+
+#[tokio::test]
+async fn an_automatic_message_gets_no_automatic_reply() {
+    let mut desk = Desk::new(vec![hostile(&[("message", "reply")])]).await;
+    desk.message_of("out of office", Origin::Automatic).await;
+    desk.reported("hostile", "received 1 false out of office").await;
+    assert!(desk.sent("hostile").iter().all(|sent| sent.to == "sip:report@example.com"));
+    desk.message("hello").await;
+    desk.reported("hostile", "received 2 false hello").await;
+    let replies: Vec<_> =
+        desk.sent("hostile").into_iter().filter(|sent| sent.to == "sip:bob@example.com").collect();
+    assert_eq!(replies.len(), 1, "one of three, because of the interval");
+    assert_eq!(replies[0].origin, Origin::Automatic);
+}
+
+#[tokio::test]
+async fn a_shutdown_is_quick_when_plugins_are_well() {
+    let desk = Desk::new(vec![probe()]).await;
+    desk.reported("probe", "start probe 1").await;
+    tokio::time::timeout(Duration::from_secs(4), desk.host.shutdown()).await.unwrap();
+}
