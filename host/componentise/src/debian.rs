@@ -18,8 +18,9 @@ use crate::{Cache, Console, Error};
 /// Begins the name of an unfinished folder.
 const PARTIAL: &str = ".partial";
 
-/// Parts of the sources that building a standard library never reads; 300 MB of them.
-const UNNEEDED: [&str; 3] = ["src", "compiler", "debian"];
+/// What building a standard library never reads: half of what the packages hold.
+const UNNEEDED: [&str; 5] =
+    ["./usr/src/*/src", "./usr/src/*/compiler", "./usr/src/*/debian", "./usr/share/doc", "./usr/share/man"];
 
 /// A program out of packages. The number in `folder` changes when the way to unpack it does.
 struct Tool {
@@ -296,21 +297,17 @@ fn fetch(folder: &Path, packages: &[Package], console: &mut dyn Console) -> Resu
 }
 
 fn unpack(folder: &Path, console: &mut dyn Console) -> Result<(), Error> {
+    // A truncated archive makes tar fail, so it speaks for the whole pipe.
+    const EXTRACT: &str =
+        "deb=$1; folder=$2; shift 2; dpkg-deb --fsys-tarfile \"$deb\" | tar -x -C \"$folder\" \"$@\"";
     let debs = folder.join("debs");
     for deb in files(&debs, 1)? {
-        let mut command = Command::new("dpkg-deb");
-        command.arg("--extract").arg(&deb).arg(folder);
+        let mut command = Command::new("sh");
+        command.args(["-c", EXTRACT, "unpack"]).arg(&deb).arg(folder);
+        command.arg("--no-wildcards-match-slash").args(UNNEEDED.map(|path| format!("--exclude={path}")));
         capture(console, &mut command, false)?;
     }
-    fs::remove_dir_all(&debs).map_err(Error::file("delete", &debs))?;
-    let sources = folder.join("usr/src");
-    let Ok(versions) = sources.read_dir() else { return Ok(()) };
-    for unneeded in versions.flatten().flat_map(|version| UNNEEDED.map(|name| version.path().join(name))) {
-        if unneeded.is_dir() {
-            fs::remove_dir_all(&unneeded).map_err(Error::file("delete", &unneeded))?;
-        }
-    }
-    Ok(())
+    fs::remove_dir_all(&debs).map_err(Error::file("delete", &debs))
 }
 
 /// The files below a folder, down to a depth, links included and not followed.
