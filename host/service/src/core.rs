@@ -293,12 +293,12 @@ impl Core {
                     if message.status().is_some_and(|status| status >= 200)
                         && let Some(what) = self.uses.remove(&id)
                     {
-                        self.on_outcome(now, what, Outcome::Answered(message));
+                        self.on_outcome(now, what, &Outcome::Answered(message));
                     }
                 }
                 EndpointEvent::Failed { id, failure } => {
                     if let Some(what) = self.uses.remove(&id) {
-                        self.on_outcome(now, what, Outcome::Failed(failure));
+                        self.on_outcome(now, what, &Outcome::Failed(failure));
                     }
                 }
                 EndpointEvent::Malformed { flow, error, answered } => {
@@ -312,35 +312,35 @@ impl Core {
 
     fn on_request(&mut self, now: Instant, id: ServerTransactionId, request: &Message, flow: &Flow) {
         if !self.rate.admits(flow.remote.ip(), now) {
-            self.respond(now, id, Response::new(503).header(HeaderName::RetryAfter, "1"));
+            self.respond(now, id, &Response::new(503).header(HeaderName::RetryAfter, "1"));
             return;
         }
         match request.method() {
-            Some(Method::Options) => self.respond(now, id, capabilities(200)),
+            Some(Method::Options) => self.respond(now, id, &capabilities(200)),
             Some(Method::Register) => self.on_register(now, id, request, flow),
             Some(Method::Publish) => self.on_publish(now, id, request, flow),
             Some(Method::Subscribe) => self.on_subscribe(now, id, request, flow),
             Some(Method::Message) => self.on_message(now, id, request, flow),
-            Some(Method::Other(_)) | None => self.respond(now, id, capabilities(501)),
-            Some(_) => self.respond(now, id, capabilities(405)),
+            Some(Method::Other(_)) | None => self.respond(now, id, &capabilities(501)),
+            Some(_) => self.respond(now, id, &capabilities(405)),
         }
     }
 
-    fn on_outcome(&mut self, now: Instant, what: Use, outcome: Outcome) {
+    fn on_outcome(&mut self, now: Instant, what: Use, outcome: &Outcome) {
         match what {
-            Use::Notify(id) => self.notified(now, id, &outcome),
-            Use::Relay { relay, contact } => self.relayed(now, relay, &contact, &outcome),
+            Use::Notify(id) => self.notified(id, outcome),
+            Use::Relay { relay, contact } => self.relayed(now, relay, &contact, outcome),
         }
     }
 
-    fn respond(&mut self, now: Instant, id: ServerTransactionId, response: Response) {
-        if let Err(error) = self.endpoint.respond(now, id, &response) {
+    fn respond(&mut self, now: Instant, id: ServerTransactionId, response: &Response) {
+        if let Err(error) = self.endpoint.respond(now, id, response) {
             tracing::debug!(status = response.status, %error, "not answered");
         }
     }
 
     fn refuse(&mut self, now: Instant, id: ServerTransactionId, status: u16, reason: &str) {
-        self.respond(now, id, Response::new(status).reason(reason));
+        self.respond(now, id, &Response::new(status).reason(reason));
     }
 
     /// A token that was never given out before, in this run or another.

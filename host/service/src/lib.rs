@@ -1,4 +1,61 @@
-//! The embedded SIP service: registrar, presence agent, message relay.
+//! The embedded SIP service: a registrar, a presence agent and a message relay for the users of one machine.
+//!
+//! It is what the demo and the tests talk to, and enough for a team: where users outgrow it, they point their clients at
+//! Kamailio or another SIP service, and nothing else changes.
+//!
+//! ```no_run
+//! use attache_service::{Service, ServiceConfig};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = ServiceConfig::parse(r#"
+//!     [service]
+//!     listen = "127.0.0.1:5060"
+//!     domains = ["example.com"]
+//!     data-dir = "/var/lib/attache"
+//!
+//!     [[user]]
+//!     name = "alice"
+//!     password = { env = "ALICE_PASSWORD" }
+//! "#)?;
+//! let service = Service::start(&config)?;
+//! println!("listening on {:?}", service.local_addrs());
+//! service.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does
+//! - **REGISTER** (RFC 3261, section 10): several contacts with `q`, `+sip.instance` of RFC 5626, query, removal, `*`, 423.
+//!   A contact is only used as an address if it is on the host that the request came from; otherwise requests go back to
+//!   where that came from. So clients behind a NAT are reached, and nobody can aim the service at a third party.
+//! - **Digest** (RFC 7616, RFC 8760): SHA-256 first, then MD5; nonces are signed and not remembered. Every request but
+//!   OPTIONS must come from its From's owner; only our own users in our own domains are ever sent anything.
+//! - **PUBLISH** (RFC 3903), package `presence`: entity tags, refresh, modification, removal, expiry, 412, 423.
+//!   One publication is passed on as it came; several are composed: all tuples and devices, the newest person.
+//!   Who publishes nothing is `closed`.
+//! - **SUBSCRIBE** and **NOTIFY** (RFC 6665, RFC 3856): full state at once, refresh, expiry, fetch. A document is composed
+//!   once for all watchers; a presentity is told about at most once in an interval, and a watcher has at most one NOTIFY
+//!   on its way, so the latest state always wins and a slow watcher costs nothing.
+//! - **MESSAGE** (RFC 3428): to every device at once; the first that takes it answers for all. What no device takes is kept
+//!   (202), on disk where there is a `data-dir`, and delivered in order after the next REGISTER, with the Date on which it
+//!   came. It is forgotten only after a 2xx, or when it is too old. Delivery is at least once: Call-ID, CSeq and From stay
+//!   those of the sender, so that a recipient can tell a repeat.
+//! - UDP and TCP, IPv4 and IPv6. All memory is bounded, by [`Limits`].
+//!
+//! # What it does not do (yet)
+//! - Every user may see every other one: there are no presence rules, lists, watcher-info or XCAP.
+//! - INVITE, REFER and other methods within dialogs are refused (405). What their relay needs is there: contacts with
+//!   the way to reach them.
+//! - A digest's count is not remembered, so whoever can read the wire can replay a request while its nonce lives. TLS
+//!   is what helps against that.
+//! - Registrations, publications and subscriptions do not survive a restart: clients make them again.
+//! - TLS, WebSocket, Path, GRUU, outbound (RFC 5626).
+//!
+//! # Layout
+//! - [`ServiceConfig`]: the operator's file.
+//! - [`Core`]: the whole service as a machine without sockets, clock or disk. It is a
+//!   [`Node`](attache_sip::sim::Node), so that clients can be tested against it in a simulated network.
+//! - [`Service`]: a `Core` on real ones.
 
 mod config;
 mod core;

@@ -175,7 +175,7 @@ async fn run(
             }
             () = &mut sleep, if deadline.is_some() => core.handle_timeout(Instant::now()),
             Some((id, outcome)) = kept(&mut store) => {
-                core.handle_stored(Instant::now(), id, outcome.as_ref().map(|()| ()).map_err(String::as_str));
+                core.handle_stored(Instant::now(), id, outcome.as_ref().map_err(|error| &**error).copied());
             }
             request = asked.recv() => match request {
                 Some(answer) => {

@@ -83,6 +83,7 @@ fn create(folder: &Path, path: &Path) -> std::io::Result<()> {
 
 fn prepare(connection: &mut Connection) -> Result<Vec<StoredMessage>, String> {
     let text = |error: rusqlite::Error| error.to_string();
+    connection.busy_timeout(Duration::from_millis(500)).map_err(text)?;
     // Exclusive: two services on one file would deliver everything twice.
     connection
         .execute_batch(

@@ -47,7 +47,7 @@ impl Core {
         if let Some(wait) = claimed.and_then(|name| self.guesses.wait(name, source, now)) {
             let seconds = wait.as_secs() + 1;
             let refusal = Response::new(503).reason("Too Many Wrong Passwords");
-            self.respond(now, id, refusal.header(HeaderName::RetryAfter, seconds.to_string()));
+            self.respond(now, id, &refusal.header(HeaderName::RetryAfter, seconds.to_string()));
             return None;
         }
         let stale = match self.directory.check(request, credentials.as_ref(), sender.as_deref(), now) {
@@ -80,7 +80,7 @@ impl Core {
         for challenge in self.directory.challenges(sender.as_deref(), now, entropy, stale) {
             response = response.header(name, challenge);
         }
-        self.respond(now, id, response);
+        self.respond(now, id, &response);
         None
     }
 

@@ -106,7 +106,7 @@ impl Core {
             return;
         }
         if self.relays.len() >= self.limits.relays {
-            self.respond(now, id, Response::new(503).header(HeaderName::RetryAfter, "5"));
+            self.respond(now, id, &Response::new(503).header(HeaderName::RetryAfter, "5"));
             return;
         }
         let message = Arc::new(self.letter(now, request, &recipient, hops - 1));
@@ -207,7 +207,7 @@ impl Core {
         match std::mem::replace(&mut relay.origin, Origin::Done) {
             Origin::Live(sender) => {
                 self.timers.clear(&Due::Relay(number));
-                self.respond(now, sender, Response::new(status));
+                self.respond(now, sender, &Response::new(status));
             }
             Origin::Kept => self.discard(&relay.recipient, relay.message.id),
             Origin::Mailbox => {
@@ -223,7 +223,7 @@ impl Core {
     fn conclude(&mut self, now: Instant, number: u64, relay: Relay) {
         self.timers.clear(&Due::Relay(number));
         match (relay.origin, relay.refusal) {
-            (Origin::Live(sender), Some(status)) => self.respond(now, sender, Response::new(status)),
+            (Origin::Live(sender), Some(status)) => self.respond(now, sender, &Response::new(status)),
             (Origin::Live(sender), None) => self.keep(now, &relay.recipient, relay.message, Some(sender)),
             (Origin::Mailbox, refusal) => {
                 self.release(&relay.recipient, number);
@@ -277,21 +277,21 @@ impl Core {
             self.storing.insert(message.id, Storing { recipient: Aor::clone(recipient), sender });
             self.store_changes.push_back(StoreChange::Put(message));
         } else if let Some(sender) = sender {
-            self.respond(now, sender, Response::new(202));
+            self.respond(now, sender, &Response::new(202));
         }
     }
 
     pub(super) fn message_stored(&mut self, now: Instant, id: u64, outcome: Result<(), &str>) {
         let Some(storing) = self.storing.remove(&id) else { return };
         match (outcome, storing.sender) {
-            (Ok(()), Some(sender)) => self.respond(now, sender, Response::new(202)),
+            (Ok(()), Some(sender)) => self.respond(now, sender, &Response::new(202)),
             (Ok(()), None) => {}
             (Err(error), sender) => {
                 tracing::error!(error, "a message cannot be kept");
                 // The sender keeps it.
                 self.mailboxes.remove(&storing.recipient, id);
                 if let Some(sender) = sender {
-                    self.respond(now, sender, Response::new(500).header(HeaderName::RetryAfter, "30"));
+                    self.respond(now, sender, &Response::new(500).header(HeaderName::RetryAfter, "30"));
                 }
             }
         }

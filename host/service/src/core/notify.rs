@@ -114,7 +114,7 @@ impl Core {
         }
     }
 
-    pub(super) fn notified(&mut self, _now: Instant, id: u64, outcome: &Outcome) {
+    pub(super) fn notified(&mut self, id: u64, outcome: &Outcome) {
         let is_dead = match outcome {
             Outcome::Answered(answer) => answer.status().is_some_and(|status| FATAL.contains(&status)),
             Outcome::Failed(_) => true,

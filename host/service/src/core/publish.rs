@@ -27,21 +27,21 @@ impl Core {
             self.refuse(now, id, 403, "Presence Of Somebody Else");
             return;
         }
-        let response = self.publish(now, request, &aor).unwrap_or_else(|refusal| refusal);
-        self.respond(now, id, response);
+        let response = self.publish(now, request, &aor).unwrap_or_else(|refusal| *refusal);
+        self.respond(now, id, &response);
         self.changed(now, &aor);
     }
 
-    fn publish(&mut self, now: Instant, request: &Message, aor: &Aor) -> Result<Response, Response> {
+    fn publish(&mut self, now: Instant, request: &Message, aor: &Aor) -> Result<Response, Box<Response>> {
         if request.event().is_none_or(|event| event.package != ALLOW_EVENTS) {
-            return Err(Response::new(489).header(HeaderName::AllowEvents, ALLOW_EVENTS));
+            return Err(Box::new(Response::new(489).header(HeaderName::AllowEvents, ALLOW_EVENTS)));
         }
         let limits = &self.limits;
         let asked =
             request.expires().map_or(limits.max_expires, |seconds| Duration::from_secs(seconds.into()));
         if !asked.is_zero() && asked < limits.min_expires {
             let least = limits.min_expires.as_secs().to_string();
-            return Err(Response::new(423).header(HeaderName::MinExpires, least));
+            return Err(Box::new(Response::new(423).header(HeaderName::MinExpires, least)));
         }
         let (expires, most) = (asked.min(limits.max_expires), limits.publications_per_user);
         let content = self.published_document(request)?;
@@ -52,11 +52,11 @@ impl Core {
                 let publications = presentity.map_or(&[][..], |presentity| &presentity.publications);
                 let found =
                     publications.iter().position(|one| one.etag.as_bytes() == etag && one.expires_at > now);
-                Some(found.ok_or_else(|| Response::new(412))?)
+                Some(found.ok_or_else(|| Box::new(Response::new(412)))?)
             }
         };
         if index.is_none() && content.is_none() && !expires.is_zero() {
-            return Err(Response::new(400).reason("A First Publication Has A Body"));
+            return Err(Box::new(Response::new(400).reason("A First Publication Has A Body")));
         }
         let etag = self.fresh_tag();
         let presentity = self.presence.presentities.entry(Aor::clone(aor)).or_default();
@@ -74,18 +74,18 @@ impl Core {
     }
 
     /// The body, if there is one, and if it is a presence document.
-    fn published_document(&self, request: &Message) -> Result<Option<(Bytes, Document)>, Response> {
+    fn published_document(&self, request: &Message) -> Result<Option<(Bytes, Document)>, Box<Response>> {
         let body = request.body();
         if body.is_empty() {
             return Ok(None);
         }
         if body.len() > self.limits.publication_bytes {
-            return Err(Response::new(413));
+            return Err(Box::new(Response::new(413)));
         }
         let is_plain = request.header(HeaderName::ContentEncoding).is_none_or(|name| name == b"identity");
         if !is_plain || !request.content_type().is_some_and(|kind| kind.is(pidf::MEDIA_TYPE)) {
             let refusal = Response::new(415).header(HeaderName::Accept, pidf::MEDIA_TYPE);
-            return Err(refusal.header(HeaderName::AcceptEncoding, "identity"));
+            return Err(Box::new(refusal.header(HeaderName::AcceptEncoding, "identity")));
         }
         let bounds = attache_documents::Limits {
             bytes: self.limits.publication_bytes,
@@ -96,7 +96,7 @@ impl Core {
             Ok(parsed) => Ok(Some((Bytes::copy_from_slice(body), parsed.document))),
             Err(error) => {
                 tracing::debug!(%error, "a published document cannot be read");
-                Err(Response::new(400).reason("Unreadable Presence Document"))
+                Err(Box::new(Response::new(400).reason("Unreadable Presence Document")))
             }
         }
     }

@@ -48,7 +48,7 @@ impl Core {
             Ok(()) => {}
             Err(Refusal::TooBrief) => {
                 let least = self.limits.min_expires.as_secs().to_string();
-                self.respond(now, id, Response::new(423).header(HeaderName::MinExpires, least));
+                self.respond(now, id, &Response::new(423).header(HeaderName::MinExpires, least));
                 return;
             }
             Err(Refusal::OutOfOrder) => {
@@ -64,7 +64,7 @@ impl Core {
         for binding in self.registrar.bindings(&aor, now) {
             response = response.header(HeaderName::Contact, contact_value(binding, now));
         }
-        self.respond(now, id, response);
+        self.respond(now, id, &response);
         self.expire_bindings(now, &aor);
         self.begin_round(now, &aor);
     }

@@ -26,14 +26,14 @@ impl Core {
         flow: &Flow,
     ) {
         if request.event().is_none_or(|event| event.package != ALLOW_EVENTS) {
-            self.respond(now, id, Response::new(489).header(HeaderName::AllowEvents, ALLOW_EVENTS));
+            self.respond(now, id, &Response::new(489).header(HeaderName::AllowEvents, ALLOW_EVENTS));
             return;
         }
         let Some(sender) = self.authenticate(now, id, request, flow, Challenger::Server) else { return };
         let asked = request.expires().map_or(self.limits.max_expires, |s| Duration::from_secs(s.into()));
         if !asked.is_zero() && asked < self.limits.min_expires {
             let least = self.limits.min_expires.as_secs().to_string();
-            self.respond(now, id, Response::new(423).header(HeaderName::MinExpires, least));
+            self.respond(now, id, &Response::new(423).header(HeaderName::MinExpires, least));
             return;
         }
         let expires = asked.min(self.limits.max_expires);
@@ -56,14 +56,14 @@ impl Core {
         expires: Duration,
     ) {
         if !accepts_presence(request) {
-            self.respond(now, id, Response::new(406).header(HeaderName::Accept, pidf::MEDIA_TYPE));
+            self.respond(now, id, &Response::new(406).header(HeaderName::Accept, pidf::MEDIA_TYPE));
             return;
         }
         if self.presence.subscriptions.len() >= self.limits.subscriptions
             || self.presence.count_of(&sender.aor) >= self.limits.subscriptions_per_user
         {
             let refusal = Response::new(503).reason("Too Many Subscriptions");
-            self.respond(now, id, refusal.header(HeaderName::RetryAfter, "60"));
+            self.respond(now, id, &refusal.header(HeaderName::RetryAfter, "60"));
             return;
         }
         let tag = self.fresh_tag();
@@ -74,7 +74,7 @@ impl Core {
             self.refuse(now, id, 400, "Missing Contact Or Tag");
             return;
         };
-        self.respond(now, id, accepted(expires, &contact).to_tag(tag));
+        self.respond(now, id, &accepted(expires, &contact).to_tag(tag));
         let subscription = self.presence.add(subscription);
         self.arm(now, subscription, expires);
         self.queue(subscription);
@@ -114,7 +114,7 @@ impl Core {
             subscription.reach = reach(&subscription.routes, &uri, flow);
         }
         let contact = subscription.contact.clone();
-        self.respond(now, id, accepted(expires, &contact));
+        self.respond(now, id, &accepted(expires, &contact));
         self.arm(now, number, expires);
         self.queue(number);
     }
