@@ -65,7 +65,8 @@
 //! - After one `handle_*` or command, drain [`poll_transmit`](Agent::poll_transmit), [`poll_resolve`](Agent::poll_resolve),
 //!   [`poll_event`](Agent::poll_event) and [`poll_timeout`](Agent::poll_timeout).
 //! - The same seed, calls and times give the same bytes and events.
-//! - A rejected password ends in one event and silence: nothing is sent again by itself to that realm.
+//! - A rejected password ends in one event for each usage and silence: nothing more is sent to the service until
+//!   [`register`](Agent::register) or [`set_password`](Agent::set_password).
 //! - A service that is away is asked again with back-off, never before the Retry-After it gave.
 
 mod auth;
@@ -170,6 +171,7 @@ impl Agent {
     /// Replaces the password. Realms that rejected the one before get another chance, but nothing is sent by itself: call
     /// [`register`](Self::register).
     pub fn set_password(&mut self, password: Secret) {
+        self.core.unlock();
         self.core.auth.set_password(password);
     }
 

@@ -1,6 +1,6 @@
 //! Transactions: a request, its retransmissions, and the answers to it (RFC 3261 §17, RFC 6026).
 //!
-//! The four state machines live in [`client`] and [`server`] and are pure: they are told what happened and say what to
+//! The four state machines live in `client` and `server` and are pure: they are told what happened and say what to
 //! do. [`Endpoint`](crate::endpoint::Endpoint) owns the tables, the timers and the bytes.
 //!
 //! Two decisions keep a busy node small. A client transaction is found by the random number that its branch

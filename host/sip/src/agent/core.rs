@@ -106,6 +106,8 @@ pub(crate) struct Core {
     lookup: Lookup,
     /// The driver set the targets, so that no name is looked up.
     fixed: bool,
+    /// The service rejected the password: nothing more is sent to it until a person acts.
+    locked: Option<Cause>,
     next_id: u64,
     seen: Option<SocketAddr>,
 }
@@ -137,6 +139,7 @@ impl Core {
             targets: Targets::default(),
             lookup: Lookup::Unknown,
             fixed: false,
+            locked: None,
             next_id: 1,
             seen: None,
         }
@@ -146,6 +149,19 @@ impl Core {
         let id = self.next_id;
         self.next_id += 1;
         id
+    }
+
+    /// A person acted: rejected credentials get another chance.
+    pub(crate) fn unlock(&mut self) {
+        self.locked = None;
+        self.auth.forgive();
+    }
+
+    /// Whether a rejection concerns our own service, and not just some peer behind it.
+    fn concerns_service(&self, purpose: Purpose, realm: &str) -> bool {
+        let aor = self.config.aor.as_uri();
+        purpose == Purpose::Register
+            || aor.host().is_some_and(|host| host.to_string().eq_ignore_ascii_case(realm))
     }
 
     pub(crate) fn random(&mut self) -> u64 {
@@ -316,6 +332,10 @@ impl Core {
     }
 
     fn launch(&mut self, now: Instant, mut exchange: Exchange) {
+        if let Some(cause) = &self.locked {
+            let cause = cause.clone();
+            return self.finish(&exchange, Err(cause));
+        }
         let destination = match exchange.route {
             Route::To(destination) => destination,
             Route::Service => {
@@ -404,7 +424,14 @@ impl Core {
                     exchange.request.cseq += 1;
                     self.launch(now, exchange);
                 }
-                Err(cause) => self.finish(&exchange, Err(cause)),
+                Err(cause) => {
+                    if let Cause::WrongPassword { realm, .. } = &cause
+                        && self.concerns_service(exchange.purpose, realm)
+                    {
+                        self.locked = Some(cause.clone());
+                    }
+                    self.finish(&exchange, Err(cause));
+                }
             }
             return;
         }

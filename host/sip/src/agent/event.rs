@@ -151,8 +151,8 @@ pub enum Cause {
     /// The service's name led to no address.
     #[error("the service's address was not found: {0}")]
     NotFound(String),
-    /// The service did not accept the password. Nothing more is sent to this realm until
-    /// [`set_password`](super::Agent::set_password), or a new [`register`](super::Agent::register).
+    /// The password was not accepted. If it was our own service, nothing more is sent to it until
+    /// [`set_password`](super::Agent::set_password), or a new [`register`](super::Agent::register): requests fail with this at once.
     #[error("the service rejected the credentials for {realm:?}")]
     WrongPassword {
         /// The realm as the service names it.

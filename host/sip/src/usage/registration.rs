@@ -39,7 +39,7 @@ impl Registration {
     }
 
     pub(crate) fn register(&mut self, core: &mut Core, now: Instant, expires: u32) {
-        core.auth.forgive();
+        core.unlock();
         self.wanted = Some(expires.max(1));
         self.failures = 0;
         self.step(core, now);

@@ -1,6 +1,6 @@
 //! Subscriptions to somebody's state (RFC 6665).
 //!
-//! A subscription is what the user wants; a [`Fork`](fork::Fork) is a dialog that a notifier has made of it. The first NOTIFY
+//! A subscription is what the user wants; a [`Fork`] is a dialog that a notifier has made of it. The first NOTIFY
 //! creates a fork, whether the 2xx has come by then or not. A subscription outlives its forks: when the last one ends, the reason
 //! decides whether and when everything begins again ([`reason`]).
 //!

@@ -86,7 +86,7 @@ fn a_wrong_password_is_told_once_and_then_there_is_silence() {
 }
 
 #[test]
-fn a_wrong_password_ends_each_usage_without_a_proof_or_a_retry() {
+fn after_a_wrong_password_nothing_is_sent_for_anybody() {
     let mut pair = Pair::new();
     pair.agent(|agent, now| agent.register(now, 3600));
     for nonce in ["n1", "n2"] {
@@ -94,13 +94,58 @@ fn a_wrong_password_ends_each_usage_without_a_proof_or_a_retry() {
         pair.challenge(&register, 401, nonce, false);
     }
     pair.event();
-    pair.agent(|agent, now| agent.subscribe(now, SubscribeParams::presence(uri("sip:bob@example.com"))));
-    let subscribe = pair.expect("SUBSCRIBE");
-    assert!(!subscribe.has(HeaderName::Authorization));
-    pair.challenge(&subscribe, 407, "n3", false);
+    pair.agent(|agent, now| {
+        agent.subscribe(now, SubscribeParams::presence(uri("sip:bob@example.com")));
+        agent.publish(now, PublishParams::presence("<presence/>"));
+    });
     let AgentEvent::Subscription { state, .. } = pair.event() else { panic!("ended") };
     assert!(state.is_final(), "{state:?}");
+    let AgentEvent::Publication { state, .. } = pair.event() else { panic!("ended") };
+    assert!(state.is_final(), "{state:?}");
     pair.quiet(seconds(86_400));
+    assert_eq!((pair.sent("SUBSCRIBE"), pair.sent("PUBLISH")), (0, 0));
+}
+
+#[test]
+fn a_wrong_password_costs_many_subscriptions_two_requests_each_at_most() {
+    let mut pair = Pair::with(|config| config.subscribe_window = 4);
+    for n in 0..50 {
+        let params = SubscribeParams::presence(uri(&format!("sip:user{n}@example.com")));
+        pair.agent(|agent, now| agent.subscribe(now, params));
+    }
+    for n in 0..8 {
+        let subscribe = pair.expect("SUBSCRIBE");
+        pair.challenge(&subscribe, 407, &format!("n{n}"), false);
+    }
+    for _ in 0..50 {
+        let AgentEvent::Subscription { state, .. } = pair.event() else { panic!("ended") };
+        assert!(state.is_final(), "{state:?}");
+    }
+    pair.quiet(seconds(86_400));
+    assert_eq!(pair.sent("SUBSCRIBE"), 8);
+}
+
+#[test]
+fn a_stranger_who_rejects_our_password_does_not_lock_the_account() {
+    let mut pair = Pair::new();
+    let message = |n: u32| attache_sip::agent::MessageParams {
+        to: uri("sip:stranger@elsewhere.example"),
+        content_type: "text/plain".into(),
+        body: "hi".into(),
+        headers: Vec::new(),
+        call_id: format!("m{n}"),
+    };
+    pair.agent(|agent, now| agent.send_message(now, message(1)));
+    for nonce in ["n1", "n2"] {
+        let request = pair.expect("MESSAGE");
+        let value = format!("Digest realm=\"elsewhere\", nonce=\"{nonce}\", qop=\"auth\"");
+        pair.respond(&request, &Response::new(401).header(HeaderName::WwwAuthenticate, value));
+    }
+    assert!(matches!(
+        pair.event(),
+        AgentEvent::MessageFailed { cause: Cause::WrongPassword { .. }, retry: None, .. }
+    ));
+    pair.register();
 }
 
 #[test]

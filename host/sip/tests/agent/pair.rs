@@ -12,59 +12,59 @@ use attache_sip::transaction::{ServerTransactionId, TransactionId};
 use attache_sip::transport::{Destination, Flow, Transport};
 use attache_sip::uri::UriBuf;
 
-pub const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-pub fn seconds(n: u64) -> Duration {
+pub(crate) fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-pub fn client() -> SocketAddr {
+pub(crate) fn client() -> SocketAddr {
     "127.0.0.2:5070".parse().unwrap()
 }
 
-pub fn server() -> SocketAddr {
+pub(crate) fn server() -> SocketAddr {
     "127.0.0.1:5060".parse().unwrap()
 }
 
-pub fn uri(text: &str) -> UriBuf {
+pub(crate) fn uri(text: &str) -> UriBuf {
     UriBuf::parse(text).unwrap()
 }
 
 /// A request that the service has received.
-pub struct Incoming {
-    pub id: ServerTransactionId,
-    pub message: Message,
-    pub flow: Flow,
+pub(crate) struct Incoming {
+    pub(crate) id: ServerTransactionId,
+    pub(crate) message: Message,
+    pub(crate) flow: Flow,
 }
 
 impl Incoming {
-    pub fn header(&self, name: HeaderName) -> &str {
+    pub(crate) fn header(&self, name: HeaderName) -> &str {
         std::str::from_utf8(self.message.header(name).unwrap_or_default()).unwrap()
     }
 
-    pub fn cseq(&self) -> u32 {
+    pub(crate) fn cseq(&self) -> u32 {
         self.message.cseq().unwrap().number
     }
 
-    pub fn has(&self, name: HeaderName) -> bool {
+    pub(crate) fn has(&self, name: HeaderName) -> bool {
         self.message.header(name).is_some()
     }
 }
 
-pub struct Pair {
-    pub sim: Simulation,
+pub(crate) struct Pair {
+    pub(crate) sim: Simulation,
     server_events: VecDeque<EndpointEvent>,
     /// Events of the agent, its diagnostics left out.
     agent_events: VecDeque<AgentEvent>,
-    pub diagnostics: Vec<String>,
+    pub(crate) diagnostics: Vec<String>,
 }
 
 impl Pair {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
-    pub fn with(change: impl FnOnce(&mut AgentConfig)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut AgentConfig)) -> Self {
         let local = vec![(Transport::Udp, client()), (Transport::Tcp, client())];
         let mut config = AgentConfig::new(uri("sip:alice@example.com"), "secret", local);
         change(&mut config);
@@ -81,17 +81,17 @@ impl Pair {
         pair
     }
 
-    pub fn next_hop(&mut self, transport: Transport) {
+    pub(crate) fn next_hop(&mut self, transport: Transport) {
         self.agent(|agent, now| agent.set_next_hop(now, vec![Destination { transport, remote: server() }]));
     }
 
-    pub fn agent<R>(&mut self, f: impl FnOnce(&mut Agent, Instant) -> R) -> R {
+    pub(crate) fn agent<R>(&mut self, f: impl FnOnce(&mut Agent, Instant) -> R) -> R {
         let result = self.sim.with(client(), f);
         self.collect();
         result
     }
 
-    pub fn server<R>(&mut self, f: impl FnOnce(&mut Endpoint, Instant) -> R) -> R {
+    pub(crate) fn server<R>(&mut self, f: impl FnOnce(&mut Endpoint, Instant) -> R) -> R {
         let result = self.sim.with(server(), f);
         self.collect();
         result
@@ -145,11 +145,11 @@ impl Pair {
     }
 
     /// The next request at the service, which must have this method.
-    pub fn expect(&mut self, method: &str) -> Incoming {
+    pub(crate) fn expect(&mut self, method: &str) -> Incoming {
         self.expect_within(method, HOUR)
     }
 
-    pub fn expect_within(&mut self, method: &str, limit: Duration) -> Incoming {
+    pub(crate) fn expect_within(&mut self, method: &str, limit: Duration) -> Incoming {
         let Some(incoming) = self.wait(limit, Self::next_request) else {
             panic!("no {method} came within {limit:?}; events: {:?}", self.agent_events)
         };
@@ -158,28 +158,28 @@ impl Pair {
     }
 
     /// The next request at the service, whatever it is.
-    pub fn expect_any(&mut self) -> Incoming {
+    pub(crate) fn expect_any(&mut self) -> Incoming {
         self.wait(HOUR, Self::next_request).expect("a request within an hour")
     }
 
     /// Nothing new is asked of the service for this long.
-    pub fn quiet(&mut self, duration: Duration) {
+    pub(crate) fn quiet(&mut self, duration: Duration) {
         if let Some(incoming) = self.wait(duration, Self::next_request) {
             panic!("an unexpected {} after {:?}", incoming.message.method().unwrap(), self.sim.elapsed());
         }
     }
 
-    pub fn respond(&mut self, incoming: &Incoming, response: &Response) {
+    pub(crate) fn respond(&mut self, incoming: &Incoming, response: &Response) {
         self.server(|endpoint, now| endpoint.respond(now, incoming.id, response)).unwrap();
     }
 
     /// Answers with a bare status.
-    pub fn answer(&mut self, incoming: &Incoming, status: u16) {
+    pub(crate) fn answer(&mut self, incoming: &Incoming, status: u16) {
         self.respond(incoming, &Response::new(status));
     }
 
     /// Answers with a status and an Expires.
-    pub fn grant(&mut self, incoming: &Incoming, expires: u32) {
+    pub(crate) fn grant(&mut self, incoming: &Incoming, expires: u32) {
         let response = Response::new(200)
             .to_tag("notifier")
             .header(HeaderName::Expires, expires.to_string())
@@ -187,7 +187,7 @@ impl Pair {
         self.respond(incoming, &response);
     }
 
-    pub fn challenge(&mut self, incoming: &Incoming, status: u16, nonce: &str, stale: bool) {
+    pub(crate) fn challenge(&mut self, incoming: &Incoming, status: u16, nonce: &str, stale: bool) {
         let name = if status == 401 { HeaderName::WwwAuthenticate } else { HeaderName::ProxyAuthenticate };
         let stale = if stale { ", stale=true" } else { "" };
         let value = format!("Digest realm=\"example.com\", nonce=\"{nonce}\", qop=\"auth\"{stale}");
@@ -195,36 +195,36 @@ impl Pair {
     }
 
     /// The agent's next event.
-    pub fn event(&mut self) -> AgentEvent {
+    pub(crate) fn event(&mut self) -> AgentEvent {
         self.wait(HOUR, |pair| pair.agent_events.pop_front()).expect("an event within an hour")
     }
 
-    pub fn no_event(&mut self, duration: Duration) {
+    pub(crate) fn no_event(&mut self, duration: Duration) {
         if let Some(event) = self.wait(duration, |pair| pair.agent_events.pop_front()) {
             panic!("an unexpected event: {event:?}");
         }
     }
 
     /// Registers with the usual answer.
-    pub fn register(&mut self) {
+    pub(crate) fn register(&mut self) {
         self.agent(|agent, now| agent.register(now, 3600));
         let register = self.expect("REGISTER");
         self.accept_registration(&register, 3600);
         assert!(matches!(self.event(), AgentEvent::Registered(_)));
     }
 
-    pub fn accept_registration(&mut self, register: &Incoming, expires: u32) {
+    pub(crate) fn accept_registration(&mut self, register: &Incoming, expires: u32) {
         let contact = format!("{};expires={expires}", register.header(HeaderName::Contact));
         self.respond(register, &Response::new(200).header(HeaderName::Contact, contact));
     }
 
     /// Sends a NOTIFY in the dialog that `subscribe` asked for. Returns the agent's answer.
-    pub fn notify(&mut self, subscribe: &Incoming, notify: Notify<'_>) -> u16 {
+    pub(crate) fn notify(&mut self, subscribe: &Incoming, notify: Notify<'_>) -> u16 {
         let id = self.send_notify(subscribe, notify);
         self.response(id)
     }
 
-    pub fn send_notify(&mut self, subscribe: &Incoming, notify: Notify<'_>) -> TransactionId {
+    pub(crate) fn send_notify(&mut self, subscribe: &Incoming, notify: Notify<'_>) -> TransactionId {
         let contact = subscribe.message.contacts().next().unwrap().unwrap();
         let target = contact.uri().unwrap().to_string();
         let mut request = Request::new(Method::Notify, target)
@@ -247,7 +247,7 @@ impl Pair {
     }
 
     /// The final status that the agent answers a request of the service with.
-    pub fn response(&mut self, wanted: TransactionId) -> u16 {
+    pub(crate) fn response(&mut self, wanted: TransactionId) -> u16 {
         self.wait(HOUR, |pair| {
             let at = pair.server_events.iter().position(
                 |event| matches!(event, EndpointEvent::Response { id, message, .. } if *id == wanted && message.status() >= Some(200)),
@@ -260,38 +260,38 @@ impl Pair {
         .expect("an answer within an hour")
     }
 
-    pub fn send(&mut self, request: &Request) -> TransactionId {
+    pub(crate) fn send(&mut self, request: &Request) -> TransactionId {
         let to = Destination { transport: Transport::Udp, remote: client() };
         self.server(|endpoint, now| endpoint.send_request(now, request, to, None)).unwrap()
     }
 
     /// How many packets that begin so were sent to the service.
-    pub fn sent(&self, beginning: &str) -> usize {
+    pub(crate) fn sent(&self, beginning: &str) -> usize {
         self.sim.trace().iter().filter(|packet| packet.to == server() && packet.is(beginning)).count()
     }
 }
 
 /// A NOTIFY to be sent.
 #[derive(Copy, Clone)]
-pub struct Notify<'a> {
-    pub state: Option<&'a str>,
-    pub event: Option<&'a str>,
-    pub body: Option<&'a str>,
-    pub cseq: u32,
-    pub tag: &'a str,
-    pub call_id: Option<&'a str>,
+pub(crate) struct Notify<'a> {
+    pub(crate) state: Option<&'a str>,
+    pub(crate) event: Option<&'a str>,
+    pub(crate) body: Option<&'a str>,
+    pub(crate) cseq: u32,
+    pub(crate) tag: &'a str,
+    pub(crate) call_id: Option<&'a str>,
 }
 
 impl<'a> Notify<'a> {
-    pub fn active(cseq: u32) -> Self {
+    pub(crate) fn active(cseq: u32) -> Self {
         Self::state("active;expires=3600", cseq).with("<presence/>")
     }
 
-    pub fn state(state: &'a str, cseq: u32) -> Self {
+    pub(crate) fn state(state: &'a str, cseq: u32) -> Self {
         Self { state: Some(state), event: Some("presence"), body: None, cseq, tag: "notifier", call_id: None }
     }
 
-    pub fn with(self, body: &'a str) -> Self {
+    pub(crate) fn with(self, body: &'a str) -> Self {
         Self { body: Some(body), ..self }
     }
 }

@@ -1,6 +1,6 @@
 //! Registration (RFC 3261 §10, RFC 3608).
 
-use attache_sip::agent::{AgentEvent, Cause, Registered};
+use attache_sip::agent::{Agent, AgentEvent, Cause, Registered};
 use attache_sip::endpoint::Response;
 use attache_sip::message::HeaderName;
 use attache_sip::transport::Transport;
@@ -95,7 +95,7 @@ fn the_service_route_is_followed_out_of_dialogs() {
 fn unregistering_removes_the_binding_and_ends_the_refreshes() {
     let mut pair = Pair::new();
     pair.register();
-    pair.agent(|agent, now| agent.unregister(now));
+    pair.agent(Agent::unregister);
     let register = pair.expect("REGISTER");
     assert_eq!(register.header(HeaderName::Expires), "0");
     pair.answer(&register, 200);
@@ -108,7 +108,7 @@ fn unregistering_while_a_registration_is_on_its_way_removes_it_after_all() {
     let mut pair = Pair::new();
     pair.agent(|agent, now| agent.register(now, 3600));
     let register = pair.expect("REGISTER");
-    pair.agent(|agent, now| agent.unregister(now));
+    pair.agent(Agent::unregister);
     pair.accept_registration(&register, 3600);
     let removal = pair.expect("REGISTER");
     assert_eq!(removal.header(HeaderName::Expires), "0");
