@@ -1,4 +1,5 @@
 //! Presence documents as programs in the field send them, and as attackers do.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use attache_documents::{
     DocumentError, Finding, Limits,

@@ -76,9 +76,10 @@ use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use crate::{
     code::Code,
     command::Command,
+    compose::Reason,
     error::{Error, Retry},
     event::{Event, EventKind, SessionState},
-    id::{IdSource, RequestId},
+    id::{ContactId, IdSource, RequestId},
     presence::{Availability, Presence, UnknownReason},
     snapshot::{ContactEntry, Snapshot},
     storage::{Batch, BatchId, Restored, StorageError},
@@ -244,7 +245,9 @@ impl Engine {
     /// messages (kept in the outbox).
     pub fn handle_command(&mut self, now: Now, token: u64, command: Command) {
         self.now = now;
-        if self.ledger.waiting() >= self.config.limits.storing {
+        // Signing in and out needs no store, and must work when it hangs.
+        let stored = !matches!(command, Command::SignIn | Command::SignOut | Command::CloseConversation(_));
+        if stored && self.ledger.waiting() >= self.config.limits.storing {
             let error = Error::new(Code::Busy, "too many commands wait for the store")
                 .retry(Retry::After(core::time::Duration::from_secs(1)));
             self.ledger.answer(token, Err(error));
@@ -254,7 +257,7 @@ impl Engine {
         match command {
             Command::SignIn => self.sign_in(ticket),
             Command::SignOut => self.sign_out(ticket),
-            Command::Publish { availability, note } => self.publish_command(ticket, availability, note),
+            Command::Publish { availability, note } => self.publish_command(ticket, availability, &note),
             Command::Send { .. } => self.send(ticket, command),
             Command::CloseConversation(id) => self.close_conversation(ticket, id),
             Command::AddContact { .. }
@@ -275,7 +278,7 @@ impl Engine {
         let Some(sealed) = self.ledger.stored(id) else { return };
         match result {
             Ok(()) => {
-                for effect in sealed {
+                for effect in &sealed {
                     self.apply(effect);
                 }
                 self.ledger.note_outcome(now, true);
@@ -356,6 +359,12 @@ impl Engine {
         self.view.clone()
     }
 
+    /// Why a contact's presence is what it is, step by step. Empty where nothing is known, or nothing is published.
+    #[must_use]
+    pub fn why(&self, contact: ContactId) -> Vec<Reason> {
+        self.reasons(contact)
+    }
+
     fn settle(&mut self) {
         loop {
             if let Some(resolve) = self.agent.poll_resolve() {
@@ -400,24 +409,24 @@ impl Engine {
         }
     }
 
-    fn apply(&mut self, sealed: Sealed) {
+    fn apply(&mut self, sealed: &Sealed) {
         match &sealed.effect {
             Effect::Reserved(end) => self.ledger.reserved(*end, true),
             Effect::Setting(..) => {}
-            Effect::Roster { ticket, change } => self.apply_edit(&sealed, *ticket, change),
+            Effect::Roster { ticket, change } => self.apply_edit(sealed, *ticket, change),
             Effect::Own { ticket, availability, note, .. } => {
-                self.apply_own(&sealed, *ticket, *availability, note)
+                self.apply_own(sealed, *ticket, *availability, note);
             }
-            Effect::Incoming { message, key } => self.apply_incoming(&sealed, message, *key),
-            Effect::Accepted { ticket, entry } => self.apply_accepted(&sealed, *ticket, entry),
-            Effect::Finished { message, state } => self.apply_finished(&sealed, message, state),
+            Effect::Incoming { message, key } => self.apply_incoming(sealed, message, *key),
+            Effect::Accepted { ticket, entry } => self.apply_accepted(sealed, *ticket, entry),
+            Effect::Finished { message, state } => self.apply_finished(sealed, message, state),
         }
     }
 
     fn refuse(&mut self, effect: Effect, error: &Error) {
         match effect {
             Effect::Reserved(end) => self.ledger.reserved(end, false),
-            // Written again with the next reservation of numbers, or after the next start: nothing depends on it.
+            // Nothing waits for it; the next start chooses anew.
             Effect::Setting(..) => {}
             Effect::Roster { ticket, .. } => {
                 self.ledger.answer(ticket.token, Err(error.clone()));

@@ -13,7 +13,7 @@ use std::{
 
 use attache_sip::{
     endpoint::Response,
-    message::{HeaderName, Message},
+    message::{HeaderName, Message, NameAddr},
     transaction::ServerTransactionId,
 };
 use sha2::{Digest, Sha256};
@@ -75,12 +75,9 @@ impl Engine {
     /// A MESSAGE came.
     pub(super) fn on_message(&mut self, id: ServerTransactionId, request: &Message) {
         let now = self.now;
-        let sender = match sender(request) {
-            Some(sender) => sender,
-            None => {
-                self.diagnose("a message without a usable sender was refused");
-                return self.respond(id, Response::new(400).reason("Bad From"));
-            }
+        let Some(sender) = sender(request) else {
+            self.diagnose("a message without a usable sender was refused");
+            return self.respond(id, &Response::new(400).reason("Bad From"));
         };
         let content_type = request.header(HeaderName::ContentType).map(String::from_utf8_lossy);
         let encoding = request.header(HeaderName::ContentEncoding).map(String::from_utf8_lossy);
@@ -88,15 +85,15 @@ impl Engine {
             Ok(content) => content,
             Err(refusal) => {
                 self.diagnose(format!("a message from {sender} was refused: {refusal:?}"));
-                return self.respond(id, refuse(refusal));
+                return self.respond(id, &refuse(refusal));
             }
         };
         let (text, wrapped_at) = match content {
             Content::Text { text, sent_at } => (text, sent_at),
-            Content::Composing => return self.respond(id, Response::new(200)),
+            Content::Composing => return self.respond(id, &Response::new(200)),
             Content::Nothing(what) => {
                 self.diagnose(format!("{what} from {sender} was taken and not kept"));
-                return self.respond(id, Response::new(200));
+                return self.respond(id, &Response::new(200));
             }
         };
         let key = identity(request, &sender);
@@ -104,7 +101,7 @@ impl Engine {
             now.wall.as_millis().saturating_sub(u64::try_from(MEMORY.as_millis()).unwrap_or(u64::MAX)),
         ));
         if self.inbox.seen.contains_key(&key) {
-            return self.respond(id, Response::new(200));
+            return self.respond(id, &Response::new(200));
         }
         if let Some(waiting) = self.inbox.storing.get_mut(&key) {
             // A sender repeats a message a few times at most; beyond, the first answer will do.
@@ -115,7 +112,7 @@ impl Engine {
         }
         if self.ledger.waiting() >= self.config.limits.storing {
             self.diagnose("a message was put off, because too many wait for the store");
-            return self.respond(id, later());
+            return self.respond(id, &later());
         }
         let conversation = self.conversation_with(&sender);
         let message = Arc::new(IncomingMessage {
@@ -136,13 +133,13 @@ impl Engine {
     pub(super) fn apply_incoming(&mut self, sealed: &Sealed, message: &Arc<IncomingMessage>, key: Key) {
         self.inbox.remember(key, sealed.at, self.config.limits.seen);
         for id in self.inbox.storing.remove(&key).unwrap_or_default() {
-            self.respond(id, Response::new(200));
+            self.respond(id, &Response::new(200));
         }
         let mut seq = sealed.seq;
         let line = TranscriptEntry::Incoming(message.clone());
         match self.add_line(message.conversation, &message.sender, sealed.at, line) {
             Some(opened) => {
-                self.ledger.emit_sealed(&mut seq, sealed.at, EventKind::ConversationOpened(opened))
+                self.ledger.emit_sealed(&mut seq, sealed.at, EventKind::ConversationOpened(opened));
             }
             None => seq += 1,
         }
@@ -153,14 +150,14 @@ impl Engine {
     pub(super) fn refuse_incoming(&mut self, message: &Arc<IncomingMessage>, key: Key) {
         self.abandon_conversation(message.conversation, &message.sender);
         for id in self.inbox.storing.remove(&key).unwrap_or_default() {
-            self.respond(id, later());
+            self.respond(id, &later());
         }
     }
 
-    pub(super) fn respond(&mut self, id: ServerTransactionId, response: Response) {
+    pub(super) fn respond(&mut self, id: ServerTransactionId, response: &Response) {
         let now: Instant = self.now.instant;
         // The sender may have given up meanwhile, and will repeat the message: it is known then.
-        let _ = self.agent.respond_with(now, id, &response);
+        let _ = self.agent.respond_with(now, id, response);
     }
 }
 
@@ -179,7 +176,9 @@ fn refuse(refusal: Refusal) -> Response {
 
 fn sender(request: &Message) -> Option<Address> {
     let from = request.from().ok()?;
-    Address::parse(&from.uri().ok()?.to_string()).ok()
+    let given = Address::parse(&from.uri().ok()?.to_string()).ok()?;
+    // Parameters of the route the message took are none of the person's address.
+    Address::parse(given.canonical()).ok()
 }
 
 /// RFC 3834, section 5, which RFC 3428 predates: whatever is not `no` was not written by a person.
@@ -219,7 +218,7 @@ fn identity(request: &Message, sender: &Address) -> Key {
         }
         None => {
             part(b"transaction");
-            part(request.from().ok().as_ref().and_then(|from| from.tag()).unwrap_or_default().as_bytes());
+            part(request.from().ok().as_ref().and_then(NameAddr::tag).unwrap_or_default().as_bytes());
             part(&request.cseq().map_or(0, |cseq| cseq.number).to_be_bytes());
         }
     }

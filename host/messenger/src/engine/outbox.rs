@@ -120,7 +120,7 @@ impl Engine {
         let line = TranscriptEntry::Outgoing(message.clone());
         match self.add_line(message.conversation, &message.recipient, sealed.at, line) {
             Some(opened) => {
-                self.ledger.emit_sealed(&mut seq, sealed.at, EventKind::ConversationOpened(opened))
+                self.ledger.emit_sealed(&mut seq, sealed.at, EventKind::ConversationOpened(opened));
             }
             None => seq += 1,
         }

@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Instant,
 };
@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use crate::{
     code::Code,
     command::Accepted,
-    compose::{compose, express},
+    compose::{Reason, compose, express},
     engine::{
         Engine,
         ledger::{Effect, Sealed, Ticket},
@@ -49,6 +49,29 @@ pub(super) struct Presences {
     dirty: BTreeMap<ContactId, Arc<Presence>>,
     /// When documents say that something begins or ends to hold.
     changes: BTreeSet<(Timestamp, ContactId)>,
+    /// The same, by contact.
+    next_change: HashMap<ContactId, Timestamp>,
+    /// Whose documents were forgiven something and that was told: most senders err the same way every time.
+    forgiven: HashSet<ContactId>,
+}
+
+impl Presences {
+    fn forget(&mut self, contact: ContactId) {
+        self.documents.remove(&contact);
+        self.dirty.remove(&contact);
+        self.forgiven.remove(&contact);
+        self.expect_change(contact, None);
+    }
+
+    fn expect_change(&mut self, contact: ContactId, at: Option<Timestamp>) {
+        if let Some(before) = self.next_change.remove(&contact) {
+            self.changes.remove(&(before, contact));
+        }
+        if let Some(at) = at {
+            self.next_change.insert(contact, at);
+            self.changes.insert((at, contact));
+        }
+    }
 }
 
 /// Own presence.
@@ -72,9 +95,7 @@ impl Engine {
 
     pub(super) fn unwatch_contact(&mut self, id: ContactId) {
         self.watch.forget(&mut self.agent, self.now.instant, id);
-        self.presences.documents.remove(&id);
-        self.presences.dirty.remove(&id);
-        self.presences.changes.retain(|(_, contact)| *contact != id);
+        self.presences.forget(id);
     }
 
     /// Signed in: everybody is watched anew. A service that was away may have lost every subscription without knowing,
@@ -112,6 +133,7 @@ impl Engine {
     pub(super) fn presence_signed_out(&mut self) {
         self.presences.documents.clear();
         self.presences.changes.clear();
+        self.presences.next_change.clear();
         self.reconsider(|presence, _| {
             let unknown = Presence::unknown(UnknownReason::SignedOut);
             (*presence != unknown).then_some(unknown)
@@ -127,10 +149,13 @@ impl Engine {
     ) {
         let Some((contact, news)) = self.watch.read(id, state, notify) else { return };
         match news {
-            News::Document(body) => self.on_document(contact, body),
+            News::Document(body) => self.on_document(contact, &body),
             News::Empty => {
-                self.presences.documents.remove(&contact);
-                self.compose_contact(contact);
+                // Of several notifiers, one that holds nothing does not speak for the others.
+                if self.presences.documents.get(&contact).is_none_or(|documents| documents.len() < 2) {
+                    self.presences.documents.remove(&contact);
+                    self.compose_contact(contact);
+                }
             }
             News::Pending => self.show(contact, Presence::unknown(UnknownReason::Pending)),
             News::Away(cause) => {
@@ -155,7 +180,7 @@ impl Engine {
         }
     }
 
-    fn on_document(&mut self, contact: ContactId, body: NotifyBody) {
+    fn on_document(&mut self, contact: ContactId, body: &NotifyBody) {
         let documents = self.presences.documents.entry(contact).or_default();
         let place = documents.iter().position(|(fork, _)| *fork == body.fork);
         let live =
@@ -185,7 +210,9 @@ impl Engine {
         for (_, body) in &bodies {
             match pidf::read(body, &Limits::DEFAULT) {
                 Ok(parsed) => {
-                    if let Some(first) = parsed.forgiven.first() {
+                    if let Some(first) = parsed.forgiven.first()
+                        && self.presences.forgiven.insert(contact)
+                    {
                         self.diagnose(format!("in the presence document of {address}, {first}"));
                     }
                     documents.push(parsed.document);
@@ -206,10 +233,7 @@ impl Engine {
             return;
         }
         let composed = compose(&documents, self.now.wall);
-        self.presences.changes.retain(|(_, known)| *known != contact);
-        if let Some(at) = composed.next_change_at {
-            self.presences.changes.insert((at, contact));
-        }
+        self.presences.expect_change(contact, composed.next_change_at);
         let presence = match composed.availability {
             Some(availability) => {
                 let same = before.availability == Some(availability) && before.note == composed.note;
@@ -247,9 +271,20 @@ impl Engine {
         while let Some(&(at, contact)) = self.presences.changes.first()
             && at <= self.now.wall
         {
-            self.presences.changes.pop_first();
+            self.presences.expect_change(contact, None);
             self.compose_contact(contact);
         }
+    }
+
+    /// Why a contact's presence is what it is: see [`Engine::why`].
+    pub(super) fn reasons(&self, contact: ContactId) -> Vec<Reason> {
+        let Some(bodies) = self.presences.documents.get(&contact) else { return Vec::new() };
+        let documents: Vec<_> = bodies
+            .iter()
+            .filter_map(|(_, body)| pidf::read(body, &Limits::DEFAULT).ok())
+            .map(|read| read.document)
+            .collect();
+        compose(&documents, self.now.wall).reasons
     }
 
     fn reconsider(&mut self, change: impl Fn(&Presence, ContactId) -> Option<Presence>) {
@@ -302,7 +337,7 @@ impl Engine {
     // ---- oneself ----
 
     /// The command: checks it and keeps it.
-    pub(super) fn publish_command(&mut self, ticket: Ticket, availability: Availability, note: Arc<str>) {
+    pub(super) fn publish_command(&mut self, ticket: Ticket, availability: Availability, note: &str) {
         let wrong = if note.len() > MAX_NOTE {
             Some("the note is longer than 1,024 bytes")
         } else if note.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
@@ -380,22 +415,22 @@ impl Engine {
         match state {
             PublicationState::Published { .. } => {
                 self.show_own(Freshness::Live);
-                self.complete_publish(Ok(()));
+                self.complete_publish(&Ok(()));
             }
             PublicationState::Retrying { cause, after } => {
                 self.show_own(Freshness::Unknown(UnknownReason::ServiceUnavailable));
-                self.complete_publish(Err(refused(cause).retry(Retry::After(*after))));
+                self.complete_publish(&Err(refused(cause).retry(Retry::After(*after))));
             }
             PublicationState::Failed { cause } => {
                 self.show_own(Freshness::Unknown(UnknownReason::Other(cause.to_string().into())));
-                self.complete_publish(Err(refused(cause)));
+                self.complete_publish(&Err(refused(cause)));
             }
             _ => {}
         }
     }
 
     /// Everybody who waits for the service's word on own presence hears it.
-    pub(super) fn complete_publish(&mut self, outcome: Result<(), Error>) {
+    pub(super) fn complete_publish(&mut self, outcome: &Result<(), Error>) {
         for request in core::mem::take(&mut self.own.waiting) {
             self.complete(request, outcome.clone());
         }

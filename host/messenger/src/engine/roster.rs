@@ -57,7 +57,7 @@ impl Change {
             }
             Self::ContactRemoved(contact) => writes.push(Write::RemoveContact(contact.id)),
             Self::GroupAdded(group) | Self::GroupRenamed(group) => {
-                writes.push(Write::PutGroup(group.clone()))
+                writes.push(Write::PutGroup(group.clone()));
             }
             Self::GroupRemoved(group, members) => {
                 writes.extend(members.iter().map(|member| Write::PutContact(member.clone())));

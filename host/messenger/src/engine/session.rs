@@ -11,6 +11,7 @@ use attache_sip::{
     agent::{Cause, RequestId as SipRequestId},
     endpoint::Request,
     message::Method,
+    uri::UriBuf,
 };
 
 use crate::{
@@ -37,6 +38,8 @@ pub(super) struct Session {
     pub(super) alive_at: Timestamp,
     heard_at: Instant,
     probe: Option<SipRequestId>,
+    /// Whether the service answers OPTIONS. Some drop it; then only a registration tells.
+    answers_probes: bool,
     give_up_at: Option<Instant>,
 }
 
@@ -49,6 +52,7 @@ impl Session {
             alive_at: wall,
             heard_at: instant,
             probe: None,
+            answers_probes: false,
             give_up_at: None,
         }
     }
@@ -56,6 +60,10 @@ impl Session {
 
 impl Engine {
     pub(super) fn sign_in(&mut self, ticket: Ticket) {
+        if let Err(error) = self.check_config() {
+            self.ledger.answer(ticket.token, Err(error));
+            return;
+        }
         match self.view.session {
             SessionState::SignedIn => {
                 let error = Error::new(Code::AlreadyLoggedOn, "signed in already");
@@ -75,6 +83,23 @@ impl Engine {
                 self.session.signing_in.push(ticket.request);
                 self.begin();
             }
+        }
+    }
+
+    fn check_config(&self) -> Result<(), Error> {
+        self.config.address.to_uri()?;
+        if self.config.address.as_str().starts_with("tel:") {
+            return Err(Error::new(
+                Code::InvalidAddress,
+                "a telephone number cannot sign in; use a SIP address",
+            ));
+        }
+        match self.config.service.as_deref().map(UriBuf::parse) {
+            Some(Err(error)) => {
+                let text = "the address of the service cannot be read";
+                Err(Error::new(Code::InvalidServerName, text).because(error.to_string()))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -114,7 +139,7 @@ impl Engine {
                 }
                 self.watch.clear(&mut self.agent, now);
                 self.agent.unregister(now);
-                self.complete_publish(Err(Error::new(
+                self.complete_publish(&Err(Error::new(
                     Code::NotLoggedOn,
                     "signed out before it was published",
                 )));
@@ -155,12 +180,14 @@ impl Engine {
             None => {
                 // The agent has given up: so does the session, until somebody corrects what is wrong.
                 let now = self.now.instant;
-                self.own.publication = None;
+                if let Some(id) = self.own.publication.take() {
+                    self.agent.remove(now, id);
+                }
                 self.watch.clear(&mut self.agent, now);
                 let error = error.retry(Retry::AfterChange);
                 self.change_session(SessionState::SignedOut, Some(error.clone()));
                 self.fail_sign_in(&error);
-                self.complete_publish(Err(error));
+                self.complete_publish(&Err(error));
                 self.presence_signed_out();
             }
             Some(after) => {
@@ -223,6 +250,7 @@ impl Engine {
     pub(super) fn on_probe_answered(&mut self, id: SipRequestId) {
         if self.session.probe == Some(id) {
             self.session.probe = None;
+            self.session.answers_probes = true;
             self.alive();
         }
     }
@@ -233,7 +261,12 @@ impl Engine {
         }
         self.session.probe = None;
         if self.view.session == SessionState::SignedIn {
-            self.lose(failure(cause));
+            if self.session.answers_probes || matches!(cause, Cause::Transport(_) | Cause::NotFound(_)) {
+                self.lose(failure(cause));
+            } else {
+                // Not asked again before the registration has told, one way or the other.
+                self.session.heard_at = self.now.instant;
+            }
             self.register();
         }
     }

@@ -86,7 +86,7 @@ fn numbers_grow_across_restarts() {
         world.settle();
         world.publish(BOB, Availability::Away, "").unwrap();
         world.settle();
-        let events = world.with(ALICE, |node| node.take_events());
+        let events = world.with(ALICE, EngineNode::take_events);
         assert!(!events.is_empty());
         for event in events {
             assert!(event.seq > last);

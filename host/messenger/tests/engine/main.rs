@@ -1,4 +1,5 @@
 //! Engines that talk to each other through a service, on a simulated network under a virtual clock.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod contacts;
 mod conversations;

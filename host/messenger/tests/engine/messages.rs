@@ -7,7 +7,7 @@ use attache_messenger::{
     command::Command,
     event::EventKind,
     message::{Author, MessageState, Origin, Text},
-    sim::{Link, Simulation},
+    sim::{EngineNode, Link, Simulation},
     storage::StorageError,
 };
 
@@ -252,11 +252,11 @@ fn what_cannot_be_read_is_refused_with_what_can() {
 #[test]
 fn message_events_follow_in_order_and_numbers_only_grow() {
     let mut world = World::friends(19);
-    world.with(ALICE, |node| node.take_events());
+    world.with(ALICE, EngineNode::take_events);
     for text in ["one", "two"] {
         world.run(ALICE, send(BOB, text)).unwrap();
     }
-    let events = world.with(ALICE, |node| node.take_events());
+    let events = world.with(ALICE, EngineNode::take_events);
     let names: Vec<&str> = events.iter().map(|event| event.kind.name()).collect();
     assert_eq!(
         names,

@@ -8,6 +8,8 @@ use attache_messenger::{
     presence::{Availability, Freshness},
 };
 
+use attache_messenger::sim::EngineNode;
+
 use crate::world::*;
 
 #[test]
@@ -16,7 +18,7 @@ fn a_dead_service_makes_presence_stale_and_nobody_offline() {
     world.publish(BOB, Availability::Busy, "in a review").unwrap();
     world.settle();
     let alive = world.sim.elapsed();
-    world.with(ALICE, |node| node.take_events());
+    world.with(ALICE, EngineNode::take_events);
     world.sim.kill(SERVICE.into());
     world.sim.run_for(Duration::from_secs(120));
     assert_eq!(world.session(ALICE), Reconnecting);

@@ -7,6 +7,8 @@ use attache_messenger::{
     presence::{Availability, Freshness, UnknownReason},
 };
 
+use attache_messenger::sim::EngineNode;
+
 use crate::{service::Policy, world::*};
 
 #[test]
@@ -146,7 +148,7 @@ fn changes_of_one_moment_are_one_event() {
     for name in ["bob", "carol"] {
         world.run(ALICE, Command::AddContact { address: address(name), name: "".into() }).unwrap();
     }
-    world.with(ALICE, |node| node.take_events());
+    world.with(ALICE, EngineNode::take_events);
     world.run(ALICE, Command::SignIn).unwrap();
     let batches: Vec<usize> = world.with(ALICE, |node| {
         node.events()
