@@ -1,5 +1,7 @@
 //! UDP.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use std::time::Duration;

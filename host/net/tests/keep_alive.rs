@@ -1,5 +1,7 @@
 //! Keep-alives of RFC 5626, section 4.4.1.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What a peer that misbehaves costs, and whom.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use std::time::Duration;

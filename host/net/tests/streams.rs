@@ -1,5 +1,7 @@
 //! TCP: connections that are opened, found again, and end.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use attache_net::FlowError;

@@ -1,5 +1,7 @@
 //! Who may do what.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use attache_sip::endpoint::Request;
@@ -39,8 +41,11 @@ fn every_request_of_a_user_is_challenged_strongest_algorithm_first() {
         let request = request.header(HeaderName::Authorization, "Basic Zm9v");
         let answer = net.send_once(ALICE, request);
         assert_eq!(status(&answer), expected, "{method}");
-        let algorithms: Vec<_> =
-            answer.challenges().iter().map(|one| one.algorithm.map(|algorithm| algorithm.as_str())).collect();
+        let algorithms: Vec<_> = answer
+            .challenges()
+            .iter()
+            .map(|one| one.algorithm.map(attache_sip::digest::Algorithm::as_str))
+            .collect();
         assert_eq!(algorithms, [Some("SHA-256"), Some("MD5")], "{method}");
     }
 }

@@ -1,5 +1,7 @@
 //! PUBLISH (RFC 3903), SUBSCRIBE and NOTIFY (RFC 6665, RFC 3856).
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! REGISTER (RFC 3261, section 10) with digest (RFC 8760).
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use attache_sip::endpoint::Request;

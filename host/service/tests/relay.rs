@@ -1,5 +1,7 @@
 //! MESSAGE (RFC 3428): passing on, and keeping for later.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use std::time::Duration;

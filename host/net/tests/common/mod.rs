@@ -64,9 +64,9 @@ pub async fn received(sockets: &mut Sockets) -> (Flow, Bytes) {
 
 pub async fn failed(sockets: &mut Sockets) -> (Destination, Option<FlowId>, FlowError) {
     loop {
-        match timeout(PATIENCE, sockets.recv()).await.expect("the failure is told in time") {
-            Input::FlowFailed { destination, flow, reason } => return (destination, flow, reason),
-            _ => {}
+        let input = timeout(PATIENCE, sockets.recv()).await.expect("the failure is told in time");
+        if let Input::FlowFailed { destination, flow, reason } = input {
+            return (destination, flow, reason);
         }
     }
 }

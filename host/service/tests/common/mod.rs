@@ -295,7 +295,7 @@ impl Net {
     /// The notes of the presence documents that a client has received.
     pub fn notes(&mut self, at: &str) -> Vec<String> {
         let all = self.received(at, Method::Notify);
-        all.iter().map(|message| note(message)).collect()
+        all.iter().map(note).collect()
     }
 }
 
