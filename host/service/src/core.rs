@@ -72,7 +72,7 @@ impl CoreConfig {
     }
 }
 
-/// The SIP service: registrar, presence agent and message relay. See the [crate](crate).
+/// The SIP service: registrar, presence agent and message relay. See the [crate].
 ///
 /// After any `handle_*`, drain [`poll_transmit`](Self::poll_transmit) and [`poll_store`](Self::poll_store), and look at
 /// [`poll_timeout`](Self::poll_timeout) again.

@@ -1,0 +1,181 @@
+//! The service with the agents of `attache-sip` as its clients.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use attache_service::Core;
+use attache_sip::agent::{Agent, AgentConfig, AgentEvent, Cause, MessageParams};
+use attache_sip::sim::{Link, Simulation};
+use attache_sip::transport::{Destination, Transport};
+use attache_sip::uri::UriBuf;
+use attache_sip::usage::{PublishParams, SubscribeParams};
+use common::{ALICE, BOB, SERVICE, config, pidf};
+
+struct World {
+    sim: Simulation,
+    /// What happened to whom, in a few words.
+    log: Vec<(&'static str, String)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut sim = Simulation::new(3);
+        sim.add(SERVICE.parse().unwrap(), Core::new(config(), sim.now(), SystemTime::UNIX_EPOCH, [5; 32]));
+        let mut world = Self { sim, log: Vec::new() };
+        world.join("alice", "wonderland", ALICE, 1);
+        world.join("bob", "builder", BOB, 2);
+        world
+    }
+
+    fn join(&mut self, user: &str, password: &str, at: &str, seed: u8) {
+        let here: SocketAddr = at.parse().unwrap();
+        let aor = UriBuf::parse(&format!("sip:{user}@example.com")).unwrap();
+        let local = vec![(Transport::Udp, here), (Transport::Tcp, here)];
+        self.sim.add(here, Agent::new(AgentConfig::new(aor, password, local), [seed; 32]));
+        let service = Destination { transport: Transport::Udp, remote: SERVICE.parse().unwrap() };
+        self.agent(at, |agent, now| {
+            agent.set_next_hop(now, vec![service]);
+            agent.register(now, 600);
+        });
+    }
+
+    fn agent<R>(&mut self, at: &str, f: impl FnOnce(&mut Agent, std::time::Instant) -> R) -> R {
+        self.sim.with(at.parse().unwrap(), f)
+    }
+
+    fn collect(&mut self) {
+        for at in [ALICE, BOB] {
+            loop {
+                let Some(event) = self.agent(at, |agent, _| agent.poll_event()) else { break };
+                let what = match event {
+                    AgentEvent::Registered(_) => "registered".to_owned(),
+                    AgentEvent::RegistrationFailed { cause: Cause::WrongPassword { .. }, .. } => {
+                        "wrong password".into()
+                    }
+                    AgentEvent::RegistrationFailed { cause, .. } => cause.to_string(),
+                    AgentEvent::Subscription { notify: Some(notify), .. } => {
+                        let text = String::from_utf8_lossy(&notify.body).into_owned();
+                        match text.split_once("<note>") {
+                            Some((_, rest)) => format!("sees {}", rest.split('<').next().unwrap()),
+                            None => "sees closed".into(),
+                        }
+                    }
+                    AgentEvent::MessageSent { status, .. } => format!("sent {status}"),
+                    AgentEvent::MessageFailed { cause, .. } => format!("not sent: {cause}"),
+                    AgentEvent::MessageReceived { id, message, .. } => {
+                        self.agent(at, |agent, now| agent.respond(now, id, 200)).unwrap();
+                        format!("hears {}", String::from_utf8_lossy(message.body()))
+                    }
+                    _ => continue,
+                };
+                self.log.push((at, what));
+            }
+        }
+    }
+
+    fn run(&mut self, seconds: u64) {
+        for _ in 0..seconds * 10 {
+            self.sim.run_for(Duration::from_millis(100));
+            self.collect();
+        }
+    }
+
+    fn said(&mut self, at: &str) -> Vec<String> {
+        self.log.iter().filter(|(who, _)| *who == at).map(|(_, what)| what.clone()).collect()
+    }
+
+    fn subscribe(&mut self, at: &str, to: &str) {
+        let params = SubscribeParams {
+            target: UriBuf::parse(to).unwrap(),
+            event: "presence".into(),
+            accept: vec!["application/pidf+xml".into()],
+            expires: 600,
+            body: None,
+            headers: Vec::new(),
+            forks: attache_sip::usage::Forks::default(),
+        };
+        self.agent(at, |agent, now| agent.subscribe(now, params)).unwrap();
+    }
+
+    fn say(&mut self, at: &str, to: &str, text: &str) {
+        let params = MessageParams {
+            to: UriBuf::parse(to).unwrap(),
+            content_type: "text/plain".into(),
+            body: text.to_owned().into(),
+            headers: Vec::new(),
+            call_id: format!("{text}@{at}"),
+        };
+        self.agent(at, |agent, now| agent.send_message(now, params));
+    }
+}
+
+#[test]
+fn two_agents_see_each_other_and_talk_for_a_day() {
+    let mut world = World::new();
+    world.run(2);
+    world.subscribe(ALICE, "sip:bob@example.com");
+    world.run(2);
+    let publication = world.agent(BOB, |bob, now| bob.publish(now, PublishParams::presence(pidf("here"))));
+    world.run(2);
+    world.say(ALICE, "sip:bob@example.com", "hello");
+    world.run(2);
+    world.agent(BOB, |bob, now| bob.modify(now, publication, pidf("away")));
+    world.run(2);
+    assert_eq!(world.said(ALICE), ["registered", "sees closed", "sees here", "sent 200", "sees away"]);
+    assert_eq!(world.said(BOB), ["registered", "hears hello"]);
+    // Every refresh of a day: nobody ever seems to be gone.
+    world.log.clear();
+    world.sim.run_for(Duration::from_secs(24 * 3600));
+    world.collect();
+    assert!(
+        world.said(ALICE).iter().all(|what| what == "registered" || what == "sees away"),
+        "{:?}",
+        world.log
+    );
+    let statistics = world.sim.with(SERVICE.parse().unwrap(), |core: &mut Core, _| core.statistics());
+    assert_eq!((statistics.registered_users, statistics.subscriptions), (2, 1));
+}
+
+#[test]
+fn agents_recover_from_a_restart_of_the_service() {
+    let mut world = World::new();
+    world.run(2);
+    world.subscribe(ALICE, "sip:bob@example.com");
+    world.agent(BOB, |bob, now| bob.publish(now, PublishParams::presence(pidf("here"))));
+    world.run(5);
+    let core = Core::new(config(), world.sim.now(), SystemTime::UNIX_EPOCH, [6; 32]);
+    world.sim.add(SERVICE.parse().unwrap(), core);
+    world.log.clear();
+    world.run(3700);
+    assert_eq!(world.said(ALICE).iter().rfind(|what| what.starts_with("sees")).unwrap(), "sees here");
+    world.say(BOB, "sip:alice@example.com", "back");
+    world.run(2);
+    assert_eq!(world.said(ALICE).last().unwrap(), "hears back");
+}
+
+#[test]
+fn an_agent_with_a_wrong_password_hears_so_once_and_is_quiet() {
+    let mut world = World::new();
+    world.join("alice", "guess", ALICE, 4);
+    world.run(120);
+    assert_eq!(world.said(ALICE), ["wrong password"]);
+}
+
+#[test]
+fn agents_talk_over_a_bad_network() {
+    let mut world = World::new();
+    world.sim.set_default_link(Link { loss: 0.15, duplicate: 0.1, ..Link::default() });
+    world.run(40);
+    for number in 0..10 {
+        world.say(ALICE, "sip:bob@example.com", &number.to_string());
+        world.run(20);
+    }
+    world.run(120);
+    let mut heard: Vec<_> = world.said(BOB).into_iter().filter(|what| what.starts_with("hears")).collect();
+    heard.dedup();
+    assert_eq!(heard, (0..10).map(|number| format!("hears {number}")).collect::<Vec<_>>());
+}
