@@ -39,7 +39,8 @@ pub struct PluginConfig {
     /// What it may use up.
     #[serde(default)]
     pub limits: Limits,
-    /// Handed to the plugin through `wasi:config`. Values that are no text are handed over as TOML.
+    /// Handed to the plugin through `wasi:config`, as text: keys of nested tables are joined with dots
+    /// (`texts.away`), items of lists are numbered (`never.0`), numbers and dates are as in TOML.
     #[serde(default, deserialize_with = "config_table")]
     pub config: BTreeMap<String, String>,
     /// Whether each account has an instance of its own.
@@ -226,12 +227,34 @@ fn every_account() -> Vec<AccountPattern> {
 }
 
 fn config_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    let table = BTreeMap::<String, toml::Value>::deserialize(deserializer)?;
-    let text = |value: toml::Value| match value {
-        toml::Value::String(text) => text,
-        other => other.to_string(),
-    };
-    Ok(table.into_iter().map(|(key, value)| (key, text(value))).collect())
+    let table = toml::Table::deserialize(deserializer)?;
+    let mut flat = BTreeMap::new();
+    for (key, value) in table {
+        flatten(key, value, &mut flat);
+    }
+    Ok(flat)
+}
+
+/// `wasi:config` knows text only: keys of nested tables are joined with dots, items of lists are numbered.
+fn flatten(key: String, value: toml::Value, flat: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (inner, value) in table {
+                flatten(format!("{key}.{inner}"), value, flat);
+            }
+        }
+        toml::Value::Array(items) => {
+            for (index, value) in items.into_iter().enumerate() {
+                flatten(format!("{key}.{index}"), value, flat);
+            }
+        }
+        toml::Value::String(text) => {
+            flat.insert(key, text);
+        }
+        other => {
+            flat.insert(key, other.to_string());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -256,7 +279,7 @@ mod tests {
         assert!(plugin.grants.contains(&Grant::MessagesSend));
         assert_eq!(plugin.config["text"], "I am away until Monday.");
         assert_eq!(plugin.config["retries"], "3");
-        assert_eq!(plugin.config["groups"], r#"["a", "b"]"#);
+        assert_eq!((plugin.config["groups.0"].as_str(), plugin.config["groups.1"].as_str()), ("a", "b"));
     }
 
     #[test]
