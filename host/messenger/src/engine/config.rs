@@ -30,7 +30,8 @@ pub struct EngineConfig {
     pub registration: Duration,
     /// Lifetime asked for when publishing. Default 10 minutes.
     pub publication: Duration,
-    /// Lifetime asked for when subscribing. Default 1 hour.
+    /// Lifetime asked for when subscribing. A service that forgets its subscriptions is found out when they are refreshed, so
+    /// this bounds how long a value can be wrong and look live. Default 15 minutes.
     pub subscription: Duration,
     /// A quiet service is asked for a sign of life this often. Default 30 seconds.
     pub keep_alive: Duration,
@@ -104,7 +105,7 @@ impl EngineConfig {
             user_agent: concat!("Attache/", env!("CARGO_PKG_VERSION")).to_owned(),
             registration: Duration::from_secs(600),
             publication: Duration::from_secs(600),
-            subscription: Duration::from_secs(3600),
+            subscription: Duration::from_secs(900),
             keep_alive: Duration::from_secs(30),
             conversation_idle: Duration::from_secs(30 * 60),
             message_attempts: 8,

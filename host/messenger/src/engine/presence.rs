@@ -159,6 +159,9 @@ impl Engine {
             }
             News::Pending => self.show(contact, Presence::unknown(UnknownReason::Pending)),
             News::Away(cause) => {
+                // What comes next is a new beginning: documents of notifiers that are gone must not be merged into it.
+                self.presences.documents.remove(&contact);
+                self.presences.expect_change(contact, None);
                 let alive = self.session.alive_at;
                 let Some(entry) = self.view.contacts.get(&contact) else { return };
                 let presence = match (&entry.presence.freshness, entry.presence.availability) {

@@ -9,7 +9,7 @@ use std::{
 
 use attache_messenger::sim::Node;
 use attache_sip::{
-    digest::{DigestServer, Password, Secret},
+    digest::{DigestServer, Password, Refusal, Secret},
     endpoint::{Endpoint, EndpointConfig, EndpointEvent, Request, Response},
     message::{HeaderName, Message, Method},
     resolve::literal,
@@ -205,14 +205,16 @@ impl Service {
         };
         let method = request.method().unwrap().to_string();
         let known = request.credentials(false).next();
-        let good = known.is_some_and(|credentials| {
+        let verdict = known.map(|credentials| {
             let password = Password::Plain(Secret::new(password));
-            self.digest.verify(self.now, &credentials, from, &password, &method, None, request.body()).is_ok()
+            self.digest.verify(self.now, &credentials, from, &password, &method, None, request.body())
         });
+        let good = matches!(verdict, Some(Ok(_)));
+        let stale = matches!(verdict, Some(Err(Refusal::Stale)));
         if !good {
             self.next += 1;
             let mut response = Response::new(401);
-            for challenge in self.digest.challenges(self.now, self.next, false) {
+            for challenge in self.digest.challenges(self.now, self.next, stale) {
                 response = response.header(HeaderName::WwwAuthenticate, challenge);
             }
             self.respond(id, &response);
