@@ -202,7 +202,8 @@ fn ours(_metadata: &fs::Metadata) -> Result<(), &'static str> {
     Err("this system cannot say who may write to it")
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 

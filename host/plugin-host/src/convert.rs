@@ -1,6 +1,7 @@
 //! Events as guests see them. Everything borrows: an event lies in a batch that all plugins share.
 
 use attache_messenger::{
+    address::Address,
     error::{Error, Retry},
     event::{Contact, Conversation, Event, Group, SessionState},
     message::{Author, IncomingMessage, MessageState, Origin, OutgoingMessage},
@@ -110,7 +111,7 @@ pub(crate) fn contact<'a>(contact: &'a Contact, groups: &'a [u64]) -> types::Con
 }
 
 pub(crate) fn participants_of(conversation: &Conversation) -> Vec<&str> {
-    conversation.participants.iter().map(|address| address.as_str()).collect()
+    conversation.participants.iter().map(Address::as_str).collect()
 }
 
 pub(crate) fn conversation<'a>(

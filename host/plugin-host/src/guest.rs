@@ -297,7 +297,10 @@ async fn control(
         EventKind::CommandCompleted { request, outcome } => {
             let Some(it) = &exports.sessions else { return Ok(()) };
             let text = outcome.as_ref().err().map(convert::error_text).unwrap_or_default();
-            let outcome = outcome.as_ref().map(|()| ()).map_err(|error| convert::error(error, &text));
+            let outcome = match outcome {
+                Ok(()) => Ok(()),
+                Err(error) => Err(convert::error(error, &text)),
+            };
             it.call_command_completed(store, info, request.0, outcome).await
         }
         EventKind::ContactAdded(contact) => {

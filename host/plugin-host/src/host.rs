@@ -28,7 +28,7 @@ use crate::{
     options::HostOptions,
     plugin::{Plugin, Shared},
     status::{LoadState, PluginStatus},
-    supervisor::Supervisor,
+    supervisor::supervise,
 };
 
 /// How long [`PluginHost::shutdown`] waits for plugins before it stops them hard.
@@ -184,7 +184,7 @@ impl PluginHost {
                     if let Some(code) = &*plugin.code.borrow() {
                         instance.want(code.wants);
                     }
-                    let task = self.inner.handle.spawn(Supervisor::new(Arc::clone(&instance)).run());
+                    let task = self.inner.handle.spawn(supervise(Arc::clone(&instance)));
                     members.instances.push(Running { instance, task });
                 }
             }

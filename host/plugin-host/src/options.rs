@@ -12,7 +12,7 @@ pub struct HostOptions {
     /// Folder for compiled code: created with mode 0700, and used only if nobody else can write to it. None
     /// compiles at every start.
     pub cache_dir: Option<PathBuf>,
-    /// No plugin's limit is higher than this.
+    /// No plugin's limit is more generous than this. Default: nothing is held down.
     pub caps: Limits,
     /// Threads that run plugins; at least 1. They are the plugin host's own, so a guest that computes never holds
     /// up the application. Default: half of the processors, at most 4.
@@ -48,7 +48,7 @@ pub struct Supervision {
     /// Failures in a row, with no event handled in between, after which the instance is quarantined. Default 5.
     pub quarantine_after: u32,
     /// Failures within [`Self::failure_window`] after which the instance is quarantined, whatever it handled in
-    /// between. Default 20.
+    /// between. Default 20. Whoever may write to the account can cause two with a message that kills the plugin.
     pub quarantine_after_in_window: u32,
     /// See [`Self::quarantine_after_in_window`]. Default 10 min.
     pub failure_window: Duration,

@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    panic::AssertUnwindSafe,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -13,8 +14,10 @@ use std::{
 use attache_messenger::{
     event::{Event, EventKind},
     id::AccountId,
+    storage::StorageError,
     time::Timestamp,
 };
+use futures_util::FutureExt as _;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
@@ -22,7 +25,7 @@ use crate::{
     convert::from_journal,
     family::Families,
     guest::{Guest, Handled, Killed, StartFailure},
-    instance::Instance,
+    instance::{Instance, Served},
     mailbox::{Pending, Slot},
     plugin::Code,
     status::InstanceState,
@@ -38,8 +41,26 @@ const JOURNAL: u32 = 64;
 /// Handled events after which the cursor is written without waiting for its delay.
 const UNWRITTEN: u64 = 256;
 
+/// Supervises an instance until it is told to stop, whatever happens: a fault of the host itself ends nobody else, and
+/// is tried again after the longest pause.
+pub(crate) async fn supervise(instance: Arc<Instance>) {
+    loop {
+        let supervisor = Supervisor::new(Arc::clone(&instance));
+        if AssertUnwindSafe(supervisor.run()).catch_unwind().await.is_ok() {
+            return;
+        }
+        tracing::error!(plugin = %instance.plugin.name, "a fault of the plugin host ended an instance");
+        instance.failed("a fault of the plugin host".to_owned());
+        let pause = instance.plugin.shared.supervision.backoff_max;
+        instance.set_state(InstanceState::BackingOff { until: Timestamp::from(SystemTime::now()) + pause });
+        instance.mailbox.close(&mut VecDeque::new());
+        let mut stop = instance.stop.subscribe();
+        let _ = tokio::time::timeout(pause, stop.wait_for(Option::is_some)).await;
+    }
+}
+
 /// The task of one instance.
-pub(crate) struct Supervisor {
+struct Supervisor {
     instance: Arc<Instance>,
     code: watch::Receiver<Option<Arc<Code>>>,
     stop: watch::Receiver<Option<StopReason>>,
@@ -48,6 +69,8 @@ pub(crate) struct Supervisor {
     attempt: u32,
     failures_in_row: u32,
     failures: VecDeque<Instant>,
+    /// When to ask the store again for the cursors that it did not answer.
+    streams_at: Option<Instant>,
     unwritten: u64,
     write_at: Option<Instant>,
     writing: Option<JoinHandle<Vec<(AccountId, u64)>>>,
@@ -62,7 +85,7 @@ enum Exit {
 }
 
 impl Supervisor {
-    pub(crate) fn new(instance: Arc<Instance>) -> Self {
+    fn new(instance: Arc<Instance>) -> Self {
         Self {
             code: instance.plugin.code.subscribe(),
             stop: instance.stop.subscribe(),
@@ -71,6 +94,7 @@ impl Supervisor {
             attempt: 0,
             failures_in_row: 0,
             failures: VecDeque::new(),
+            streams_at: None,
             unwritten: 0,
             write_at: None,
             writing: None,
@@ -79,7 +103,7 @@ impl Supervisor {
     }
 
     /// Runs until it is told to stop.
-    pub(crate) async fn run(mut self) {
+    async fn run(mut self) {
         while self.stop.borrow().is_none() {
             let Some(code) = self.code.borrow_and_update().clone() else {
                 self.wait_for_news(None).await;
@@ -227,7 +251,7 @@ impl Supervisor {
     async fn wait(&mut self, timer: Option<Instant>) {
         let now = Instant::now();
         let times = self.streams.iter().filter_map(|stream| stream.wakes_at(now));
-        let next = times.chain(timer).chain(self.write_at).min();
+        let next = times.chain(timer).chain(self.write_at).chain(self.streams_at).min();
         let instance = Arc::clone(&self.instance);
         let mut code = self.code.clone();
         let mut ready = pin!(instance.mailbox.ready());
@@ -246,49 +270,55 @@ impl Supervisor {
         }
     }
 
-    /// Streams for accounts that are new.
+    /// Streams for accounts that are new, and none for those that are gone.
     async fn open_streams(&mut self) {
-        let served = self.instance.accounts().clone();
-        if served.len() == self.streams.len()
-            && served.iter().all(|it| self.streams.iter().any(|stream| stream.account == it.account))
-        {
+        let served = {
+            let served = self.instance.accounts();
+            let known = |account| self.streams.iter().any(|stream| stream.account == account);
+            if served.len() == self.streams.len() && served.iter().all(|it| known(it.account)) {
+                return;
+            }
+            served.clone()
+        };
+        if self.streams_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
+        self.streams_at = None;
         self.streams.retain(|stream| served.iter().any(|it| it.account == stream.account));
         for it in served {
             if self.streams.iter().any(|stream| stream.account == it.account) {
                 continue;
             }
-            let storage = self.instance.plugin.backend.storage();
-            let name = Arc::clone(&self.instance.plugin.name);
-            let stream = match storage.cursor(it.account, &name).await {
-                Ok(Some(cursor)) => Stream::new(it.account, cursor, cursor, it.baseline),
-                Ok(None) => {
-                    // A new plugin begins now. That is written down at once: a crash must not move the beginning.
-                    if let Err(error) = storage.set_cursor(it.account, &name, it.baseline).await {
-                        self.instance.failed(format!("cannot write the plugin's cursor: {error}"));
-                        continue;
-                    }
-                    Stream::new(it.account, it.baseline, it.baseline, 0)
-                }
+            match self.open_stream(&it).await {
+                Ok(stream) => self.streams.push(stream),
                 Err(error) => {
-                    self.instance.failed(format!("cannot read the plugin's cursor: {error}"));
-                    continue;
+                    self.instance.failed(format!("the plugin's cursor is not available: {error}"));
+                    self.streams_at = Some(Instant::now() + Duration::from_secs(1));
                 }
-            };
-            self.streams.push(stream);
+            }
         }
+    }
+
+    async fn open_stream(&self, served: &Served) -> Result<Stream, StorageError> {
+        let Served { account, baseline } = *served;
+        let storage = self.instance.plugin.backend.storage();
+        let name = &self.instance.plugin.name;
+        if let Some(cursor) = storage.cursor(account, name).await? {
+            return Ok(Stream::new(account, cursor, cursor, baseline));
+        }
+        // A new plugin begins now. That is written down at once: a crash must not move the beginning.
+        storage.set_cursor(account, name, baseline).await?;
+        Ok(Stream::new(account, baseline, baseline, 0))
     }
 
     /// Tells the presence of all contacts of accounts that have not been told yet.
     async fn tell_snapshots(&mut self, guest: &mut Guest, told: &mut Vec<AccountId>) -> Result<(), Exit> {
-        let served = self.instance.accounts().clone();
-        for account in served
-            .iter()
-            .map(|served| served.account)
-            .filter(|account| !told.contains(account))
-            .collect::<Vec<_>>()
-        {
+        let untold: Vec<AccountId> = {
+            let served = self.instance.accounts();
+            told.retain(|account| served.iter().any(|it| it.account == *account));
+            served.iter().map(|it| it.account).filter(|account| !told.contains(account)).collect()
+        };
+        for account in untold {
             let Some(snapshot) = self.instance.plugin.backend.snapshot(account) else { continue };
             told.push(account);
             self.instance.mailbox.told(account, snapshot.seq);
@@ -417,7 +447,7 @@ impl Supervisor {
                 self.instance.dead_letter(event, reason.clone());
             }
             Verdict::Again => {
-                self.instance.failed(format!("{} was not handled: {reason}", event.kind.name()))
+                self.instance.failed(format!("{} was not handled: {reason}", event.kind.name()));
             }
         }
         match how {

@@ -254,7 +254,8 @@ mod tests {
     #[test]
     fn a_component_for_another_world_is_refused() {
         let error =
-            check("(component (export \"wasi:http/incoming-handler@0.2.0\" (instance)))").unwrap_err();
+            check("(component (instance $i) (export \"wasi:http/incoming-handler@0.2.0\" (instance $i)))")
+                .unwrap_err();
         assert!(
             error.to_string().contains("so it is no plugin; it exports wasi:http/incoming-handler@0.2.0"),
             "{error}"
@@ -263,8 +264,10 @@ mod tests {
 
     #[test]
     fn a_newer_major_version_is_no_export_of_ours() {
-        let error =
-            check("(component (export \"attache:messenger/timer-events@2.0.0\" (instance)))").unwrap_err();
+        let error = check(
+            "(component (instance $i) (export \"attache:messenger/timer-events@2.0.0\" (instance $i)))",
+        )
+        .unwrap_err();
         assert!(matches!(error, LoadError::NoPlugin { .. }));
     }
 

@@ -6,6 +6,7 @@ use attache_messenger::{
     event::Conversation,
     id::ConversationId,
     snapshot::{ConversationEntry, Snapshot, TranscriptEntry},
+    time::Timestamp,
 };
 
 use super::{answer, wit};
@@ -99,6 +100,6 @@ fn wit_conversation(conversation: &Conversation) -> wit::types::Conversation {
         participants: conversation.participants.iter().map(ToString::to_string).collect(),
         subject: conversation.subject.to_string(),
         opened_at: conversation.opened_at.as_millis(),
-        closed_at: conversation.closed_at.map(|at| at.as_millis()),
+        closed_at: conversation.closed_at.map(Timestamp::as_millis),
     }
 }

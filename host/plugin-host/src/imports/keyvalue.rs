@@ -51,7 +51,7 @@ impl HostBucket for GuestState {
             Err(error) => return Ok(Err(error)),
         };
         let (storage, account, name) = self.place();
-        Ok(self.wait(storage.kv_get(account, &name, &key)).await.map_err(failure))
+        Ok(self.wait(storage.kv_get(account, &name, &key)).await.map_err(|error| failure(&error)))
     }
 
     async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Answer<()> {
@@ -80,7 +80,7 @@ impl HostBucket for GuestState {
         let (storage, account, name) = self.place();
         let found = match self.wait(storage.kv_keys(account, &name, Some(&after), PAGE)).await {
             Ok(found) => found,
-            Err(error) => return Ok(Err(failure(error))),
+            Err(error) => return Ok(Err(failure(&error))),
         };
         let full = found.len() >= PAGE as usize;
         let keys: Vec<String> =
@@ -108,7 +108,10 @@ impl GuestState {
         };
         let (storage, account, name) = self.place();
         let quota = self.plugin().limits.storage.0;
-        Ok(self.wait(storage.kv_set(account, &name, &key, value, quota)).await.map_err(failure))
+        Ok(self
+            .wait(storage.kv_set(account, &name, &key, value, quota))
+            .await
+            .map_err(|error| failure(&error)))
     }
 
     fn full_key(&self, bucket: &Resource<Bucket>, key: &str) -> Answer<String> {
@@ -139,6 +142,6 @@ impl Bucket {
     }
 }
 
-fn failure(error: StorageError) -> Error {
+fn failure(error: &StorageError) -> Error {
     Error::Other(error.to_string())
 }

@@ -1,6 +1,8 @@
 //! `presence` and `presence-publisher`.
 
-use attache_messenger::{code::Code, command::Command, error::Error, id::ContactId, presence::Presence};
+use attache_messenger::{
+    code::Code, command::Command, error::Error, id::ContactId, presence::Presence, time::Timestamp,
+};
 
 use super::{answer, availability, invalid, wit, wit_availability, wit_freshness};
 use crate::{grant::Grant, state::GuestState};
@@ -57,6 +59,6 @@ fn info(presence: &Presence) -> wit::presence::PresenceInfo {
         freshness: wit_freshness(&presence.freshness),
         note: presence.note.to_string(),
         activities: presence.activities.iter().map(ToString::to_string).collect(),
-        next_change_at: presence.next_change_at.map(|at| at.as_millis()),
+        next_change_at: presence.next_change_at.map(Timestamp::as_millis),
     }
 }
