@@ -3,6 +3,8 @@
 //! [`engine::Engine`] is one account's messenger: a state machine that is told what happened and says what to do, with
 //! no sockets, clock, store or chance of its own. Everything around it is data: commands in, events and snapshots out.
 //!
+//! [`sim`] runs engines on a simulated network under a virtual clock.
+//!
 //! # Layout
 //! | Module | What |
 //! |---|---|
@@ -12,6 +14,7 @@
 //! | [`presence`], [`message`], [`address`], [`id`], [`time`] | vocabulary |
 //! | [`code`], [`error`] | failures with stable codes |
 //! | [`storage`] | what must survive |
+//! | [`sim`] | a network, a clock and a store for tests |
 #![forbid(unsafe_code)]
 
 pub mod address;

@@ -284,6 +284,12 @@ impl EngineNode {
         self.engine.snapshot()
     }
 
+    /// The engine, to ask it what a snapshot does not hold.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// The store.
     #[must_use]
     pub fn store(&self) -> &MemoryStore {

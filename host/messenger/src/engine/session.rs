@@ -26,6 +26,9 @@ use crate::{
 /// A service that does not confirm the sign-out by then has no say in it.
 const SIGN_OUT: Duration = Duration::from_secs(5);
 
+/// Least time between two questions whether the service is there.
+const PROBE_PAUSE: Duration = Duration::from_secs(5);
+
 /// What the session rests on.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -38,6 +41,9 @@ pub(super) struct Session {
     pub(super) alive_at: Timestamp,
     heard_at: Instant,
     probe: Option<SipRequestId>,
+    probed_at: Option<Instant>,
+    /// A probe is wanted then.
+    probe_at: Option<Instant>,
     /// Whether the service answers OPTIONS. Some drop it; then only a registration tells.
     answers_probes: bool,
     give_up_at: Option<Instant>,
@@ -52,6 +58,8 @@ impl Session {
             alive_at: wall,
             heard_at: instant,
             probe: None,
+            probed_at: None,
+            probe_at: None,
             answers_probes: false,
             give_up_at: None,
         }
@@ -239,6 +247,14 @@ impl Engine {
         if self.view.session != SessionState::SignedIn || self.session.probe.is_some() {
             return;
         }
+        // Whoever opens and breaks connections to us must not make us ask without end.
+        let allowed = self.session.probed_at.map(|at| at + PROBE_PAUSE);
+        if let Some(at) = allowed.filter(|at| *at > self.now.instant) {
+            self.session.probe_at = Some(at);
+            return;
+        }
+        self.session.probe_at = None;
+        self.session.probed_at = Some(self.now.instant);
         let host = self.config.address.as_str();
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
         let uri = format!("sip:{}", host.split([';', '?']).next().unwrap_or(host));
@@ -274,7 +290,9 @@ impl Engine {
     pub(super) fn session_timeout(&self) -> Option<Instant> {
         match self.view.session {
             SessionState::SignedIn if self.session.probe.is_none() => {
-                Some(self.session.heard_at + self.config.keep_alive)
+                let quiet = self.session.heard_at + self.config.keep_alive;
+                let wanted = self.session.probe_at.map_or(quiet, |at| at.min(quiet));
+                Some(self.session.probed_at.map_or(wanted, |at| wanted.max(at + PROBE_PAUSE)))
             }
             SessionState::SigningOut => self.session.give_up_at,
             _ => None,

@@ -6,9 +6,8 @@ use attache_messenger::{
     command::Command,
     event::{EventKind, SessionState::*},
     presence::{Availability, Freshness},
+    sim::{EngineNode, Fate},
 };
-
-use attache_messenger::sim::EngineNode;
 
 use crate::world::*;
 
@@ -137,4 +136,46 @@ fn a_person_can_ask_for_an_attempt_now() {
     world.sim.revive(SERVICE.into());
     world.run(ALICE, Command::SignIn).unwrap();
     assert_eq!(world.session(ALICE), SignedIn);
+}
+
+#[test]
+fn a_service_that_ignores_options_is_not_taken_for_dead() {
+    let mut world = World::friends(9);
+    world.sim.set_filter(|packet| if packet.is("OPTIONS") { Fate::Drop } else { Fate::Deliver });
+    world.sim.run_for(Duration::from_secs(4 * 3600));
+    let states = world.session_states(ALICE);
+    assert!(states.iter().all(|(state, _)| *state != Reconnecting), "{states:?}");
+    assert_eq!(world.sees(ALICE).freshness, Freshness::Live);
+    world.sim.kill(SERVICE.into());
+    world.sim.run_for(Duration::from_secs(200));
+    assert_eq!(world.session(ALICE), Reconnecting, "but a dead one still is");
+}
+
+#[test]
+fn a_broken_connection_is_looked_into_at_once() {
+    let mut world = World::new(10);
+    world.restart_with(
+        ALICE,
+        |mut config| {
+            config.service = Some("sip:10.0.0.9:5060;transport=tcp".to_owned());
+            config
+        },
+        |node| node,
+    );
+    world.run(ALICE, Command::SignIn).unwrap();
+    world.settle();
+    world.sim.kill(SERVICE.into());
+    world.sim.run_for(Duration::from_secs(5));
+    assert_eq!(world.session(ALICE), Reconnecting);
+}
+
+#[test]
+fn a_service_that_forgets_silently_is_found_out_by_the_next_refresh() {
+    let mut world = World::friends(11);
+    let service = World::fresh_service(&world.sim);
+    world.sim.add(SERVICE.into(), service);
+    world.publish(BOB, Availability::Busy, "").unwrap();
+    world.sim.run_for(Duration::from_secs(900));
+    let seen = world.sees(ALICE);
+    assert_eq!((seen.availability, seen.freshness.clone()), (Some(Availability::Busy), Freshness::Live));
 }

@@ -3,6 +3,7 @@
 use attache_messenger::{
     code::Code,
     command::Command,
+    compose::Reason,
     event::EventKind,
     presence::{Availability, Freshness, UnknownReason},
 };
@@ -160,4 +161,61 @@ fn changes_of_one_moment_are_one_event() {
             .collect()
     });
     assert_eq!(batches.first(), Some(&2), "both became pending together");
+}
+
+#[test]
+fn a_long_list_is_subscribed_to_in_measure() {
+    let mut world = World::new(13);
+    for n in 0..400 {
+        world.start(ALICE, Command::AddContact { address: address(&format!("friend{n}")), name: "".into() });
+    }
+    world.settle();
+    assert_eq!(world.snapshot(ALICE).contacts.size(), 400);
+    world.sim.clear_trace();
+    world.run(ALICE, Command::SignIn).unwrap();
+    world.settle();
+    let (mut under_way, mut most) = (0_i32, 0);
+    for packet in world.sim.trace() {
+        let about = String::from_utf8_lossy(&packet.payload).contains(" SUBSCRIBE\r\n");
+        if packet.from == at(ALICE) && packet.is("SUBSCRIBE") {
+            under_way += 1;
+        } else if packet.to == at(ALICE) && packet.is("SIP/2.0") && about {
+            under_way -= 1;
+        }
+        most = most.max(under_way);
+    }
+    assert!(most <= 50, "{most} at once");
+    let known = world
+        .snapshot(ALICE)
+        .contacts
+        .values()
+        .all(|entry| entry.presence.freshness == Freshness::Unknown(UnknownReason::NotFound));
+    assert!(known, "and everybody was asked for");
+}
+
+#[test]
+fn why_names_the_steps_to_what_is_shown() {
+    let mut world = World::friends(14);
+    world.publish(BOB, Availability::BusyIdle, "").unwrap();
+    world.settle();
+    let bob = world.contact(ALICE);
+    let why = world.with(ALICE, |node| node.engine().why(bob));
+    assert_eq!(why, [Reason::Open, Reason::Activity("busy".into()), Reason::Idle]);
+}
+
+#[test]
+fn a_statement_that_ends_by_itself_is_followed() {
+    let mut world = World::friends(15);
+    let until = attache_messenger::sim::BEGINNING + world.sim.elapsed() + std::time::Duration::from_secs(600);
+    let body = format!(
+        r#"<presence xmlns="urn:ietf:params:xml:ns:pidf" xmlns:d="urn:ietf:params:xml:ns:pidf:data-model"
+        xmlns:r="urn:ietf:params:xml:ns:pidf:rpid" entity="sip:bob@example.com"><tuple id="x"><status><basic>open</basic>
+        </status></tuple><d:person id="p"><r:activities until="{until}"><r:meeting/></r:activities></d:person></presence>"#
+    );
+    world.sim.with(SERVICE.into(), |s: &mut crate::service::Service, now| s.publish_as(now, "bob", &body));
+    world.settle();
+    let seen = world.sees(ALICE);
+    assert_eq!((seen.availability, seen.next_change_at), (Some(Availability::Busy), Some(until)));
+    world.sim.run_for(std::time::Duration::from_secs(600));
+    assert_eq!(world.sees(ALICE).availability, Some(Availability::Available));
 }

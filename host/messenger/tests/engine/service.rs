@@ -41,6 +41,7 @@ struct Watcher {
     cseq: u32,
     contact: String,
     destination: Destination,
+    expires: u32,
 }
 
 pub(crate) struct Service {
@@ -296,6 +297,7 @@ impl Service {
             call_id: call_id.clone(),
             cseq: 0,
             destination: destination(&contact).unwrap(),
+            expires,
             contact,
         };
         self.watchers.insert(call_id.clone(), watcher);
@@ -316,10 +318,10 @@ impl Service {
         let Some(watcher) = self.watchers.get_mut(call_id) else { return };
         watcher.cseq += 1;
         let state = match policy {
-            _ if last => "terminated;reason=timeout",
-            Policy::Allow => "active;expires=3600",
-            Policy::Pending => "pending;expires=3600",
-            Policy::Reject => "terminated;reason=rejected",
+            _ if last => "terminated;reason=timeout".to_owned(),
+            Policy::Allow => format!("active;expires={}", watcher.expires),
+            Policy::Pending => format!("pending;expires={}", watcher.expires),
+            Policy::Reject => "terminated;reason=rejected".to_owned(),
         };
         let mut request = Request::new(Method::Notify, watcher.contact.clone())
             .from(watcher.from.clone())

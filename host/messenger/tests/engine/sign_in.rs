@@ -140,3 +140,35 @@ fn a_run_is_the_same_for_the_same_seed() {
     };
     assert!(run(10) == run(10));
 }
+
+#[test]
+fn an_address_of_the_service_that_cannot_be_read_says_so() {
+    let mut world = World::new(11);
+    world.restart_with(
+        ALICE,
+        |mut config| {
+            config.service = Some("not an address".to_owned());
+            config
+        },
+        |node| node,
+    );
+    assert_eq!(world.fails(ALICE, Command::SignIn), Code::InvalidServerName);
+}
+
+#[test]
+fn a_store_that_hangs_does_not_keep_anybody_from_signing_out() {
+    let mut world = World::friends(12);
+    world.restart_with(ALICE, |config| config, |node| node.commit_delay(Duration::from_secs(100_000)));
+    for n in 0..1_100 {
+        world.say(ALICE, BOB, &n.to_string());
+    }
+    let busy = world.say(ALICE, BOB, "one more");
+    assert_eq!(world.with(ALICE, |node| node.answer(busy).unwrap().clone()).unwrap_err().code(), Code::Busy);
+    let token = world.start(ALICE, Command::SignIn);
+    assert!(world.with(ALICE, |node| node.answer(token).unwrap().is_ok()));
+    world.settle();
+    let token = world.start(ALICE, Command::SignOut);
+    world.settle();
+    assert!(world.with(ALICE, |node| node.answer(token).unwrap().is_ok()));
+    assert_eq!(world.session(ALICE), SignedOut);
+}
