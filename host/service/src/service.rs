@@ -124,14 +124,24 @@ impl Service {
     /// Ends the service: what waits to be sent or kept is sent and kept first.
     pub async fn shutdown(self) {
         drop(self.requests);
-        if let Err(error) = self.task.await {
+        // A task that `ended` has waited for must not be asked again.
+        if !self.task.is_finished()
+            && let Err(error) = self.task.await
+        {
             tracing::error!(%error, "the service did not end as it should");
         }
     }
 
     /// Waits until the service has ended, which it does by itself only after a failure.
+    ///
+    /// # Cancellation safety
+    /// Cancellation safe: it can be called again, also when it has returned before.
     pub async fn ended(&mut self) {
-        let _ = (&mut self.task).await;
+        if !self.task.is_finished()
+            && let Err(error) = (&mut self.task).await
+        {
+            tracing::error!(%error, "the service did not end as it should");
+        }
     }
 }
 
