@@ -8,9 +8,9 @@ use attache_messenger::{
     message::Origin,
     presence::Availability,
 };
-use attache_plugin_host::{Grant, LoadState};
+use attache_plugin_host::{Grant, InstanceState, LoadState, PluginConfig};
 
-use crate::desk::{Desk, hostile, options, probe};
+use crate::desk::{Desk, component, hostile, options, probe};
 
 #[tokio::test]
 async fn a_message_reaches_a_plugin_that_exports_message_events() {
@@ -118,9 +118,49 @@ async fn compiled_code_is_kept_and_damaged_code_is_compiled_again() {
     let mut code = fs::read(&file).unwrap();
     let middle = code.len() / 2;
     code[middle] ^= 0xff;
+    // Another file of the same name: what is mapped is never written to.
+    fs::remove_file(&file).unwrap();
     fs::write(&file, code).unwrap();
     assert!(!load(probe()).await);
     assert!(load(probe()).await);
+}
+
+#[tokio::test]
+async fn the_plugins_of_the_project_load_and_start() {
+    for name in ["auto-reply", "history"] {
+        let mut config = PluginConfig::new(name, component(name));
+        config.grants = Grant::ALL.iter().copied().collect();
+        let desk = Desk::new(vec![config]).await;
+        let status = desk.instance(name, |status| status.state != InstanceState::Starting).await;
+        assert_eq!(status.state, InstanceState::Running, "{status:?}");
+        assert!(desk.plugin(name).warnings.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_usual_imports_of_wasi_are_there() {
+    let wat = r#"(component
+        (import "wasi:cli/environment@0.2.3" (instance
+            (export "get-environment" (func (result (list (tuple string string)))))
+            (export "get-arguments" (func (result (list string))))))
+        (import "wasi:cli/exit@0.2.0" (instance (export "exit" (func (param "status" (result))))))
+        (import "wasi:random/random@0.2.6" (instance (export "get-random-u64" (func (result u64)))))
+        (import "wasi:filesystem/preopens@0.2.3" (instance))
+        (import "wasi:sockets/tcp@0.2.3" (instance))
+        (import "wasi:logging/logging" (instance
+            (type (enum "trace" "debug" "info" "warn" "error" "critical"))
+            (export "level" (type (eq 0)))
+            (export "log" (func (param "level" 1) (param "context" string) (param "message" string)))))
+        (core module $m (func (export "f") (param i64)))
+        (core instance $i (instantiate $m))
+        (func $f (param "token" u64) (canon lift (core func $i "f")))
+        (instance $timers (export "timer-fired" (func $f)))
+        (export "attache:messenger/timer-events@1.0.0" (instance $timers)))"#;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("usual.wasm");
+    fs::write(&path, wat::parse_str(wat).unwrap()).unwrap();
+    let desk = Desk::new(vec![PluginConfig::new("usual", &path)]).await;
+    desk.instance("usual", |status| status.state == InstanceState::Running).await;
 }
 
 #[tokio::test]

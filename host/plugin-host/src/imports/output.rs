@@ -94,3 +94,27 @@ impl AsyncWrite for GuestOutput {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{limits::Limits, meters::Meters};
+
+    #[test]
+    fn output_is_written_line_by_line_however_it_comes() {
+        let meters = Arc::new(Meters::default());
+        let limits = Limits { log_lines_per_minute: 0, ..Limits::default() };
+        let log = Arc::new(PluginLog::new("p".into(), Arc::clone(&meters), &limits));
+        let output = GuestOutput::new(log, "stdout", Level::Info);
+        // With a quota of nothing, every line that would be written is counted as dropped.
+        let lines = |bytes: &[u8]| {
+            output.clone().push(bytes);
+            meters.log_lines_dropped.get()
+        };
+        assert_eq!(lines(b"no end"), 0);
+        assert_eq!(lines(b" yet\nsecond\nthird"), 2);
+        assert_eq!(lines(b"\n"), 3);
+        assert_eq!(lines(&[b'x'; LINE * 2]), 5, "a line without an end does not wait for ever");
+        assert_eq!(lines(b"\xff\xfe\n"), 6);
+    }
+}
