@@ -5,7 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-/// Milliseconds since 1970-01-01T00:00:00Z; printed as RFC 3339 in UTC.
+/// Milliseconds since 1970-01-01T00:00:00Z; printed as RFC 3339 in UTC, always with three digits of a second, so that
+/// printed times sort as text.
 #[derive(Copy, Clone, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
@@ -52,7 +53,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
         match jiff::Timestamp::from_millisecond(millis) {
-            Ok(time) => write!(f, "{time}"),
+            Ok(time) => write!(f, "{time:.3}"),
             Err(_) => write!(f, "+{}ms", self.0),
         }
     }
