@@ -17,17 +17,17 @@ pub(crate) async fn open_service(folder: &Path) -> Result<Service> {
     let file = folder.join("service.toml");
     fs::write(
         &file,
-        "[service]\nlisten = \"127.0.0.1:0\"\ndomain = \"example.com\"\n\n\
+        "[service]\nlisten = \"127.0.0.1:0\"\ndomains = [\"example.com\"]\n\n\
          [[user]]\nname = \"alice\"\npassword = \"wonderland\"\n\n\
          [[user]]\nname = \"bob\"\npassword = \"builder\"\n",
     )?;
-    let service = Service::start(ServiceConfig::from_file(&file)?).await?;
+    let service = Service::start(&ServiceConfig::load(&file)?)?;
     println!("The embedded service listens on {}.", address_of(&service)?);
     Ok(service)
 }
 
 fn address_of(service: &Service) -> Result<std::net::SocketAddr> {
-    let (_, address) = service.local_addresses().first().copied().context("the service listens nowhere")?;
+    let (_, address) = service.local_addrs().first().copied().context("the service listens nowhere")?;
     Ok(address)
 }
 

@@ -229,7 +229,7 @@ pub(crate) async fn perform(host: &Host, input: Input) -> Result<Output, Refused
         }
         Command::Add { address, name } => {
             let id = messenger.add_contact(&Address::parse(&address)?, &name).await?;
-            Ok(done(json!({ "contact-id": id.0 }), Vec::new()))
+            Ok(done(json!({ "contact-id": id.to_string() }), Vec::new()))
         }
         Command::Remove { address } => {
             messenger.remove_contact(contact(&messenger, &address)?).await?;
@@ -237,7 +237,7 @@ pub(crate) async fn perform(host: &Host, input: Input) -> Result<Output, Refused
         }
         Command::Im { to, text } => {
             let id = messenger.send(&Address::parse(&to)?, &text).await?;
-            Ok(done(json!({ "message": id.0 }), Vec::new()))
+            Ok(done(json!({ "message": id.to_string() }), Vec::new()))
         }
         Command::Contacts => {
             let snapshot = messenger.snapshot();
@@ -247,12 +247,12 @@ pub(crate) async fn perform(host: &Host, input: Input) -> Result<Output, Refused
         Command::Groups => {
             let snapshot = messenger.snapshot();
             let values: Vec<Value> =
-                snapshot.groups.values().map(|group| json!({ "group-id": group.id.0, "name": &*group.name })).collect();
+                snapshot.groups.values().map(|group| json!({ "group-id": group.id.to_string(), "name": &*group.name })).collect();
             Ok(done(json!({ "groups": values }), snapshot.groups.values().map(|group| group.name.to_string()).collect()))
         }
         Command::AddGroup { name } => {
             let id = messenger.add_group(&name).await?;
-            Ok(done(json!({ "group-id": id.0 }), Vec::new()))
+            Ok(done(json!({ "group-id": id.to_string() }), Vec::new()))
         }
         Command::RemoveGroup { name } => {
             messenger.remove_group(group(&messenger, &name)?).await?;

@@ -1,4 +1,6 @@
 //! Events and results as JSON, one object a line, named as in `wit/`.
+//!
+//! Handles are strings: they have 64 bits, and many readers of JSON keep 53 of a number.
 
 use attache::{
     Address, ArchiveEntry, Contact, ContactEntry, Conversation, Error, Event, EventKind, Freshness, IncomingMessage,
@@ -27,7 +29,7 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<Value> {
                 .map(|change| {
                     let mut fields = presence(&change.presence);
                     fields.insert("contact".to_owned(), change.address.as_str().into());
-                    fields.insert("contact-id".to_owned(), change.contact.0.into());
+                    fields.insert("contact-id".to_owned(), change.contact.to_string().into());
                     line(Value::Object(fields))
                 })
                 .collect();
@@ -39,22 +41,22 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<Value> {
             Value::Object(contact(it))
         }
         EventKind::GroupAdded(it) | EventKind::GroupRenamed(it) | EventKind::GroupRemoved(it) => {
-            json!({ "group-id": it.id.0, "name": &*it.name })
+            json!({ "group-id": it.id.to_string(), "name": &*it.name })
         }
         EventKind::OwnPresenceChanged(it) => Value::Object(presence(it)),
         EventKind::MessageReceived(it) => incoming(it),
         EventKind::MessageAccepted(it) => outgoing(it),
         EventKind::MessageStateChanged { message, conversation, recipient, state } => json!({
-            "message": message.0,
-            "conversation": conversation.0,
+            "message": message.to_string(),
+            "conversation": conversation.to_string(),
             "to": recipient.as_str(),
             "state": state.name(),
             "reason": match state { MessageState::Failed(error) => failure(error), _ => Value::Null },
         }),
         EventKind::ConversationOpened(it) | EventKind::ConversationClosed(it) => conversation(it),
         EventKind::CommandCompleted { request, outcome } => match outcome {
-            Ok(()) => json!({ "request": request.0, "ok": true }),
-            Err(error) => json!({ "request": request.0, "ok": false, "reason": failure(error) }),
+            Ok(()) => json!({ "request": request.to_string(), "ok": true }),
+            Err(error) => json!({ "request": request.to_string(), "ok": false, "reason": failure(error) }),
         },
         EventKind::Diagnostic(text) => json!({ "text": &**text }),
         _ => json!({}),
@@ -99,8 +101,8 @@ pub(crate) fn failure(error: &Error) -> Value {
 /// One archived message.
 pub(crate) fn archived(entry: &ArchiveEntry) -> Value {
     json!({
-        "message": entry.message.0,
-        "conversation": entry.conversation.0,
+        "message": entry.message.to_string(),
+        "conversation": entry.conversation.to_string(),
         "at": entry.at.to_string(),
         "direction": match entry.direction {
             attache::Direction::Incoming => "incoming",
@@ -115,9 +117,9 @@ pub(crate) fn archived(entry: &ArchiveEntry) -> Value {
 fn contact(contact: &Contact) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("contact".to_owned(), contact.address.as_str().into());
-    fields.insert("contact-id".to_owned(), contact.id.0.into());
+    fields.insert("contact-id".to_owned(), contact.id.to_string().into());
     fields.insert("name".to_owned(), (*contact.name).into());
-    fields.insert("groups".to_owned(), contact.groups.iter().map(|group| group.0).collect::<Vec<_>>().into());
+    fields.insert("groups".to_owned(), contact.groups.iter().map(ToString::to_string).collect::<Vec<_>>().into());
     fields
 }
 
@@ -158,8 +160,8 @@ pub(crate) fn unknown(reason: &UnknownReason) -> &str {
 
 fn incoming(message: &IncomingMessage) -> Value {
     json!({
-        "message": message.id.0,
-        "conversation": message.conversation.0,
+        "message": message.id.to_string(),
+        "conversation": message.conversation.to_string(),
         "from": message.sender.as_str(),
         "text": message.text.as_str(),
         "automatic": message.origin == Origin::Automatic,
@@ -173,8 +175,8 @@ fn outgoing(message: &OutgoingMessage) -> Value {
         attache::Author::Plugin(name) => (**name).into(),
     };
     json!({
-        "message": message.id.0,
-        "conversation": message.conversation.0,
+        "message": message.id.to_string(),
+        "conversation": message.conversation.to_string(),
         "to": message.recipient.as_str(),
         "text": message.text.as_str(),
         "automatic": message.origin == Origin::Automatic,
@@ -184,7 +186,7 @@ fn outgoing(message: &OutgoingMessage) -> Value {
 
 fn conversation(conversation: &Conversation) -> Value {
     json!({
-        "conversation": conversation.id.0,
+        "conversation": conversation.id.to_string(),
         "participants": conversation.participants.iter().map(Address::as_str).collect::<Vec<_>>(),
         "subject": &*conversation.subject,
         "opened-at": conversation.opened_at.to_string(),

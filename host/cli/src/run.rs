@@ -1,13 +1,14 @@
 //! `attache run`: the accounts and plugins of a file, driven from standard input.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    sync::Arc,
+};
 
 use attache::{Change, Host, Messenger};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, BufReader},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 
 use crate::{
     Events, Failure,
@@ -67,7 +68,9 @@ pub(crate) async fn run(config: &Path, events: Events) -> Result<(), Failure> {
         }
     });
     let (commands, mut inputs) = mpsc::channel(64);
-    tokio::spawn(read_lines(tokio::io::stdin(), commands));
+    std::thread::Builder::new()
+        .name("attache-input".to_owned())
+        .spawn(move || read_lines(std::io::stdin(), &commands))?;
     let mut reading = true;
     let mut closed = closed;
     let ended = crate::ended();
@@ -95,13 +98,14 @@ pub(crate) async fn run(config: &Path, events: Events) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Passes lines on in order. Ends with standard input.
-async fn read_lines(input: impl AsyncRead + Unpin, lines: mpsc::Sender<Result<String, String>>) {
+/// Passes lines on in order. Ends with standard input, or when nobody takes lines any more.
+///
+/// A thread of its own, not a task: a read from a terminal cannot be given up, and must not keep the program from ending.
+fn read_lines(input: impl Read, lines: &mpsc::Sender<Result<String, String>>) {
     let mut reader = BufReader::new(input);
     loop {
         let mut line = Vec::new();
-        let read = tokio::io::AsyncReadExt::take(&mut reader, LINE).read_until(b'\n', &mut line).await;
-        match read {
+        match reader.by_ref().take(LINE).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
@@ -109,8 +113,7 @@ async fn read_lines(input: impl AsyncRead + Unpin, lines: mpsc::Sender<Result<St
         let item = match String::from_utf8(line) {
             _ if !whole => {
                 // The rest of the line is of no use either.
-                let mut rest = Vec::new();
-                if reader.read_until(b'\n', &mut rest).await.is_err() {
+                if reader.skip_until(b'\n').is_err() {
                     return;
                 }
                 Err(format!("the line is longer than {LINE} bytes"))
@@ -121,7 +124,7 @@ async fn read_lines(input: impl AsyncRead + Unpin, lines: mpsc::Sender<Result<St
         if matches!(&item, Ok(line) if line.trim().is_empty()) {
             continue;
         }
-        if lines.send(item).await.is_err() {
+        if lines.blocking_send(item).is_err() {
             return;
         }
     }

@@ -12,18 +12,18 @@ use attache_tests::{
 use serde_json::json;
 
 /// Where `attache` is.
-pub fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_attache"))
 }
 
 /// Kamailio with Alice and Bob.
-pub fn kamailio() -> Result<Kamailio> {
+pub(crate) fn kamailio() -> Result<Kamailio> {
     Kamailio::ensure_installed()?;
     Kamailio::start(&Options { users: vec![("alice", "wonderland"), ("bob", "builder")], ..Options::default() })
 }
 
 /// A configuration file for one account, with whatever else is appended.
-pub fn config(folder: &Path, user: &str, password: &str, service: &str, rest: &str) -> Result<std::path::PathBuf> {
+pub(crate) fn config(folder: &Path, user: &str, password: &str, service: &str, rest: &str) -> Result<std::path::PathBuf> {
     let file = folder.join(format!("{user}.toml"));
     fs::write(
         &file,
@@ -36,14 +36,14 @@ pub fn config(folder: &Path, user: &str, password: &str, service: &str, rest: &s
 }
 
 /// Starts `attache run` and waits until the account is signed in.
-pub fn signed_in(config: &Path) -> Result<Console> {
+pub(crate) fn signed_in(config: &Path) -> Result<Console> {
     let mut console = Console::run(program(), config)?;
     console.event("the sign-in", |line| line["event"] == "session-changed" && line["state"] == "signed-in")?;
     Ok(console)
 }
 
 /// Waits until a contact is seen with an availability, live.
-pub fn sees(console: &mut Console, contact: &str, availability: &str, note: &str) -> Result<()> {
+pub(crate) fn sees(console: &mut Console, contact: &str, availability: &str, note: &str) -> Result<()> {
     console.event(&format!("{contact} as {availability} `{note}`"), |line| {
         line["event"] == "presence-changed"
             && line["contact"] == json!(contact)
@@ -55,7 +55,7 @@ pub fn sees(console: &mut Console, contact: &str, availability: &str, note: &str
 }
 
 /// Waits for a message with this text.
-pub fn receives(console: &mut Console, from: &str, text: &str) -> Result<serde_json::Value> {
+pub(crate) fn receives(console: &mut Console, from: &str, text: &str) -> Result<serde_json::Value> {
     console.event(&format!("`{text}` from {from}"), |line| {
         line["event"] == "message-received" && line["from"] == json!(from) && line["text"] == json!(text)
     })
