@@ -15,11 +15,14 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Command {
-    /// Sign in, and stay signed in until told otherwise.
+    /// Sign in, and stay signed in until told otherwise. Completes with the first outcome; where that is an outage, it is
+    /// tried again by itself all the same. While it is tried again, the command asks for an attempt now.
     SignIn,
-    /// Sign out: presence is taken back, subscriptions end, the binding is removed.
+    /// Sign out: presence is taken back, subscriptions end, the binding is removed. Completes after five seconds at the
+    /// latest, whether the service confirms it or not.
     SignOut,
-    /// Publish own presence. Kept, and published again after every sign-in.
+    /// Publish own presence. Kept, and published again after every sign-in. Completes with what the service says to it;
+    /// signed out, with [`Code::NotLoggedOn`](crate::code::Code::NotLoggedOn), though it is kept.
     Publish {
         /// How willing.
         availability: Availability,
@@ -47,7 +50,8 @@ pub enum Command {
     AddToGroup(ContactId, GroupId),
     /// Take a contact out of a group.
     RemoveFromGroup(ContactId, GroupId),
-    /// Send a message. Accepted when it is in the outbox; completed when it was delivered or has failed.
+    /// Send a message. Accepted when it is in the outbox, also signed out; completed when it was delivered or has failed,
+    /// however long that takes.
     Send {
         /// To whom.
         to: Address,

@@ -1,0 +1,248 @@
+//! Engines on the embedded service, all on the simulated network.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use attache_messenger::{
+    address::Address,
+    code::Code,
+    command::Command,
+    engine::EngineConfig,
+    event::SessionState,
+    message::{Author, IncomingMessage, MessageState, Origin, Text},
+    presence::{Availability, Freshness, Presence},
+    sim::{BEGINNING, EngineNode, Link, MemoryStore, Node, Simulation},
+    storage::JournalEvent,
+};
+use attache_service::{Core, CoreConfig, ServiceConfig, StoreChange};
+use attache_sip::transport::{Destination, Flow, FlowId, Transmit, Transport};
+use bytes::Bytes;
+
+const USERS: &str = r#"
+[service]
+domains = ["example.com"]
+[[user]]
+name = "alice"
+password = "a"
+[[user]]
+name = "bob"
+password = "b"
+"#;
+
+/// The service with a store that keeps everything at once.
+struct Service(Core);
+
+impl Service {
+    fn new(sim: &Simulation) -> Self {
+        let accounts = ServiceConfig::parse(USERS).unwrap().accounts().unwrap();
+        let config = CoreConfig::new("example.com", accounts, at("service"));
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(BEGINNING.as_millis()) + sim.elapsed();
+        Self(Core::new(config, sim.now(), wall, [9; 32]))
+    }
+
+    fn keep(&mut self, now: Instant) {
+        while let Some(change) = self.0.poll_store() {
+            if let StoreChange::Put(message) = change {
+                self.0.handle_stored(now, message.id, Ok(()));
+            }
+        }
+    }
+}
+
+impl Node for Service {
+    fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        self.0.handle_input(now, flow, bytes);
+        self.keep(now);
+    }
+    fn handle_flow_failed(&mut self, now: Instant, to: Destination, flow: Option<FlowId>, reason: &str) {
+        self.0.handle_flow_failed(now, to, flow, reason);
+        self.keep(now);
+    }
+    fn handle_timeout(&mut self, now: Instant) {
+        self.0.handle_timeout(now);
+        self.keep(now);
+    }
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.0.poll_transmit()
+    }
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.0.poll_timeout()
+    }
+}
+
+fn at(name: &str) -> SocketAddr {
+    let last = match name {
+        "alice" => 1,
+        "bob" => 2,
+        _ => 9,
+    };
+    ([10, 0, 0, last], 5060).into()
+}
+
+fn address(name: &str) -> Address {
+    Address::parse(&format!("{name}@example.com")).unwrap()
+}
+
+struct World {
+    sim: Simulation,
+    bob: MemoryStore,
+}
+
+impl World {
+    fn new(transport: &str) -> Self {
+        let mut sim = Simulation::new(7);
+        let service = Service::new(&sim);
+        sim.add(at("service"), service);
+        let bob = MemoryStore::new();
+        for (name, password, store) in [("alice", "a", MemoryStore::new()), ("bob", "b", bob.clone())] {
+            let local = vec![(Transport::Udp, at(name)), (Transport::Tcp, at(name))];
+            let mut config = EngineConfig::new(address(name), password, local, [name.len() as u8; 32]);
+            config.service = Some(format!("sip:10.0.0.9:5060;transport={transport}"));
+            let node = EngineNode::new(&sim, config, store);
+            sim.add(at(name), node);
+        }
+        let mut world = Self { sim, bob };
+        for (name, other) in [("alice", "bob"), ("bob", "alice")] {
+            world.run(name, Command::AddContact { address: address(other), name: "".into() }).unwrap();
+            world.run(name, Command::SignIn).unwrap();
+        }
+        world.settle();
+        world
+    }
+
+    fn settle(&mut self) {
+        self.sim.run_for(Duration::from_secs(8));
+    }
+
+    fn run(&mut self, name: &str, command: Command) -> Result<(), attache_messenger::error::Error> {
+        let token = self.sim.with(at(name), |node: &mut EngineNode, now| node.command(now, command));
+        let done = |sim: &mut Simulation| sim.with(at(name), |node: &mut EngineNode, _| node.outcome(token));
+        assert!(self.sim.run_until(Duration::from_secs(120), |sim| done(sim).is_some()));
+        done(&mut self.sim).unwrap()
+    }
+
+    fn say(&mut self, name: &str, to: &str, text: &str) -> Result<(), attache_messenger::error::Error> {
+        let (author, origin) = (Author::User, Origin::Person);
+        self.run(name, Command::Send { to: address(to), text: Text::new(text), author, origin })
+    }
+
+    fn sees(&mut self, name: &str) -> Arc<Presence> {
+        let snapshot = self.sim.with(at(name), |node: &mut EngineNode, _| node.snapshot());
+        snapshot.contacts.values().next().unwrap().presence.clone()
+    }
+
+    fn session(&mut self, name: &str) -> SessionState {
+        self.sim.with(at(name), |node: &mut EngineNode, _| node.snapshot().session)
+    }
+
+    fn received(&self) -> Vec<Arc<IncomingMessage>> {
+        let received = |entry: attache_messenger::storage::JournalEntry| match entry.event {
+            JournalEvent::MessageReceived(message) => Some(message),
+            _ => None,
+        };
+        self.bob.journal().into_iter().filter_map(received).collect()
+    }
+}
+
+#[test]
+fn every_availability_passes_the_embedded_service_over_udp_and_tcp() {
+    for transport in ["udp", "tcp"] {
+        let mut world = World::new(transport);
+        for availability in Availability::ALL {
+            world.run("alice", Command::Publish { availability, note: "a note".into() }).unwrap();
+            world.settle();
+            let seen = world.sees("bob");
+            assert_eq!(
+                (seen.availability, &*seen.note, &seen.freshness),
+                (Some(availability), "a note", &Freshness::Live),
+                "{transport}"
+            );
+        }
+    }
+}
+
+#[test]
+fn one_who_signs_out_of_the_embedded_service_is_offline() {
+    let mut world = World::new("udp");
+    world.run("alice", Command::SignOut).unwrap();
+    world.settle();
+    let seen = world.sees("bob");
+    assert_eq!((seen.availability, &seen.freshness), (Some(Availability::Offline), &Freshness::Live));
+}
+
+#[test]
+fn messages_pass_the_embedded_service_in_order() {
+    let mut world = World::new("udp");
+    let bad = Link { loss: 0.2, duplicate: 0.2, reorder: 0.2, ..Link::default() };
+    world.sim.set_default_link(bad);
+    for n in 0..10 {
+        world.say("alice", "bob", &format!("line {n}")).unwrap();
+    }
+    let texts: Vec<String> =
+        world.received().iter().map(|message| message.text.as_str().to_owned()).collect();
+    assert_eq!(texts, (0..10).map(|n| format!("line {n}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_message_for_one_who_is_away_comes_with_its_date_when_he_is_back() {
+    let mut world = World::new("udp");
+    world.run("bob", Command::SignOut).unwrap();
+    world.settle();
+    let sent = BEGINNING + world.sim.elapsed();
+    world.say("alice", "bob", "for later").unwrap();
+    let state = world.sim.with(at("alice"), |node: &mut EngineNode, _| {
+        node.store().journal().into_iter().find_map(|entry| match entry.event {
+            JournalEvent::MessageStateChanged { state, .. } => Some(state),
+            _ => None,
+        })
+    });
+    assert_eq!(state, Some(MessageState::Sent));
+    world.sim.run_for(Duration::from_secs(3600));
+    world.run("bob", Command::SignIn).unwrap();
+    world.settle();
+    let received = world.received();
+    assert_eq!(received.len(), 1);
+    let at = received[0].sent_at.unwrap();
+    // Dates of SIP have whole seconds.
+    assert!(
+        at.as_millis() + 2_000 > sent.as_millis() && at < sent + Duration::from_secs(5),
+        "{at} and {sent}"
+    );
+}
+
+#[test]
+fn an_embedded_service_that_restarts_is_found_again() {
+    let mut world = World::new("tcp");
+    world.run("alice", Command::Publish { availability: Availability::Busy, note: "".into() }).unwrap();
+    world.sim.kill(at("service"));
+    world.sim.run_for(Duration::from_secs(60));
+    assert_eq!(
+        (world.session("alice"), world.session("bob")),
+        (SessionState::Reconnecting, SessionState::Reconnecting)
+    );
+    assert!(matches!(world.sees("bob").freshness, Freshness::Stale(_)));
+    let service = Service::new(&world.sim);
+    world.sim.add(at("service"), service);
+    world.sim.run_for(Duration::from_secs(180));
+    let seen = world.sees("bob");
+    assert_eq!((seen.availability, &seen.freshness), (Some(Availability::Busy), &Freshness::Live));
+}
+
+#[test]
+fn the_embedded_service_refuses_a_wrong_password_once() {
+    let mut sim = Simulation::new(8);
+    let service = Service::new(&sim);
+    sim.add(at("service"), service);
+    let mut config =
+        EngineConfig::new(address("alice"), "guess", vec![(Transport::Udp, at("alice"))], [3; 32]);
+    config.service = Some("sip:10.0.0.9".to_owned());
+    let node = EngineNode::new(&sim, config, MemoryStore::new());
+    sim.add(at("alice"), node);
+    let mut world = World { sim, bob: MemoryStore::new() };
+    assert_eq!(world.run("alice", Command::SignIn).unwrap_err().code(), Code::InvalidPassword);
+    assert_eq!(world.session("alice"), SessionState::SignedOut);
+}
