@@ -153,7 +153,10 @@ mod tests {
         let Ok(Content::Text { text, sent_at }) = read(Some("message/cpim"), None, body) else {
             panic!("no text")
         };
-        assert_eq!((text.as_str(), sent_at.unwrap().to_string().as_str()), ("hello", "2026-01-31T09:00:00Z"));
+        assert_eq!(
+            (text.as_str(), sent_at.unwrap().to_string().as_str()),
+            ("hello", "2026-01-31T09:00:00.000Z")
+        );
     }
 
     #[test]

@@ -225,7 +225,9 @@ impl Engine {
             queued.attempts -= 1;
         }
         let attempts = queued.attempts;
-        if !cause.is_outage() && retry.is_none() || attempts >= self.config.message_attempts {
+        // Somebody who cannot be reached now (480, 486, 600) is for the writer to know at once, not for us to ring.
+        let again = cause.is_outage() || retry.is_some() && matches!(cause.status(), Some(429 | 491));
+        if !again || attempts >= self.config.message_attempts {
             self.finish_message(&peer, MessageState::Failed(failure(cause)));
             return;
         }

@@ -101,6 +101,15 @@ fn a_message_stored_by_the_service_is_sent_and_not_delivered() {
 }
 
 #[test]
+fn one_who_is_not_there_is_told_at_once() {
+    let mut world = World::friends(22);
+    world.run(BOB, Command::SignOut).unwrap();
+    let begun = world.sim.elapsed();
+    assert_eq!(world.fails(ALICE, send(BOB, "hello")), Code::RecipientUnavailable);
+    assert!(world.sim.elapsed() - begun < Duration::from_secs(1));
+}
+
+#[test]
 fn an_overloaded_service_is_asked_again_later() {
     let mut world = World::friends(6);
     world.service(|s| s.script.insert("MESSAGE".into(), vec![500, 503]));
@@ -223,7 +232,7 @@ fn the_senders_date_is_kept() {
     let date = [("Date", "Fri, 30 Jan 2026 18:00:00 GMT")];
     inject(&mut world, "call-1", 1, &date, ("text/plain", b"from the store"));
     let message = received(&world.store(BOB)).remove(0);
-    assert_eq!(message.sent_at.unwrap().to_string(), "2026-01-30T18:00:00Z");
+    assert_eq!(message.sent_at.unwrap().to_string(), "2026-01-30T18:00:00.000Z");
 }
 
 #[test]
