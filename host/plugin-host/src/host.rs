@@ -51,6 +51,7 @@ struct Inner {
     plugins: Vec<Arc<Plugin>>,
     routes: ArcSwap<Routes>,
     members: Mutex<Members>,
+    backend: Arc<dyn Backend>,
     handle: Handle,
 }
 
@@ -140,6 +141,7 @@ impl PluginHost {
             plugins: ready,
             routes: ArcSwap::default(),
             members: Mutex::default(),
+            backend,
             handle: runtime.handle().clone(),
         });
         runtime.spawn(trim(Arc::downgrade(&inner)));
@@ -329,7 +331,7 @@ impl Inner {
                 let reads = match subscribed {
                     Some(subscribed) => subscribed,
                     // Not loaded (yet, or any more): what it has not handled is kept, if it ever handled anything.
-                    None => !matches!(plugin.backend.storage().cursor(account, &plugin.name).await, Ok(None)),
+                    None => !matches!(self.backend.storage().cursor(account, &plugin.name).await, Ok(None)),
                 };
                 if reads {
                     names.push(plugin.name.to_string());
@@ -346,8 +348,7 @@ async fn trim(inner: std::sync::Weak<Inner>) {
     loop {
         tokio::time::sleep(TRIM).await;
         let Some(inner) = inner.upgrade() else { return };
-        let Some(plugin) = inner.plugins.first() else { return };
-        let storage = plugin.backend.storage();
+        let storage = inner.backend.storage();
         for (account, names) in inner.readers().await {
             if let Err(error) = storage.trim_journal(account, names).await {
                 tracing::warn!("cannot trim the journal: {error}");
