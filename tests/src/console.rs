@@ -40,12 +40,13 @@ impl Console {
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(mut command: Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+        let mut child =
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
         let input = child.stdin.take();
         let lines = collect(child.stdout.take().context("no standard output")?);
         let errors = collect(child.stderr.take().context("no standard error")?);
@@ -82,9 +83,10 @@ impl Console {
     /// # Errors
     /// When it does not.
     pub fn done(&mut self, command: Value) -> Result<Value> {
-        let result = self.command(command.clone())?;
+        let words = command.to_string();
+        let result = self.command(command)?;
         if result["ok"] != json!(true) {
-            bail!("{command} failed: {result}");
+            bail!("{words} failed: {result}");
         }
         Ok(result)
     }
@@ -115,8 +117,8 @@ impl Console {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => {
-                    let value: Value =
-                        serde_json::from_str(&line).with_context(|| format!("this line is no JSON: {line}"))?;
+                    let value: Value = serde_json::from_str(&line)
+                        .with_context(|| format!("this line is no JSON: {line}"))?;
                     if wanted(&value) {
                         return Ok(value);
                     }

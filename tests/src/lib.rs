@@ -1,5 +1,5 @@
 //! Cross-crate tests: interop, hostile guests, faults.
 
+pub mod console;
 #[cfg(unix)]
 pub mod kamailio;
-pub mod console;

@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
-use attache::{Address, Availability, Change, Event, EventKind, Host, HostConfig, LoadState, Messenger, Origin, SessionState};
+use attache::{
+    Address, Availability, Change, Event, EventKind, Host, HostConfig, LoadState, Messenger, Origin,
+    SessionState,
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     sync::watch,
@@ -113,7 +116,9 @@ fn line(name: &str, event: &Event) -> Option<String> {
             format!("receives {how} from {}: {}", message.sender, message.text.as_str())
         }
         EventKind::MessageAccepted(message) => match &message.author {
-            attache::Author::Plugin(plugin) => format!("has the plugin `{plugin}` answer {}", message.recipient),
+            attache::Author::Plugin(plugin) => {
+                format!("has the plugin `{plugin}` answer {}", message.recipient)
+            }
             attache::Author::User => format!("writes to {}: {}", message.recipient, message.text.as_str()),
         },
         _ => return None,
@@ -162,11 +167,13 @@ async fn obey(desk: &Desk, other: &Desk, command: &str) -> Result<()> {
     match command.split_once(' ').unwrap_or((command, "")) {
         ("status", rest) => {
             let (name, note) = rest.split_once(' ').unwrap_or((rest, ""));
-            let value = Availability::from_name(name).with_context(|| format!("`{name}` is no availability"))?;
+            let value =
+                Availability::from_name(name).with_context(|| format!("`{name}` is no availability"))?;
             desk.messenger.publish(value, note).await?;
         }
         ("history", words) => {
-            let query = attache::ArchiveQuery { text: Some(words.to_owned()), limit: 20, ..Default::default() };
+            let query =
+                attache::ArchiveQuery { text: Some(words.to_owned()), limit: 20, ..Default::default() };
             for entry in desk.messenger.history(query).await? {
                 println!("  {} {}: {}", entry.at, entry.peer, entry.text.as_str());
             }

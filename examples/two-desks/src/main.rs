@@ -20,7 +20,9 @@ async fn main() -> Result<()> {
         match argument.as_str() {
             "--stay" => stay = true,
             "--help" | "-h" => {
-                println!("usage: two-desks [--stay]\n\n--stay  keep both signed in afterwards, and take commands");
+                println!(
+                    "usage: two-desks [--stay]\n\n--stay  keep both signed in afterwards, and take commands"
+                );
                 return Ok(());
             }
             other => bail!("`{other}` is no option; --stay is the only one"),
@@ -34,7 +36,9 @@ async fn main() -> Result<()> {
     let told = story::tell(&alice, &bob).await;
     match (&told, stay) {
         (Ok(()), true) => desk::stay(&alice, &bob).await?,
-        (Ok(()), false) => println!("\nAll of it happened. `cargo xtask demo --stay` keeps both desks open for you."),
+        (Ok(()), false) => {
+            println!("\nAll of it happened. `cargo xtask demo --stay` keeps both desks open for you.");
+        }
         (Err(_), _) => {}
     }
     alice.close().await;
@@ -45,7 +49,8 @@ async fn main() -> Result<()> {
 
 /// The folder with the plugins, as `cargo xtask plugins` builds them.
 fn plugins() -> Result<PathBuf> {
-    let folder = std::env::var_os("ATTACHE_PLUGINS").map_or_else(|| PathBuf::from("target/plugins"), PathBuf::from);
+    let folder =
+        std::env::var_os("ATTACHE_PLUGINS").map_or_else(|| PathBuf::from("target/plugins"), PathBuf::from);
     for name in ["auto-reply.wasm", "history.wasm"] {
         let file = folder.join(name);
         if !file.is_file() {

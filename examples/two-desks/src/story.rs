@@ -95,9 +95,10 @@ pub(crate) async fn tell(alice: &Desk, bob: &Desk) -> Result<()> {
     println!("\nBob writes to her all the same. Her plugin answers.");
     bob.messenger.deliver(alice.address(), "Did the Reykjavik contract arrive?").await?;
     alice
-        .sees("Bob's message", |kind| {
-            matches!(kind, EventKind::MessageReceived(message) if message.sender == *bob.address())
-        })
+        .sees(
+            "Bob's message",
+            |kind| matches!(kind, EventKind::MessageReceived(message) if message.sender == *bob.address()),
+        )
         .await?;
     bob.sees("the automatic reply", |kind| {
         matches!(kind, EventKind::MessageReceived(message)

@@ -59,7 +59,10 @@ impl Shared {
     }
 
     fn closed(&self) -> Error {
-        Error::new(Code::Closed, format!("the account {} was removed or the host has shut down", self.address))
+        Error::new(
+            Code::Closed,
+            format!("the account {} was removed or the host has shut down", self.address),
+        )
     }
 
     /// Answers when the command was taken on.
@@ -70,7 +73,10 @@ impl Shared {
     }
 
     /// Answers when the command has completed.
-    pub(crate) async fn complete(&self, command: Command) -> Result<attache_messenger::command::Accepted, Error> {
+    pub(crate) async fn complete(
+        &self,
+        command: Command,
+    ) -> Result<attache_messenger::command::Accepted, Error> {
         let (answer, answered) = oneshot::channel();
         let (done, completed) = oneshot::channel();
         self.send(Request::Command { command, answer, done: Some(done) }).await?;
@@ -143,6 +149,8 @@ pub(crate) async fn start(setup: Setup) -> Result<Arc<Shared>, Error> {
 }
 
 type BoxFuture<T> = core::pin::Pin<Box<dyn Future<Output = T> + Send>>;
+type Stored = (BatchId, Result<(), StorageError>);
+type Resolved = (ResolveId, Result<Vec<Destination>, String>);
 type Waiting = (oneshot::Sender<Answer>, Option<oneshot::Sender<Result<(), Error>>>);
 
 struct Task {
@@ -158,8 +166,8 @@ struct Task {
     done: HashMap<RequestId, oneshot::Sender<Result<(), Error>>>,
     next_token: u64,
     batch: Vec<Event>,
-    storing: FuturesUnordered<BoxFuture<(BatchId, Result<(), StorageError>)>>,
-    resolving: FuturesUnordered<BoxFuture<(ResolveId, Result<Vec<Destination>, String>)>>,
+    storing: FuturesUnordered<BoxFuture<Stored>>,
+    resolving: FuturesUnordered<BoxFuture<Resolved>>,
     stopping: Option<(Instant, Vec<oneshot::Sender<()>>)>,
 }
 
@@ -210,7 +218,8 @@ impl Task {
     /// Signed out and everything kept, or out of patience.
     fn finished(&self) -> bool {
         let Some((until, _)) = &self.stopping else { return false };
-        let quiet = self.engine.snapshot().session == crate::SessionState::SignedOut && self.storing.is_empty();
+        let quiet =
+            self.engine.snapshot().session == crate::SessionState::SignedOut && self.storing.is_empty();
         quiet || *until <= Instant::now()
     }
 

@@ -31,10 +31,9 @@ impl Archive {
     /// # Errors
     /// [`Code::Storage`].
     pub async fn search(&self, account: &Address, query: ArchiveQuery) -> Result<Vec<ArchiveEntry>, Error> {
-        self.store
-            .search(account.account_id(), query)
-            .await
-            .map_err(|error| Error::new(Code::Storage, "the archive cannot be searched").because(error.to_string()))
+        self.store.search(account.account_id(), query).await.map_err(|error| {
+            Error::new(Code::Storage, "the archive cannot be searched").because(error.to_string())
+        })
     }
 }
 

@@ -107,10 +107,12 @@ impl Host {
         if let Some(caps) = config.plugin_caps {
             options.caps = caps;
         }
-        let plugins = PluginHost::start(options, config.plugins, reach)
-            .map_err(|error| Error::new(Code::Internal, "the plugin host cannot start").because(error.to_string()))?;
+        let plugins = PluginHost::start(options, config.plugins, reach).map_err(|error| {
+            Error::new(Code::Internal, "the plugin host cannot start").because(error.to_string())
+        })?;
         let plugins = Arc::new(plugins);
-        let inner = Inner { accounts, storage, plugins, resolver: Arc::new(SystemResolver::default()), store };
+        let inner =
+            Inner { accounts, storage, plugins, resolver: Arc::new(SystemResolver::default()), store };
         let host = Self { inner: Arc::new(inner) };
         for account in config.accounts {
             host.add_account(account).await?;
@@ -126,16 +128,22 @@ impl Host {
         let address = config.address.clone();
         let id = address.account_id();
         if self.inner.accounts.get(id).is_some() {
-            return Err(Error::new(Code::AlreadyInList, format!("{address} is an account of this host already")));
+            return Err(Error::new(
+                Code::AlreadyInList,
+                format!("{address} is an account of this host already"),
+            ));
         }
         let local = SocketAddr::new(source(&*self.inner.resolver, &config).await, 0);
-        let net = Sockets::bind(BindOptions { addresses: vec![local], ..BindOptions::default() }).map_err(|error| {
-            Error::new(Code::TcpError, format!("no socket for {address} on {}", local.ip()))
-                .because(error.to_string())
-        })?;
+        let net = Sockets::bind(BindOptions { addresses: vec![local], ..BindOptions::default() }).map_err(
+            |error| {
+                Error::new(Code::TcpError, format!("no socket for {address} on {}", local.ip()))
+                    .because(error.to_string())
+            },
+        )?;
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed)
-            .map_err(|error| Error::new(Code::Internal, "the system has no entropy").because(error.to_string()))?;
+        getrandom::fill(&mut seed).map_err(|error| {
+            Error::new(Code::Internal, "the system has no entropy").because(error.to_string())
+        })?;
         let sign_in = config.sign_in;
         let mut engine = EngineConfig::new(address, config.password, net.local_addresses(), seed);
         engine.display_name = config.display_name.into();
@@ -215,7 +223,8 @@ impl Host {
     pub async fn shutdown(&self) {
         let accounts = self.inner.accounts.0.swap(Arc::default());
         let mut stopping = tokio::task::JoinSet::new();
-        for shared in accounts.values().cloned() {
+        for shared in accounts.values() {
+            let shared = Arc::clone(shared);
             stopping.spawn(async move { shared.stop().await });
         }
         while stopping.join_next().await.is_some() {}

@@ -36,6 +36,7 @@ mod events;
 mod host;
 mod messenger;
 
+pub use archive::Archive;
 pub use attache_messenger::{
     address::Address,
     code::Code,
@@ -54,7 +55,6 @@ pub use attache_plugin_host::{
     Grant, InstanceState, InstanceStatus, Limits, LoadError, LoadState, Needs, PluginStatus, inspect,
 };
 pub use attache_sip::digest::Secret;
-pub use archive::Archive;
 pub use config::{AccountConfig, ConfigError, HostConfig, PluginConfig, Problem};
 pub use events::{CAPACITY, Change, Changes, View};
 pub use host::Host;

@@ -199,10 +199,9 @@ impl Messenger {
     /// # Errors
     /// [`Code::Storage`].
     pub async fn history(&self, query: ArchiveQuery) -> Result<Vec<ArchiveEntry>, Error> {
-        self.storage
-            .search(self.shared.address.account_id(), query)
-            .await
-            .map_err(|error| Error::new(Code::Storage, "the archive cannot be searched").because(error.to_string()))
+        self.storage.search(self.shared.address.account_id(), query).await.map_err(|error| {
+            Error::new(Code::Storage, "the archive cannot be searched").because(error.to_string())
+        })
     }
 }
 

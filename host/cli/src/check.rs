@@ -33,7 +33,9 @@ fn describe_accounts(config: &HostConfig) {
         let plugins: Vec<&str> = config
             .plugins
             .iter()
-            .filter(|plugin| plugin.accounts.iter().any(|pattern| pattern.matches(account.address.canonical())))
+            .filter(|plugin| {
+                plugin.accounts.iter().any(|pattern| pattern.matches(account.address.canonical()))
+            })
             .map(|plugin| &*plugin.name)
             .collect();
         println!("  plugins: {}", list(&plugins));
@@ -49,7 +51,8 @@ fn describe(plugin: &PluginConfig) -> Result<(String, Option<String>), String> {
         Some(at) => format!("{}:{}: plugin.{key}", at.file.display(), at.plugin_line),
         None => format!("plugin.{key}"),
     };
-    let needs = attache::inspect(&plugin.component).map_err(|error| format!("{}: {error}", place("component")))?;
+    let needs =
+        attache::inspect(&plugin.component).map_err(|error| format!("{}: {error}", place("component")))?;
     let mut text = format!("plugin {}: {}\n", plugin.name, plugin.component.display());
     let names = |interfaces: &[String]| {
         let short: Vec<&str> =
@@ -65,7 +68,8 @@ fn describe(plugin: &PluginConfig) -> Result<(String, Option<String>), String> {
     if !unused.is_empty() {
         let _ = writeln!(text, "  granted, but never used: {}", list(&unused));
     }
-    let missing: Vec<String> = wanted.difference(&plugin.grants).map(|grant| format!("\"{}\"", grant.name())).collect();
+    let missing: Vec<String> =
+        wanted.difference(&plugin.grants).map(|grant| format!("\"{}\"", grant.name())).collect();
     let problem = (!missing.is_empty()).then(|| {
         format!(
             "{}: plugin.grants: plugin `{}` uses {} without being granted it; add it to grants",

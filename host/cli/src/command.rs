@@ -1,6 +1,6 @@
 //! Commands on standard input, as text or as JSON.
 
-use attache::{Address, ArchiveQuery, Availability, Host, Messenger, Timestamp};
+use attache::{Address, ArchiveQuery, Availability, Code, Error, Host, Messenger, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -81,26 +81,8 @@ pub(crate) enum Output {
     Quit,
 }
 
-/// Why a command did not work.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    pub(crate) code: String,
-    pub(crate) number: u32,
-    pub(crate) message: String,
-}
-
-impl From<attache::Error> for Refused {
-    fn from(error: attache::Error) -> Self {
-        let message = match error.cause() {
-            Some(cause) => format!("{}: {cause}", error.message()),
-            None => error.message().to_owned(),
-        };
-        Self { code: error.code().name().to_owned(), number: error.code().number(), message }
-    }
-}
-
-fn invalid(message: impl Into<String>) -> Refused {
-    attache::Error::new(attache::Code::InvalidArgument, message).into()
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Code::InvalidArgument, message)
 }
 
 /// What `help` prints, and the end of `attache run --help`.
@@ -121,14 +103,18 @@ pub(crate) const HELP: &str = "\
   as ACCOUNT COMMAND …           any of them for one of several accounts";
 
 /// Reads one line.
-pub(crate) fn parse(line: &str) -> Result<Input, (Value, Refused)> {
+pub(crate) fn parse(line: &str) -> Result<Input, (Value, Error)> {
     let line = line.trim();
-    if line.starts_with('{') { parse_json(line) } else { parse_text(line).map_err(|refused| (Value::Null, refused)) }
+    if line.starts_with('{') {
+        parse_json(line)
+    } else {
+        parse_text(line).map_err(|refused| (Value::Null, refused))
+    }
 }
 
-fn parse_json(line: &str) -> Result<Input, (Value, Refused)> {
-    let value: Value =
-        serde_json::from_str(line).map_err(|error| (Value::Null, invalid(format!("this is no JSON object: {error}"))))?;
+fn parse_json(line: &str) -> Result<Input, (Value, Error)> {
+    let value: Value = serde_json::from_str(line)
+        .map_err(|error| (Value::Null, invalid(format!("this is no JSON object: {error}"))))?;
     let id = value.get("id").cloned().unwrap_or(Value::Null);
     let account = value.get("account").and_then(Value::as_str).map(str::to_owned);
     match serde_json::from_value(value) {
@@ -137,7 +123,7 @@ fn parse_json(line: &str) -> Result<Input, (Value, Refused)> {
     }
 }
 
-fn parse_text(line: &str) -> Result<Input, Refused> {
+fn parse_text(line: &str) -> Result<Input, Error> {
     let (word, mut rest) = split(line);
     let mut word = word;
     let mut account = None;
@@ -210,7 +196,7 @@ fn unquote(text: &str) -> String {
 }
 
 /// Carries a command out.
-pub(crate) async fn perform(host: &Host, input: Input) -> Result<Output, Refused> {
+pub(crate) async fn perform(host: &Host, input: Input) -> Result<Output, Error> {
     match input.command {
         Command::Quit => return Ok(Output::Quit),
         Command::Help => return Ok(done(json!({ "text": HELP }), vec![HELP.to_owned()])),
@@ -242,13 +228,22 @@ pub(crate) async fn perform(host: &Host, input: Input) -> Result<Output, Refused
         Command::Contacts => {
             let snapshot = messenger.snapshot();
             let values: Vec<Value> = snapshot.contacts.values().map(crate::json::entry).collect();
-            Ok(done(json!({ "contacts": values }), snapshot.contacts.values().map(crate::text::entry).collect()))
+            Ok(done(
+                json!({ "contacts": values }),
+                snapshot.contacts.values().map(crate::text::entry).collect(),
+            ))
         }
         Command::Groups => {
             let snapshot = messenger.snapshot();
-            let values: Vec<Value> =
-                snapshot.groups.values().map(|group| json!({ "group-id": group.id.to_string(), "name": &*group.name })).collect();
-            Ok(done(json!({ "groups": values }), snapshot.groups.values().map(|group| group.name.to_string()).collect()))
+            let values: Vec<Value> = snapshot
+                .groups
+                .values()
+                .map(|group| json!({ "group-id": group.id.to_string(), "name": &*group.name }))
+                .collect();
+            Ok(done(
+                json!({ "groups": values }),
+                snapshot.groups.values().map(|group| group.name.to_string()).collect(),
+            ))
         }
         Command::AddGroup { name } => {
             let id = messenger.add_group(&name).await?;
@@ -283,7 +278,10 @@ pub(crate) async fn perform(host: &Host, input: Input) -> Result<Output, Refused
             };
             let found = messenger.history(query).await?;
             let lines = found.iter().map(|entry| crate::text::archived(messenger.address(), entry)).collect();
-            Ok(done(json!({ "messages": found.iter().map(crate::json::archived).collect::<Vec<_>>() }), lines))
+            Ok(done(
+                json!({ "messages": found.iter().map(crate::json::archived).collect::<Vec<_>>() }),
+                lines,
+            ))
         }
         Command::SignIn => {
             messenger.sign_in().await?;
@@ -307,13 +305,13 @@ fn plugins(host: &Host) -> Output {
     done(json!({ "plugins": values }), all.iter().flat_map(crate::text::plugin).collect())
 }
 
-fn account(host: &Host, wanted: Option<&str>) -> Result<Messenger, Refused> {
+fn account(host: &Host, wanted: Option<&str>) -> Result<Messenger, Error> {
     match wanted {
         Some(address) => {
             let address = Address::parse(address)?;
             host.messenger(&address).ok_or_else(|| {
                 let message = format!("{address} is no account of the configuration");
-                attache::Error::new(attache::Code::AccountNotFound, message).into()
+                Error::new(Code::AccountNotFound, message)
             })
         }
         None => {
@@ -329,20 +327,23 @@ fn account(host: &Host, wanted: Option<&str>) -> Result<Messenger, Refused> {
     }
 }
 
-fn contact(messenger: &Messenger, address: &str) -> Result<attache::ContactId, Refused> {
+fn contact(messenger: &Messenger, address: &str) -> Result<attache::ContactId, Error> {
     let address = Address::parse(address)?;
-    messenger.snapshot().by_address.get(&address).copied().ok_or_else(|| {
-        attache::Error::new(attache::Code::ContactNotFound, format!("{address} is not on the contact list")).into()
-    })
+    messenger
+        .snapshot()
+        .by_address
+        .get(&address)
+        .copied()
+        .ok_or_else(|| Error::new(Code::ContactNotFound, format!("{address} is not on the contact list")))
 }
 
-fn group(messenger: &Messenger, name: &str) -> Result<attache::GroupId, Refused> {
+fn group(messenger: &Messenger, name: &str) -> Result<attache::GroupId, Error> {
     let snapshot = messenger.snapshot();
     let wanted = name.to_lowercase();
     let found = snapshot.groups.values().find(|group| group.name.to_lowercase() == wanted);
-    found.map(|group| group.id).ok_or_else(|| {
-        attache::Error::new(attache::Code::GroupDoesNotExist, format!("there is no group `{name}`")).into()
-    })
+    found
+        .map(|group| group.id)
+        .ok_or_else(|| Error::new(Code::GroupDoesNotExist, format!("there is no group `{name}`")))
 }
 
 #[cfg(test)]
@@ -352,14 +353,16 @@ mod tests {
     #[test]
     fn text_in_quotes_loses_the_quotes() {
         let input = parse("status busy \"in a review\"").expect("a command");
-        assert!(matches!(input.command, Command::Status { availability, note } if availability == "busy" && note == "in a review"));
+        assert!(
+            matches!(input.command, Command::Status { availability, note } if availability == "busy" && note == "in a review")
+        );
     }
 
     #[test]
     fn json_keeps_its_id_also_when_it_is_refused() {
         let (id, refused) = parse(r#"{"id":"7","command":"fly"}"#).expect_err("no such command");
         assert_eq!(id, json!("7"));
-        assert_eq!(refused.code, "ATTACHE_E_INVALID_ARGUMENT");
+        assert_eq!(refused.code().name(), "ATTACHE_E_INVALID_ARGUMENT");
     }
 
     #[test]

@@ -79,10 +79,9 @@ pub(crate) async fn run(action: Action) -> Result<(), Failure> {
         Action::Export { filter, output } => (filter, None, true, output),
     };
     let config = crate::read_without_secrets(&filter.config)?;
-    let dir = config
-        .data_dir
-        .as_ref()
-        .with_context(|| format!("{} has no host.data-dir, so nothing is archived", filter.config.display()))?;
+    let dir = config.data_dir.as_ref().with_context(|| {
+        format!("{} has no host.data-dir, so nothing is archived", filter.config.display())
+    })?;
     let archive = attache::Archive::open(dir)?;
     let accounts = chosen(&config, filter.account.as_deref())?;
     let mut out: Box<dyn Write> = match &output {
@@ -92,9 +91,7 @@ pub(crate) async fn run(action: Action) -> Result<(), Failure> {
         None => Box::new(std::io::stdout().lock()),
     };
     let time = |text: &Option<String>| {
-        text.as_ref()
-            .map(|text| Timestamp::parse(text).with_context(|| format!("`{text}`")))
-            .transpose()
+        text.as_ref().map(|text| Timestamp::parse(text).with_context(|| format!("`{text}`"))).transpose()
     };
     let query = ArchiveQuery {
         text: words,
@@ -120,7 +117,12 @@ pub(crate) async fn run(action: Action) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print(out: &mut dyn Write, account: &Address, entry: &ArchiveEntry, format: Format) -> std::io::Result<()> {
+fn print(
+    out: &mut dyn Write,
+    account: &Address,
+    entry: &ArchiveEntry,
+    format: Format,
+) -> std::io::Result<()> {
     match format {
         Format::Text => writeln!(out, "{}", text::archived(account, entry)),
         Format::Json => {

@@ -3,8 +3,8 @@
 //! Handles are strings: they have 64 bits, and many readers of JSON keep 53 of a number.
 
 use attache::{
-    Address, ArchiveEntry, Contact, ContactEntry, Conversation, Error, Event, EventKind, Freshness, IncomingMessage,
-    MessageState, Origin, OutgoingMessage, Presence, Retry, Snapshot, UnknownReason,
+    Address, ArchiveEntry, Contact, ContactEntry, Conversation, Error, Event, EventKind, Freshness,
+    IncomingMessage, MessageState, Origin, OutgoingMessage, Presence, Retry, Snapshot, UnknownReason,
 };
 use serde_json::{Map, Value, json};
 
@@ -119,7 +119,10 @@ fn contact(contact: &Contact) -> Map<String, Value> {
     fields.insert("contact".to_owned(), contact.address.as_str().into());
     fields.insert("contact-id".to_owned(), contact.id.to_string().into());
     fields.insert("name".to_owned(), (*contact.name).into());
-    fields.insert("groups".to_owned(), contact.groups.iter().map(ToString::to_string).collect::<Vec<_>>().into());
+    fields.insert(
+        "groups".to_owned(),
+        contact.groups.iter().map(ToString::to_string).collect::<Vec<_>>().into(),
+    );
     fields
 }
 

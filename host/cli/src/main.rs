@@ -9,17 +9,17 @@ mod run;
 mod service;
 mod text;
 
-use std::{
-    io::IsTerminal,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Sign in to a SIP service, talk, and let plugins take part.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100, after_help = "\
+#[command(
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "\
 Exit codes:
   0  it worked
   1  it failed while running; standard error says why
@@ -27,7 +27,8 @@ Exit codes:
   3  the configuration file is wrong, or a plugin lacks a grant; standard error names file, line and key
 
 The environment variable ATTACHE_LOG sets what is logged to standard error, such as `info` or
-`attache_sip=debug` (default `warn`). Logs hold no message bodies and no passwords.")]
+`attache_sip=debug` (default `warn`). Logs hold no message bodies and no passwords."
+)]
 struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -142,5 +143,6 @@ fn read(path: &std::path::Path) -> Result<attache::HostConfig, Failure> {
 
 /// As [`read`], for commands that sign nobody in and so need no password.
 fn read_without_secrets(path: &std::path::Path) -> Result<attache::HostConfig, Failure> {
-    attache::HostConfig::from_file_without_secrets(path).map_err(|error| Failure::Configuration(error.to_string()))
+    attache::HostConfig::from_file_without_secrets(path)
+        .map_err(|error| Failure::Configuration(error.to_string()))
 }

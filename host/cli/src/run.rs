@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     Events, Failure,
-    command::{self, Output, Refused},
+    command::{self, Output},
     json,
     printer::Printer,
     text,
@@ -140,9 +140,7 @@ impl Console {
     async fn answer(&self, host: &Host, line: Result<String, String>) -> bool {
         let parsed = match line {
             Ok(line) => command::parse(&line),
-            Err(message) => {
-                Err((Value::Null, attache::Error::new(attache::Code::InvalidArgument, message).into()))
-            }
+            Err(message) => Err((Value::Null, attache::Error::new(attache::Code::InvalidArgument, message))),
         };
         let (id, result) = match parsed {
             Ok(input) => (input.id.clone(), command::perform(host, input).await),
@@ -153,7 +151,7 @@ impl Console {
         quit
     }
 
-    async fn result(&self, id: &Value, result: Result<Output, Refused>) {
+    async fn result(&self, id: &Value, result: Result<Output, attache::Error>) {
         match self.events {
             Events::Json => {
                 let mut object = json!({ "event": "command-result", "id": id });
@@ -167,9 +165,11 @@ impl Console {
                     Ok(Output::Quit) => object["ok"] = true.into(),
                     Err(refused) => {
                         object["ok"] = false.into();
-                        object["code"] = refused.code.into();
-                        object["number"] = format!("{:#010x}", refused.number).into();
-                        object["message"] = refused.message.into();
+                        if let (Value::Object(object), Value::Object(fields)) =
+                            (&mut object, json::failure(&refused))
+                        {
+                            object.extend(fields);
+                        }
                     }
                 }
                 self.printer.line(object.to_string()).await;
@@ -180,17 +180,16 @@ impl Console {
                     id => format!("[{id}] "),
                 };
                 match result {
-                    Ok(Output::Done(_, lines)) if lines.is_empty() => self.printer.line(format!("{name}ok")).await,
+                    Ok(Output::Done(_, lines)) if lines.is_empty() => {
+                        self.printer.line(format!("{name}ok")).await;
+                    }
                     Ok(Output::Done(_, lines)) => {
                         for line in lines {
                             self.printer.line(format!("{name}{line}")).await;
                         }
                     }
                     Ok(Output::Quit) => {}
-                    Err(refused) => {
-                        let Refused { code, number, message } = refused;
-                        self.printer.line(format!("{name}failed: {message} [{code} {number:#010x}]")).await;
-                    }
+                    Err(refused) => self.printer.line(format!("{name}failed: {refused}")).await,
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! Events and results as lines for a person.
 
 use attache::{
-    Address, ArchiveEntry, ContactEntry, Event, EventKind, Freshness, InstanceState, LoadState, MessageState, Origin,
-    PluginStatus, Presence, SessionState,
+    Address, ArchiveEntry, ContactEntry, Event, EventKind, Freshness, InstanceState, LoadState, MessageState,
+    Origin, PluginStatus, Presence, SessionState,
 };
 
 use crate::json;
@@ -53,7 +53,11 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<String> {
 
 /// One contact.
 pub(crate) fn entry(entry: &ContactEntry) -> String {
-    let name = if entry.contact.name.is_empty() { String::new() } else { format!(" ({})", safe(&entry.contact.name)) };
+    let name = if entry.contact.name.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", safe(&entry.contact.name))
+    };
     format!("{}{name} is {}", entry.contact.address, presence(&entry.presence))
 }
 
@@ -83,7 +87,9 @@ pub(crate) fn presence(presence: &Presence) -> String {
     match &presence.freshness {
         Freshness::Live => {}
         Freshness::Stale(since) => words.push_str(&format!(" (last known at {})", clock(*since))),
-        Freshness::Unknown(reason) => words.push_str(&format!(" ({})", json::unknown(reason).replace('-', " "))),
+        Freshness::Unknown(reason) => {
+            words.push_str(&format!(" ({})", json::unknown(reason).replace('-', " ")));
+        }
         Freshness::Denied => words.push_str(" (may not be seen)"),
     }
     words
@@ -108,7 +114,8 @@ pub(crate) fn plugin(plugin: &PluginStatus) -> Vec<String> {
             _ => "stopped".to_owned(),
         };
         let counters = &instance.counters;
-        let mut line = format!("{name}: {state}; {} events, {} restarts", counters.delivered, counters.restarts);
+        let mut line =
+            format!("{name}: {state}; {} events, {} restarts", counters.delivered, counters.restarts);
         for error in instance.last_error.iter().chain(&instance.last_denial) {
             line.push_str("; ");
             line.push_str(error);
@@ -125,5 +132,15 @@ fn clock(at: attache::Timestamp) -> String {
 
 /// What others wrote, without what could steer a terminal.
 fn safe(text: &str) -> String {
-    text.chars().map(|c| if c == '\n' { '⏎' } else if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c == '\n' {
+                '⏎'
+            } else if c.is_control() {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }

@@ -27,7 +27,8 @@ fn a_wrong_password_is_one_clear_error_and_is_not_tried_again() -> Result<()> {
     assert_eq!(refused["reason"]["code"], json!("MSGR_E_INVALID_PASSWORD"), "{refused}");
     assert_eq!(refused["reason"]["number"], json!("0x81000303"));
     let more = alice.quiet(Duration::from_secs(5));
-    let again = more.iter().filter(|line| line["event"] == "session-changed" && line["state"] != "signed-out");
+    let again =
+        more.iter().filter(|line| line["event"] == "session-changed" && line["state"] != "signed-out");
     // The state before the refusal may have been printed first; nothing may come after it.
     assert!(again.clone().all(|line| line["seq"].as_u64() < refused["seq"].as_u64()), "{more:?}");
     let registers = kamailio.log().matches("wrong password").count();

@@ -67,9 +67,10 @@ struct PasswordSource {
 
 pub(super) fn read(text: &str, path: &Path, secrets: bool) -> Result<HostConfig, ConfigError> {
     let source = Source { file: path, text };
-    let file: File = toml::from_str(text)
-        .map_err(|error| ConfigError { problems: vec![source.unreadable(&error)] })?;
-    let mut reader = Reader { folder: path.parent().unwrap_or(Path::new("")), source, secrets, problems: Vec::new() };
+    let file: File =
+        toml::from_str(text).map_err(|error| ConfigError { problems: vec![source.unreadable(&error)] })?;
+    let mut reader =
+        Reader { folder: path.parent().unwrap_or(Path::new("")), source, secrets, problems: Vec::new() };
     let config = reader.host(file);
     if reader.problems.is_empty() { Ok(config) } else { Err(ConfigError { problems: reader.problems }) }
 }
@@ -85,8 +86,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn host(&mut self, file: File) -> HostConfig {
-        let mut config =
-            HostConfig { data_dir: file.host.data_dir.map(|dir| self.folder.join(dir)), ..HostConfig::default() };
+        let mut config = HostConfig {
+            data_dir: file.host.data_dir.map(|dir| self.folder.join(dir)),
+            ..HostConfig::default()
+        };
         let mut seen: HashMap<Address, usize> = HashMap::new();
         for table in file.account {
             let line = self.source.line(table.span().start);
@@ -224,12 +227,14 @@ impl Reader<'_> {
                 .map_err(|_| format!("the environment variable `{name}` is not set, or is not UTF-8")),
             PasswordTable::Elsewhere(PasswordSource { env: None, file: Some(file) }) => {
                 let file = self.folder.join(file);
-                let text = std::fs::read_to_string(&file)
-                    .map_err(|error| format!("the password file {} cannot be read: {error}", file.display()))?;
+                let text = std::fs::read_to_string(&file).map_err(|error| {
+                    format!("the password file {} cannot be read: {error}", file.display())
+                })?;
                 Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
             }
             PasswordTable::Elsewhere(_) => {
-                Err("a password comes from one place: text, { env = \"NAME\" } or { file = \"PATH\" }".to_owned())
+                Err("a password comes from one place: text, { env = \"NAME\" } or { file = \"PATH\" }"
+                    .to_owned())
             }
         }
     }

@@ -50,14 +50,7 @@ impl AccountConfig {
     /// An account with defaults for the rest.
     #[must_use]
     pub fn new(address: Address, password: Secret) -> Self {
-        Self {
-            address,
-            display_name: String::new(),
-            auth_user: None,
-            password,
-            service: None,
-            sign_in: true,
-        }
+        Self { address, display_name: String::new(), auth_user: None, password, service: None, sign_in: true }
     }
 
     /// The same account with an outbound proxy.
@@ -110,6 +103,8 @@ fn text_of(path: &Path) -> Result<String, ConfigError> {
             _ => format!("the file cannot be read: {error}"),
         };
         let file = path.to_owned();
-        ConfigError { problems: vec![Problem { file, line: 0, key: String::new(), message, suggestion: None }] }
+        ConfigError {
+            problems: vec![Problem { file, line: 0, key: String::new(), message, suggestion: None }],
+        }
     })
 }

@@ -80,7 +80,9 @@ impl Source<'_> {
             .map(|line| line.split(']').next().unwrap_or_default().trim_start_matches('[').trim())
             .unwrap_or_default();
         let key = match line.split_once('=') {
-            Some((key, _)) if !line.trim_start().starts_with('[') => self.inner_key(start, offset, key.trim()),
+            Some((key, _)) if !line.trim_start().starts_with('[') => {
+                self.inner_key(start, offset, key.trim())
+            }
             _ => String::new(),
         };
         match (table.is_empty(), key.is_empty()) {

@@ -19,11 +19,20 @@ pub(crate) fn program() -> &'static Path {
 /// Kamailio with Alice and Bob.
 pub(crate) fn kamailio() -> Result<Kamailio> {
     Kamailio::ensure_installed()?;
-    Kamailio::start(&Options { users: vec![("alice", "wonderland"), ("bob", "builder")], ..Options::default() })
+    Kamailio::start(&Options {
+        users: vec![("alice", "wonderland"), ("bob", "builder")],
+        ..Options::default()
+    })
 }
 
 /// A configuration file for one account, with whatever else is appended.
-pub(crate) fn config(folder: &Path, user: &str, password: &str, service: &str, rest: &str) -> Result<std::path::PathBuf> {
+pub(crate) fn config(
+    folder: &Path,
+    user: &str,
+    password: &str,
+    service: &str,
+    rest: &str,
+) -> Result<std::path::PathBuf> {
     let file = folder.join(format!("{user}.toml"));
     fs::write(
         &file,
@@ -38,7 +47,8 @@ pub(crate) fn config(folder: &Path, user: &str, password: &str, service: &str, r
 /// Starts `attache run` and waits until the account is signed in.
 pub(crate) fn signed_in(config: &Path) -> Result<Console> {
     let mut console = Console::run(program(), config)?;
-    console.event("the sign-in", |line| line["event"] == "session-changed" && line["state"] == "signed-in")?;
+    console
+        .event("the sign-in", |line| line["event"] == "session-changed" && line["state"] == "signed-in")?;
     Ok(console)
 }
 
