@@ -8,7 +8,7 @@ use attache_messenger::{
     message::Origin,
     presence::Availability,
 };
-use attache_plugin_host::{Grant, InstanceState, LoadState, PluginConfig};
+use attache_plugin_host::{AccountPattern, Grant, InstanceState, LoadState, PluginConfig, Scope};
 
 use crate::desk::{Desk, component, hostile, options, probe};
 
@@ -123,6 +123,50 @@ async fn compiled_code_is_kept_and_damaged_code_is_compiled_again() {
     fs::write(&file, code).unwrap();
     assert!(!load(probe()).await);
     assert!(load(probe()).await);
+}
+
+#[tokio::test]
+async fn each_account_has_an_instance_of_its_own() {
+    let mut desk = Desk::new(vec![probe()]).await;
+    desk.message("to alice").await;
+    desk.reported("probe", "received 1 false to alice").await;
+    let alice = desk.account;
+    desk.switch("sip:carol@example.com");
+    desk.message("to carol").await;
+    desk.reported("probe", "received 2 false to carol").await;
+    let status = desk.plugin("probe");
+    let delivered: Vec<_> = status.instances.iter().map(|it| (it.account, it.counters.restarts)).collect();
+    assert_eq!(delivered, [(Some(alice), 0), (Some(desk.account), 0)]);
+
+    desk.host.remove_account(alice);
+    assert_eq!(desk.plugin("probe").instances.len(), 1);
+    desk.message("still there").await;
+    desk.reported("probe", "received 3 false still there").await;
+}
+
+#[tokio::test]
+async fn one_instance_serves_all_accounts_where_the_operator_says_so() {
+    let mut config = probe();
+    config.scope = Scope::Host;
+    let mut desk = Desk::new(vec![config]).await;
+    desk.message("to alice").await;
+    desk.reported("probe", "received 1 false to alice").await;
+    desk.switch("sip:carol@example.com");
+    desk.message("to carol").await;
+    desk.reported("probe", "received 2 false to carol").await;
+    let status = desk.plugin("probe");
+    assert_eq!(status.instances.len(), 1);
+    assert_eq!(status.instances[0].account, None);
+    let snapshots = desk.reports("probe").iter().filter(|report| report.starts_with("snapshot")).count();
+    assert_eq!(snapshots, 2, "one for each account");
+}
+
+#[tokio::test]
+async fn an_account_that_no_pattern_names_is_not_served() {
+    let mut config = probe();
+    config.accounts = vec![AccountPattern::new("*@example.org")];
+    let desk = Desk::new(vec![config]).await;
+    assert!(desk.plugin("probe").instances.is_empty());
 }
 
 #[tokio::test]

@@ -115,6 +115,14 @@ impl Desk {
         Self { host, notes, account, seq }
     }
 
+    /// Another account signs in; what happens from now on happens to it.
+    pub(crate) fn switch(&mut self, address: &str) {
+        let address = Address::parse(address).unwrap();
+        self.account = address.account_id();
+        lock(&self.notes.snapshots).insert(self.account, Arc::new(snapshot(&address, self.seq)));
+        self.host.add_account(self.account, address);
+    }
+
     /// A message from Bob arrives: journalled, then published. Answers its position.
     pub(crate) async fn message(&mut self, text: &str) -> u64 {
         self.message_of(text, Origin::Person).await
