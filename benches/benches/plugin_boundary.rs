@@ -300,7 +300,7 @@ impl Hosted {
             self.host.publish(batch);
         }
         let published = begun.elapsed() / events;
-        self.wait(Duration::from_micros(100));
+        self.wait(Duration::from_micros(20));
         (published, begun.elapsed() / events)
     }
 
@@ -375,7 +375,7 @@ fn main() {
     };
     let component = PathBuf::from(folder).join("sink.wasm");
     let short = std::env::args().any(|argument| argument == "--test");
-    let (rounds, calls, singles) = if short { (1, 2_000, 10) } else { (15, 100_000, 2_000) };
+    let (rounds, calls, singles) = if short { (1, 2_000, 10) } else { (100, 10_000, 2_000) };
 
     let mut bare = Bare::new(&component);
     let mut hosted = Hosted::new(&component);

@@ -59,14 +59,14 @@ impl Ticker {
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// A guest runs until the guard is dropped.
-    pub(crate) fn enter(&self) -> Running<'_> {
+    /// Guests run until the guard is dropped.
+    pub(crate) fn enter(&self) -> Running {
         self.shared.running.fetch_add(1, Ordering::SeqCst);
         if self.shared.parked.load(Ordering::SeqCst) {
             let _guard = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
             self.shared.wake.notify_one();
         }
-        Running(&self.shared)
+        Running(Arc::clone(&self.shared))
     }
 }
 
@@ -107,11 +107,11 @@ impl Shared {
     }
 }
 
-/// A guest runs.
+/// Guests run.
 #[derive(Debug)]
-pub(crate) struct Running<'a>(&'a Shared);
+pub(crate) struct Running(Arc<Shared>);
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::SeqCst);
     }

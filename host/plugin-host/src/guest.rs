@@ -17,7 +17,7 @@ use wasmtime::{Store, UpdateDeadline};
 use crate::{
     bindings::called::exports::attache::messenger::lifecycle,
     convert,
-    engine::TICK,
+    engine::{Running, TICK},
     exports::Exports,
     instance::Instance,
     mailbox::Pending,
@@ -30,6 +30,10 @@ use crate::{
 pub(crate) struct Guest {
     store: Store<GuestState>,
     exports: Exports,
+    cpu_per_event: Period,
+    time_per_event: Period,
+    /// There while calls follow each other.
+    running: Option<Running>,
 }
 
 /// Why an instance did not start.
@@ -56,18 +60,13 @@ pub(crate) struct Killed(pub(crate) String);
 /// Calls into the guest within the limits of an event, under a span.
 macro_rules! call {
     ($guest:expr, $span:expr, $cpu:expr, |$exports:ident, $store:ident| $call:expr) => {{
-        let begun = Instant::now();
-        let instance = Arc::clone(&$guest.store.data().instance);
-        let limits = &instance.plugin.limits;
-        $guest.store.data_mut().begin(begun, $cpu.unwrap_or(limits.cpu_per_event));
-        $guest.store.set_epoch_deadline(1);
-        let running = instance.plugin.shared.ticker.enter();
+        let time = $guest.time_per_event;
+        $guest.enter($cpu.unwrap_or($guest.cpu_per_event));
         let outcome = {
             let ($exports, $store) = (&$guest.exports, &mut $guest.store);
-            bounded($call.instrument($span), limits.time_per_event.0).await
+            bounded($call.instrument($span), time.0).await
         };
-        drop(running);
-        $guest.finish(outcome, limits.time_per_event)
+        $guest.finish(outcome, time)
     }};
 }
 
@@ -101,7 +100,13 @@ impl Guest {
             Ok(UpdateDeadline::Yield(1))
         });
 
-        let mut guest = Self { store, exports: Exports::default() };
+        let mut guest = Self {
+            store,
+            exports: Exports::default(),
+            cpu_per_event: limits.cpu_per_event,
+            time_per_event: limits.time_per_event,
+            running: None,
+        };
         let cpu = Some(limits.cpu_at_start);
         let span = span!(guest, "instantiate", 0_u64, 0_u64);
         let wasm = call!(guest, span, cpu, |_exports, store| code.pre.instantiate_async(store))
@@ -258,12 +263,34 @@ impl Guest {
         self.store.data().timers.values().min().copied()
     }
 
-    fn finish<T>(&mut self, outcome: Option<wasmtime::Result<T>>, time: Period) -> Result<T, Killed> {
+    /// Before a call.
+    fn enter(&mut self, cpu: Period) {
         let state = self.store.data_mut();
-        let used = state.cpu.end(Instant::now());
-        state.instance.meters.cpu_nanos.add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX));
+        if self.running.is_none() {
+            state.cpu.resume(Instant::now());
+            self.running = Some(state.instance.plugin.shared.ticker.enter());
+        }
+        state.begin(cpu);
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// After the last of several calls, before anything that waits.
+    pub(crate) fn leave(&mut self) {
+        if self.running.take().is_some() {
+            let state = self.store.data_mut();
+            let used = state.cpu.settle(Instant::now());
+            state.instance.meters.cpu_nanos.add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
+    fn finish<T>(&mut self, outcome: Option<wasmtime::Result<T>>, time: Period) -> Result<T, Killed> {
+        if !matches!(outcome, Some(Ok(_))) {
+            self.leave();
+        }
+        let state = self.store.data_mut();
         let error = match outcome {
             Some(Ok(value)) => {
+                // What was refused in this event explains no trap in a later one.
                 state.memory.refused = None;
                 return Ok(value);
             }

@@ -83,9 +83,9 @@ impl GuestState {
     }
 
     /// Gives the guest what it may use for one event.
-    pub(crate) fn begin(&mut self, now: Instant, cpu: Period) {
+    pub(crate) fn begin(&mut self, cpu: Period) {
         self.calls_left = self.instance.plugin.limits.host_calls_per_event;
-        self.cpu.begin(now, cpu.0);
+        self.cpu.begin(cpu.0);
     }
 
     /// Counts one host call.
@@ -182,31 +182,45 @@ impl std::error::Error for Stopped {}
 
 /// CPU time of the guest, by the epoch clock: at most one tick for each time that the clock finds it running, so
 /// that waiting for a host call, or for other guests on the same thread, is not charged.
+///
+/// Reading the clock costs a tenth of a short call, so it is read once for many calls in a row, and an event may be
+/// charged up to one tick for those before it.
 #[derive(Debug)]
 pub(crate) struct CpuMeter {
     tick: Duration,
     budget: Duration,
+    /// In this event.
     used: Duration,
+    /// Since it was last asked, in all events.
+    total: Duration,
     mark: Instant,
 }
 
 impl CpuMeter {
     fn new(tick: Duration) -> Self {
-        Self { tick, budget: Duration::ZERO, used: Duration::ZERO, mark: Instant::now() }
+        Self {
+            tick,
+            budget: Duration::ZERO,
+            used: Duration::ZERO,
+            total: Duration::ZERO,
+            mark: Instant::now(),
+        }
     }
 
-    fn begin(&mut self, now: Instant, budget: Duration) {
+    fn begin(&mut self, budget: Duration) {
         self.budget = budget;
         self.used = Duration::ZERO;
-        self.mark = now;
     }
 
     fn pause(&mut self, now: Instant) {
-        self.used += now.saturating_duration_since(self.mark).min(self.tick);
+        let passed = now.saturating_duration_since(self.mark).min(self.tick);
+        self.used += passed;
+        self.total += passed;
         self.mark = now;
     }
 
-    fn resume(&mut self, now: Instant) {
+    /// From here on, time is the guest's.
+    pub(crate) fn resume(&mut self, now: Instant) {
         self.mark = now;
     }
 
@@ -216,10 +230,10 @@ impl CpuMeter {
         if self.used > self.budget { Err(Stopped::Cpu(Period(self.budget))) } else { Ok(()) }
     }
 
-    /// CPU time of the event that has ended.
-    pub(crate) fn end(&mut self, now: Instant) -> Duration {
+    /// CPU time since this was last called. From here on, time is not the guest's.
+    pub(crate) fn settle(&mut self, now: Instant) -> Duration {
         self.pause(now);
-        self.used
+        core::mem::take(&mut self.total)
     }
 }
 
@@ -316,12 +330,14 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut cpu = CpuMeter::new(Duration::from_millis(5));
-        cpu.begin(at(0), Duration::from_millis(12));
+        cpu.resume(at(0));
+        cpu.begin(Duration::from_millis(12));
         cpu.pause(at(1));
         cpu.resume(at(1_000));
         cpu.tick(at(1_004)).unwrap();
         cpu.tick(at(2_000)).unwrap();
         assert_eq!(cpu.tick(at(2_005)), Err(Stopped::Cpu(Period::millis(12))));
-        assert_eq!(cpu.end(at(2_005)), Duration::from_millis(15));
+        assert_eq!(cpu.settle(at(2_005)), Duration::from_millis(15));
+        assert_eq!(cpu.settle(at(2_005)), Duration::ZERO);
     }
 }

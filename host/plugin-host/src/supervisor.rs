@@ -71,6 +71,8 @@ struct Supervisor {
     failures: VecDeque<Instant>,
     /// When to ask the store again for the cursors that it did not answer.
     streams_at: Option<Instant>,
+    /// Events handled that the counters do not show yet.
+    delivered: u64,
     unwritten: u64,
     write_at: Option<Instant>,
     writing: Option<JoinHandle<Vec<(AccountId, u64)>>>,
@@ -95,6 +97,7 @@ impl Supervisor {
             failures_in_row: 0,
             failures: VecDeque::new(),
             streams_at: None,
+            delivered: 0,
             unwritten: 0,
             write_at: None,
             writing: None,
@@ -204,11 +207,11 @@ impl Supervisor {
         self.instance.set_state(InstanceState::Running);
         let mut told = Vec::new();
         let exit = loop {
-            match self.turn(&mut guest, code, &mut told).await {
-                Ok(()) => {}
-                Err(exit) => break exit,
+            if let Err(exit) = self.turn(&mut guest, code, &mut told).await {
+                break exit;
             }
         };
+        self.settle(&mut guest);
         let reason = match &exit {
             Exit::Killed(_) => return exit,
             Exit::Stop(reason) => *reason,
@@ -229,6 +232,7 @@ impl Supervisor {
             return Err(Exit::Reload);
         }
         if code.wants.overlaps(Families::MESSAGES) {
+            self.settle(guest);
             self.open_streams().await;
         }
         if code.wants.overlaps(Families::PRESENCE) {
@@ -238,6 +242,7 @@ impl Supervisor {
         busy |= self.catch_up(guest).await?;
         busy |= self.mail(guest).await?;
         busy |= self.presence(guest).await?;
+        self.settle(guest);
         self.write_cursors(false).await;
         if busy {
             tokio::task::yield_now().await;
@@ -360,6 +365,7 @@ impl Supervisor {
             if let Some(after) = self.streams[index].wants_journal(now) {
                 let account = self.streams[index].account;
                 let storage = self.instance.plugin.backend.storage();
+                self.settle(guest);
                 match storage.read_journal(account, after, JOURNAL).await {
                     Ok(entries) => {
                         let events = entries.into_iter().filter_map(|entry| from_journal(entry, account));
@@ -471,8 +477,16 @@ impl Supervisor {
     }
 
     fn handled(&mut self) {
-        self.instance.meters.delivered.add(1);
+        self.delivered += 1;
         self.failures_in_row = 0;
+    }
+
+    /// Accounts for what was done since the last time. Before anything that waits.
+    fn settle(&mut self, guest: &mut Guest) {
+        guest.leave();
+        if self.delivered > 0 {
+            self.instance.meters.delivered.add(core::mem::take(&mut self.delivered));
+        }
     }
 
     /// Writes the cursors down: in the background, when enough has been handled or long enough ago; or now.
