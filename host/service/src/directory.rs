@@ -1,14 +1,18 @@
 //! Who the users are, and how they prove it.
 
 use std::collections::HashMap;
+use std::hash::{Hash as _, Hasher as _};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use attache_sip::digest::{Algorithm, Credentials, DigestServer, Password, Refusal};
 use attache_sip::message::Message;
 use attache_sip::uri::{Scheme, Uri};
 
 use crate::config::Account;
+use crate::replay::{Nonce, Replays};
+use crate::throttle::source;
 
 /// `user@domain` in canonical spelling: the same for `sip:`, `sips:`, `pres:` and `im:`, and whatever the port.
 pub(crate) type Aor = Arc<str>;
@@ -44,6 +48,11 @@ pub(crate) struct Directory {
     both: DigestServer,
     sha256_only: DigestServer,
     md5_only: DigestServer,
+    /// Keys the part of a nonce that names its receiver.
+    key: [u8; 32],
+    nonce_age: Duration,
+    /// The counts that each account has used.
+    replays: HashMap<usize, Replays>,
 }
 
 /// What became of a request's credentials.
@@ -52,9 +61,9 @@ pub(crate) enum Proof {
     Accepted(usize),
     /// There are none for this realm.
     Absent,
-    /// They were right once, or were made before a restart.
+    /// Their nonce is too old, was made before a restart or for another host, or was used with that count before.
     Stale,
-    /// They prove nothing.
+    /// They prove nothing, over a nonce that was given to this host.
     Wrong,
     /// They are not as they must be.
     Malformed,
@@ -67,7 +76,7 @@ impl Directory {
         realm: &str,
         key: [u8; 32],
         epoch: Instant,
-        nonce_age: std::time::Duration,
+        nonce_age: Duration,
     ) -> Self {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         let mut by_aor = HashMap::new();
@@ -94,6 +103,9 @@ impl Directory {
             both: server(&[Algorithm::Sha256, Algorithm::Md5]),
             sha256_only: server(&[Algorithm::Sha256]),
             md5_only: server(&[Algorithm::Md5]),
+            key,
+            nonce_age,
+            replays: HashMap::new(),
         }
     }
 
@@ -117,12 +129,14 @@ impl Directory {
         &credentials.username
     }
 
-    /// The challenges for a request, by what the account of its sender can answer.
+    /// The challenges for a request, by what the account of its sender can answer. Only the host that they are sent to
+    /// can answer them. `entropy` makes them differ.
     pub(crate) fn challenges(
         &self,
         aor: Option<&str>,
+        to: IpAddr,
         now: Instant,
-        entropy: u64,
+        entropy: u32,
         stale: bool,
     ) -> Vec<String> {
         let account = aor.and_then(|aor| self.by_aor.get(aor)).map(|index| &self.accounts[*index]);
@@ -131,7 +145,19 @@ impl Directory {
             Some(Account { sha256: None, md5: Some(_), .. }) => &self.md5_only,
             _ => &self.both,
         };
-        server.challenges(now, entropy, stale)
+        server.challenges(now, self.entropy_for(to, entropy), stale)
+    }
+
+    /// Entropy whose other half names a host, to nobody but us. The nonce's own signature keeps both from being changed;
+    /// so whoever answers with one has received it at that host, and no forged source address can act in its name.
+    fn entropy_for(&self, host: IpAddr, entropy: u32) -> u64 {
+        // Sip-hash with a secret in front: nobody outside can find two hosts with one value.
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write(&self.key);
+        hasher.write_u32(entropy);
+        source(host).hash(&mut hasher);
+        let half = hasher.finish() as u32;
+        u64::from(entropy) << 32 | u64::from(half)
     }
 
     /// The credentials of a request for this realm.
@@ -140,22 +166,52 @@ impl Directory {
         request.credentials(false).find(ours).or_else(|| request.credentials(true).find(ours))
     }
 
-    /// Checks a request's credentials. `sender` picks the account where a name stands for several.
+    /// Checks a request's credentials, which came from that host. `sender` picks the account where a name stands for
+    /// several. A repeat of accepted credentials is [`Proof::Stale`].
     pub(crate) fn check(
+        &mut self,
+        request: &Message,
+        credentials: Option<&Credentials>,
+        sender: Option<&str>,
+        from: IpAddr,
+        now: Instant,
+    ) -> Proof {
+        match self.proves(request, credentials, sender, from, now) {
+            Ok((account, nonce, count)) => {
+                // Retransmissions never come here, so a repeat is a replay.
+                let replays = self.replays.entry(account).or_default();
+                if replays.is_fresh(nonce, count, self.nonce_age) {
+                    Proof::Accepted(account)
+                } else {
+                    Proof::Stale
+                }
+            }
+            Err(proof) => proof,
+        }
+    }
+
+    /// The account that credentials prove, with their nonce and count, which may have been used before.
+    pub(crate) fn proves(
         &self,
         request: &Message,
         credentials: Option<&Credentials>,
         sender: Option<&str>,
+        from: IpAddr,
         now: Instant,
-    ) -> Proof {
-        let Some(credentials) = credentials else { return Proof::Absent };
-        let Some(method) = request.method() else { return Proof::Malformed };
-        let Ok(uri) = std::str::from_utf8(request.request_uri_bytes()) else { return Proof::Malformed };
+    ) -> Result<(usize, Nonce, u32), Proof> {
+        let credentials = credentials.ok_or(Proof::Absent)?;
+        let method = request.method().ok_or(Proof::Malformed)?;
+        let uri = std::str::from_utf8(request.request_uri_bytes()).map_err(|_| Proof::Malformed)?;
+        // Before the password is looked at: otherwise the answer would tell over any nonce whether a guess was right.
+        let (made, entropy) = self.both.issued(&credentials.nonce).ok_or(Proof::Stale)?;
+        if self.entropy_for(from, (entropy >> 32) as u32) != entropy {
+            return Err(Proof::Stale);
+        }
         // Some clients take the whole address for the name.
         let name = credentials.username.split_once('@').map_or(&*credentials.username, |(name, _)| name);
         let named = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
         let index = match named {
-            [] => return Proof::Wrong,
+            [] => return Err(Proof::Wrong),
             [one] => *one,
             several => {
                 let sending = sender.and_then(|aor| self.by_aor.get(aor)).copied();
@@ -168,14 +224,14 @@ impl Directory {
             Some(Algorithm::Md5) => account.md5.as_ref(),
             _ => None,
         };
-        let Some(password) = password else { return Proof::Malformed };
+        let password = password.ok_or(Proof::Malformed)?;
         let body = request.body();
         let method = method.as_str();
         match self.both.verify(now, credentials, &account.name, password, method, Some(uri), body) {
-            Ok(_) => Proof::Accepted(index),
-            Err(Refusal::Stale) => Proof::Stale,
-            Err(Refusal::Wrong) => Proof::Wrong,
-            Err(_) => Proof::Malformed,
+            Ok(count) => Ok((index, Nonce { made, entropy }, count)),
+            Err(Refusal::Stale) => Err(Proof::Stale),
+            Err(Refusal::Wrong) => Err(Proof::Wrong),
+            Err(_) => Err(Proof::Malformed),
         }
     }
 }

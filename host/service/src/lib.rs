@@ -28,7 +28,8 @@
 //! - **REGISTER** (RFC 3261, section 10): several contacts with `q`, `+sip.instance` of RFC 5626, query, removal, `*`, 423.
 //!   A contact is only used as an address if it is on the host that the request came from; otherwise requests go back to
 //!   where that came from. So clients behind a NAT are reached, and nobody can aim the service at a third party.
-//! - **Digest** (RFC 7616, RFC 8760): SHA-256 first, then MD5; nonces are signed and not remembered. Every request but
+//! - **Digest** (RFC 7616, RFC 8760): SHA-256 first, then MD5; nonces are signed, for one host each, and their counts
+//!   are remembered, so that a request cannot be replayed. Every request but
 //!   OPTIONS must come from its From's owner; only our own users in our own domains are ever sent anything.
 //! - **PUBLISH** (RFC 3903), package `presence`: entity tags, refresh, modification, removal, expiry, 412, 423.
 //!   One publication is passed on as it came; several are composed: all tuples and devices, the newest person.
@@ -46,8 +47,8 @@
 //! - Every user may see every other one: there are no presence rules, lists, watcher-info or XCAP.
 //! - INVITE, REFER and other methods within dialogs are refused (405). What their relay needs is there: contacts with
 //!   the way to reach them.
-//! - A digest's count is not remembered, so whoever can read the wire can replay a request while its nonce lives. TLS
-//!   is what helps against that.
+//! - Whoever can change what is on the wire can change a request's headers, which no digest covers. TLS is what helps
+//!   against that.
 //! - Registrations, publications and subscriptions do not survive a restart: clients make them again.
 //! - TLS, WebSocket, Path, GRUU, outbound (RFC 5626).
 //!
@@ -65,6 +66,7 @@ mod mailbox;
 mod presence;
 mod reach;
 mod registrar;
+mod replay;
 mod service;
 mod store;
 mod throttle;

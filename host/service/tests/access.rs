@@ -188,3 +188,58 @@ fn a_message_that_has_gone_round_too_often_is_stopped() {
         request(&mut net, Method::Message, "sip:bob@example.com").header(HeaderName::MaxForwards, "0");
     assert_eq!(status(&net.send(ALICE, request)), 483);
 }
+
+/// Credentials of Alice for a request, over the nonce of an answer.
+fn proof(
+    answer: &attache_sip::message::Message,
+    method: &str,
+    uri: &str,
+    password: &str,
+) -> (HeaderName, String) {
+    let mut digest = attache_sip::digest::DigestClient::new("alice", password.into(), Default::default());
+    digest.learn(&answer.challenges(), false).unwrap();
+    digest.authorize(method, uri, b"", 1).remove(0)
+}
+
+#[test]
+fn credentials_that_were_overheard_cannot_be_used_again() {
+    let mut net = Net::new();
+    let first = request(&mut net, Method::Register, "sip:example.com");
+    let challenge = net.send_once(ALICE, first.clone());
+    let (name, value) = proof(&challenge, "REGISTER", "sip:example.com", "wonderland");
+    let mut first = first.cseq(50).header(name, value.clone());
+    first.headers.retain(|(name, _)| *name != HeaderName::To.into());
+    let first = first.to("<sip:alice@example.com>");
+    assert_eq!(status(&net.send_once(ALICE, first.clone())), 200);
+    // Another contact in the same words, in a transaction of its own.
+    let mut again = first.cseq(51);
+    again.headers.retain(|(name, _)| *name != HeaderName::Contact.into());
+    let answer = net.send_once(ALICE, again.header(HeaderName::Contact, "<sip:mallory@127.0.1.1:5099>"));
+    assert_eq!(status(&answer), 401);
+    assert!(answer.challenges().iter().all(|challenge| challenge.stale));
+}
+
+#[test]
+fn an_answer_to_a_challenge_that_another_host_got_proves_nothing() {
+    let mut net = Net::new();
+    let first = request(&mut net, Method::Publish, "sip:alice@example.com");
+    let challenge = net.send_once(BOB, first.clone());
+    let (name, value) = proof(&challenge, "PUBLISH", "sip:alice@example.com", "wonderland");
+    let answer = net.send_once(ALICE, first.cseq(50).header(name, value));
+    assert_eq!(status(&answer), 401);
+    assert!(answer.challenges().iter().all(|challenge| challenge.stale));
+}
+
+#[test]
+fn wrong_answers_from_a_forged_source_lock_nobody_out() {
+    let mut net = Net::new();
+    // Mallory never sees what is sent to Alice's host, and so answers challenges that another host got.
+    let first = request(&mut net, Method::Publish, "sip:alice@example.com");
+    let challenge = net.send_once(BOB, first.clone());
+    for number in 0..20 {
+        let (name, value) = proof(&challenge, "PUBLISH", "sip:alice@example.com", "guess");
+        let answer = net.send_once(ALICE, first.clone().cseq(50 + number).header(name, value));
+        assert_eq!(status(&answer), 401);
+    }
+    assert_eq!(status(&net.register(ALICE, 600)), 200);
+}

@@ -50,7 +50,8 @@ impl Core {
             self.respond(now, id, &refusal.header(HeaderName::RetryAfter, seconds.to_string()));
             return None;
         }
-        let stale = match self.directory.check(request, credentials.as_ref(), sender.as_deref(), now) {
+        let stale = match self.directory.check(request, credentials.as_ref(), sender.as_deref(), source, now)
+        {
             Proof::Accepted(account) => {
                 if let Some(name) = claimed {
                     self.guesses.succeeded(name, source);
@@ -75,9 +76,9 @@ impl Core {
             Challenger::Server => (401, HeaderName::WwwAuthenticate),
             Challenger::Proxy => (407, HeaderName::ProxyAuthenticate),
         };
-        let entropy = self.rng.next_u64();
+        let entropy = self.rng.next_u32();
         let mut response = Response::new(status);
-        for challenge in self.directory.challenges(sender.as_deref(), now, entropy, stale) {
+        for challenge in self.directory.challenges(sender.as_deref(), source, now, entropy, stale) {
             response = response.header(name, challenge);
         }
         self.respond(now, id, &response);

@@ -47,8 +47,9 @@ impl Password {
 
 /// One realm's challenges and checks.
 ///
-/// A nonce carries the time of its making and a signature, so the server remembers none. Within its age a request can be replayed by
-/// whoever sees it; [`verify`](Self::verify) returns the count for servers that want to keep track.
+/// A nonce carries the time of its making and a signature, so nothing is remembered for clients that prove nothing. A server that remembers
+/// the counts which [`verify`](Self::verify) returns, for each nonce that [`issued`](Self::issued) names, refuses replays; one that does not
+/// accepts them within the nonce's age.
 #[derive(Clone)]
 pub struct DigestServer {
     realm: String,
@@ -123,8 +124,9 @@ impl DigestServer {
         half
     }
 
-    /// How old a nonce of ours is; `None` when it is not ours.
-    fn age(&self, now: Instant, nonce: &str) -> Option<Duration> {
+    /// When a nonce was made, counted from the epoch in milliseconds, and with which entropy; `None` when it is not of this server's making.
+    /// The two together name a nonce.
+    pub fn issued(&self, nonce: &str) -> Option<(Duration, u64)> {
         let digits = nonce.as_bytes();
         if digits.len() != 64 {
             return None;
@@ -137,12 +139,20 @@ impl DigestServer {
         if !same(&self.sign(&bytes[..16]), &bytes[16..]) {
             return None;
         }
-        let (millis, _) = bytes.split_first_chunk::<8>()?;
-        let made = Duration::from_millis(u64::from_be_bytes(*millis));
+        let (millis, rest) = bytes.split_first_chunk::<8>()?;
+        let (entropy, _) = rest.split_first_chunk::<8>()?;
+        Some((Duration::from_millis(u64::from_be_bytes(*millis)), u64::from_be_bytes(*entropy)))
+    }
+
+    /// How old a nonce of ours is; `None` when it is not ours.
+    fn age(&self, now: Instant, nonce: &str) -> Option<Duration> {
+        let (made, _) = self.issued(nonce)?;
         Some(now.saturating_duration_since(self.epoch).saturating_sub(made))
     }
 
-    /// Checks the credentials of a request of that method, address and body, and returns how often the nonce was used (0 in the form of RFC 2069).
+    /// Checks the credentials of a request of that method, address and body, and returns how often the nonce was used.
+    ///
+    /// The form of RFC 2069, which has no quality and no count, is refused: nothing in it tells a repeat from a replay.
     ///
     /// `user` is the account's name, found by [`names_user`](Self::names_user) or by [`Credentials::username`]. `uri` is the request's
     /// address; compare with care where a proxy may have rewritten it, and pass `None` to leave it unchecked.
@@ -176,9 +186,7 @@ impl DigestServer {
                 (Some((qop, nc, cnonce)), count)
             }
             (Some(_), _) => return Err(Refusal::Malformed),
-            // Every challenge of ours offers a quality; without one the answer protects less than was asked for. RFC 2069's
-            // form is let through for MD5 alone, which is where such clients live.
-            (None, _) if algorithm == Algorithm::Md5 => (None, 0),
+            // Every challenge of ours offers a quality; without one the answer protects less than was asked for.
             (None, _) => return Err(Refusal::Malformed),
         };
         if uri.is_some_and(|uri| !same_uri(uri, &credentials.uri)) {
