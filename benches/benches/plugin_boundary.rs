@@ -263,7 +263,7 @@ impl Hosted {
         let host = PluginHost::start(options, vec![config], Arc::new(backend)).expect("the host starts");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(host.loaded());
-        host.add_account(account, address);
+        host.add_account(account, address, 0);
         let message = Arc::new(IncomingMessage {
             id: MessageId(7),
             conversation: ConversationId(1),

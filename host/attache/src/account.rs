@@ -125,7 +125,7 @@ pub(crate) async fn start(setup: Setup) -> Result<Arc<Shared>, Error> {
         events: events.downgrade(),
         commands,
     });
-    plugins.add_account(account, address.clone());
+    plugins.add_account(account, address.clone(), engine.snapshot().seq);
     let task = Task {
         shared: shared.clone(),
         engine,

@@ -153,6 +153,7 @@ pub(crate) fn outgoing(message: &OutgoingMessage) -> messages::OutgoingMessage<'
             Author::User => messages::Author::User,
             Author::Plugin(name) => messages::Author::Plugin(name),
         },
+        automatic: message.origin == Origin::Automatic,
     }
 }
 

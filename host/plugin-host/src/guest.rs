@@ -53,9 +53,20 @@ pub(crate) enum Handled {
     Refused(String),
 }
 
-/// A call ended in a trap, a limit or a time-out: one sentence.
+/// A call ended in a trap, a limit or a time-out.
 #[derive(Debug)]
-pub(crate) struct Killed(pub(crate) String);
+pub(crate) struct Killed {
+    /// One sentence.
+    pub(crate) reason: String,
+    /// It took too long by the clock, which is more often the fault of what it waited for.
+    pub(crate) timed_out: bool,
+}
+
+impl Killed {
+    fn new(reason: String) -> Self {
+        Self { reason, timed_out: false }
+    }
+}
 
 /// Calls into the guest within the limits of an event, under a span.
 macro_rules! call {
@@ -110,7 +121,7 @@ impl Guest {
         let cpu = Some(limits.cpu_at_start);
         let span = span!(guest, "instantiate", 0_u64, 0_u64);
         let wasm = call!(guest, span, cpu, |_exports, store| code.pre.instantiate_async(store))
-            .map_err(|Killed(reason)| StartFailure::Killed(reason))?;
+            .map_err(|Killed { reason, .. }| StartFailure::Killed(reason))?;
         guest.exports = code
             .exports
             .load(&mut guest.store, &wasm)
@@ -134,7 +145,7 @@ impl Guest {
         match outcome {
             Ok(Ok(())) => Ok(guest),
             Ok(Err(reason)) => Err(StartFailure::Final(crate::log::clean(&reason))),
-            Err(Killed(reason)) => Err(StartFailure::Killed(format!("at start, {reason}"))),
+            Err(Killed { reason, .. }) => Err(StartFailure::Killed(format!("at start, {reason}"))),
         }
     }
 
@@ -160,7 +171,10 @@ impl Guest {
         let outcome = match &event.kind {
             EventKind::MessageReceived(message) => {
                 let automatic = message.origin == Origin::Automatic;
-                self.store.data_mut().automatic_sender = automatic.then(|| message.sender.clone());
+                let state = self.store.data_mut();
+                let sender = crate::quota::person(&message.sender);
+                state.automatic_sender = automatic.then(|| sender.clone());
+                state.instance.quota().received(event.account, sender, automatic);
                 call!(self, span, None, |exports, store| async {
                     match &exports.messages {
                         Some(it) => it.call_message_received(store, info, convert::incoming(message)).await,
@@ -294,14 +308,14 @@ impl Guest {
                 state.memory.refused = None;
                 return Ok(value);
             }
-            None => return Err(Killed(Stopped::Time(time).to_string())),
+            None => return Err(Killed { reason: Stopped::Time(time).to_string(), timed_out: true }),
             Some(Err(error)) => error,
         };
         if let Some(stopped) = error.downcast_ref::<Stopped>() {
-            return Err(Killed(stopped.to_string()));
+            return Err(Killed::new(stopped.to_string()));
         }
         let cause = crate::log::clean(error.root_cause().to_string().lines().next().unwrap_or_default());
-        Err(Killed(match state.memory.refused.take() {
+        Err(Killed::new(match state.memory.refused.take() {
             Some(limit) => format!("trapped after {limit}: {cause}"),
             None => format!("trapped: {cause}"),
         }))

@@ -59,6 +59,8 @@ struct Inner {
 struct Members {
     accounts: BTreeMap<AccountId, Address>,
     instances: Vec<Running>,
+    /// Told to stop, and perhaps not there yet.
+    leaving: Vec<Running>,
     stopped: bool,
 }
 
@@ -157,20 +159,22 @@ impl PluginHost {
         }
     }
 
-    /// Lets the plugins whose `accounts` match serve an account. Call it after the account's engine is there, so
-    /// that [`Backend::snapshot`] answers; must-deliver events from that snapshot on reach the plugins, and events
-    /// published before this call reach them only through the journal. Adding an account twice changes nothing.
-    pub fn add_account(&self, account: AccountId, address: Address) {
+    /// Lets the plugins whose `accounts` match serve an account. `seq` is the position of the account's event stream:
+    /// the number of its last event so far. A plugin that is new to the account gets the events after it, and one
+    /// that is not gets what it has not handled, from the journal, with `redelivered` set up to `seq`.
+    ///
+    /// Call it before the account's first event is published. Adding an account twice changes nothing.
+    pub fn add_account(&self, account: AccountId, address: Address, seq: u64) {
         let mut members = self.inner.members();
         if members.stopped || members.accounts.contains_key(&account) {
             return;
         }
         for plugin in &self.inner.plugins {
-            if plugin.is_misconfigured() || !plugin.serves(address.as_str()) {
+            if plugin.is_misconfigured() || !plugin.serves(&address) {
                 continue;
             }
-            let baseline = plugin.backend.snapshot(account).map_or(0, |snapshot| snapshot.seq);
-            let served = Served { account, baseline };
+            let served = Served { account, baseline: seq };
+            self.inner.handle.spawn(begin(Arc::downgrade(&self.inner), Arc::clone(plugin), served.clone()));
             let shared_instance = members
                 .instances
                 .iter()
@@ -195,13 +199,15 @@ impl PluginHost {
         self.inner.route(&members);
     }
 
-    /// Ends the instances of an account. What they have not handled stays in the journal.
+    /// Ends the instances of an account, in the background; [`Self::shutdown`] waits for those as well. What they
+    /// have not handled stays in the journal.
     pub fn remove_account(&self, account: AccountId) {
         let mut members = self.inner.members();
         if members.accounts.remove(&account).is_none() {
             return;
         }
-        members.instances.retain(|running| {
+        members.leaving.retain(|running| !running.task.is_finished());
+        for running in core::mem::take(&mut members.instances) {
             let instance = &running.instance;
             let mut accounts = instance.accounts();
             accounts.retain(|served| served.account != account);
@@ -209,11 +215,12 @@ impl PluginHost {
             drop(accounts);
             if last {
                 instance.stop.send_replace(Some(StopReason::Shutdown));
+                members.leaving.push(running);
             } else {
                 instance.mailbox.forget(account);
+                members.instances.push(running);
             }
-            !last
-        });
+        }
         self.inner.route(&members);
     }
 
@@ -273,7 +280,9 @@ impl PluginHost {
             let mut members = self.inner.members();
             members.stopped = true;
             self.inner.routes.store(Arc::default());
-            core::mem::take(&mut members.instances)
+            let mut running = core::mem::take(&mut members.instances);
+            running.append(&mut members.leaving);
+            running
         };
         for it in &running {
             it.instance.stop.send_replace(Some(StopReason::Shutdown));
@@ -319,19 +328,34 @@ impl Inner {
         self.routes.store(Arc::new(routes));
     }
 
-    /// The accounts, each with the plugins whose cursors its journal must be kept for.
+    /// The accounts, each with the plugins whose cursors are kept, and its journal for them: all that are configured
+    /// for it.
     async fn readers(&self) -> Vec<(AccountId, Vec<String>)> {
         let accounts = self.members().accounts.clone();
         let mut readers = Vec::with_capacity(accounts.len());
         for (account, address) in accounts {
             let mut names = Vec::new();
-            for plugin in self.plugins.iter().filter(|plugin| plugin.serves(address.as_str())) {
+            for plugin in self.plugins.iter().filter(|plugin| plugin.serves(&address)) {
                 let subscribed =
                     plugin.code.borrow().as_ref().map(|code| code.wants.overlaps(Families::MESSAGES));
+                let storage = self.backend.storage();
                 let reads = match subscribed {
-                    Some(subscribed) => subscribed,
-                    // Not loaded (yet, or any more): what it has not handled is kept, if it ever handled anything.
-                    None => !matches!(self.backend.storage().cursor(account, &plugin.name).await, Ok(None)),
+                    // It has never begun, so the journal holds nothing that was ever for it.
+                    None if plugin.is_misconfigured() => {
+                        !matches!(storage.cursor(account, &plugin.name).await, Ok(None))
+                    }
+                    None | Some(true) => true,
+                    // What happens is not for it. Its cursor goes along, so that the journal is not kept for it.
+                    Some(false) => match self.backend.snapshot(account) {
+                        Some(snapshot) => {
+                            let moved = storage.set_cursor(account, &plugin.name, snapshot.seq).await;
+                            if let Err(error) = moved {
+                                tracing::warn!(plugin = %plugin.name, "cannot write the cursor: {error}");
+                            }
+                            true
+                        }
+                        None => true,
+                    },
                 };
                 if reads {
                     names.push(plugin.name.to_string());
@@ -340,6 +364,20 @@ impl Inner {
             readers.push((account, names));
         }
         readers
+    }
+}
+
+/// Writes down where a plugin that is new to an account begins. At once, and not when the plugin runs: until it is
+/// compiled, the journal must be kept for it, and a crash must not move the beginning.
+async fn begin(inner: std::sync::Weak<Inner>, plugin: Arc<Plugin>, served: Served) {
+    loop {
+        let Err(error) = plugin.begin(&served).await else { return };
+        tracing::warn!(plugin = %plugin.name, "cannot write the cursor: {error}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let Some(inner) = inner.upgrade() else { return };
+        if !inner.members().accounts.contains_key(&served.account) {
+            return;
+        }
     }
 }
 

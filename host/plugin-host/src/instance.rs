@@ -1,7 +1,7 @@
 //! One instance of a plugin, as others see it: where events for it go, and how it is doing.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -25,6 +25,8 @@ use crate::{
 
 /// Dead letters that are remembered.
 const DEAD_LETTERS: usize = 32;
+/// Functions whose denial is told in the log: more than the contract has.
+const DENIALS: usize = 128;
 
 /// One account that an instance serves.
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ pub(crate) struct Instance {
     pub(crate) mailbox: Mailbox,
     pub(crate) meters: Arc<Meters>,
     pub(crate) log: Arc<PluginLog>,
-    pub(crate) quota: Mutex<SendQuota>,
+    quota: Mutex<SendQuota>,
     pub(crate) stop: watch::Sender<Option<StopReason>>,
     wants: AtomicU32,
     seen: Mutex<Seen>,
@@ -54,6 +56,8 @@ struct Seen {
     state: InstanceState,
     last_error: Option<String>,
     last_denial: Option<String>,
+    /// Functions whose denial the log knows of.
+    denied: BTreeSet<String>,
     dead_letters: VecDeque<DeadLetter>,
 }
 
@@ -64,6 +68,7 @@ impl Instance {
             state: InstanceState::Starting,
             last_error: None,
             last_denial: None,
+            denied: BTreeSet::new(),
             dead_letters: VecDeque::new(),
         };
         Self {
@@ -101,12 +106,15 @@ impl Instance {
         self.seen().last_error = Some(reason);
     }
 
-    /// A call without its grant. Told once in the log, because a plugin may try for ever.
-    pub(crate) fn denied(&self, sentence: &str) {
+    /// A call without its grant. Told once for each function in the log, because a plugin may try for ever.
+    pub(crate) fn denied(&self, function: &str, sentence: &str) {
         self.meters.denials.add(1);
         let mut seen = self.seen();
         if seen.last_denial.as_deref() != Some(sentence) {
             seen.last_denial = Some(sentence.to_owned());
+        }
+        if seen.denied.len() < DENIALS && !seen.denied.contains(function) {
+            seen.denied.insert(function.to_owned());
             drop(seen);
             tracing::warn!(plugin = %self.plugin.name, "{sentence}");
         }
@@ -142,6 +150,10 @@ impl Instance {
             last_denial: seen.last_denial.clone(),
             dead_letters: seen.dead_letters.iter().cloned().collect(),
         }
+    }
+
+    pub(crate) fn quota(&self) -> MutexGuard<'_, SendQuota> {
+        self.quota.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn accounts(&self) -> MutexGuard<'_, Vec<Served>> {

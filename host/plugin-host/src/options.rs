@@ -54,10 +54,9 @@ pub struct Supervision {
     pub failure_window: Duration,
     /// How long a quarantine lasts. Default 10 min.
     pub quarantine: Duration,
-    /// Traps and time-outs while handling one message event, after which the event is given up. Default 2.
+    /// Traps and used-up limits while handling one message event, after which the event is given up. Default 2. Time
+    /// by the clock is no such limit, and `err` no trap: after those the event comes again for as long as it takes.
     pub kills_per_event: u32,
-    /// Failures of any kind (`err` as well) of one message event, after which it is given up. Default 5.
-    pub failures_per_event: u32,
     /// Pause before an event that the plugin refused with `err` comes again; doubles with each refusal, up to 64
     /// times this. Default 1 s.
     pub redelivery_pause: Duration,
@@ -76,7 +75,6 @@ impl Default for Supervision {
             failure_window: Duration::from_secs(600),
             quarantine: Duration::from_secs(600),
             kills_per_event: 2,
-            failures_per_event: 5,
             redelivery_pause: Duration::from_secs(1),
             cursor_delay: Duration::from_millis(200),
         }

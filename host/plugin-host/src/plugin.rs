@@ -10,6 +10,7 @@ use std::{
 };
 
 use attache_mapped::{CodeFolder, Key};
+use attache_messenger::{address::Address, storage::StorageError};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 use wasmtime::{
@@ -25,6 +26,7 @@ use crate::{
     exports::{ExportIndices, wanted},
     family::Families,
     grant::{Grant, GrantSet},
+    instance::Served,
     limits::Limits,
     options::Supervision,
     state::GuestState,
@@ -103,8 +105,20 @@ impl Plugin {
         }
     }
 
-    pub(crate) fn serves(&self, address: &str) -> bool {
-        self.accounts.iter().any(|pattern| pattern.matches(address))
+    pub(crate) fn serves(&self, address: &Address) -> bool {
+        self.accounts
+            .iter()
+            .any(|pattern| pattern.matches(address.canonical()) || pattern.matches(address.as_str()))
+    }
+
+    /// Where this plugin goes on for an account, after the baseline of one that it is new to.
+    pub(crate) async fn begin(&self, served: &Served) -> Result<u64, StorageError> {
+        let storage = self.backend.storage();
+        if let Some(cursor) = storage.cursor(served.account, &self.name).await? {
+            return Ok(cursor);
+        }
+        storage.set_cursor(served.account, &self.name, served.baseline).await?;
+        Ok(served.baseline)
     }
 
     /// The sentence for a call without its grant.

@@ -3,13 +3,15 @@
 //! It outlives the instance: a plugin that crashes after each message would otherwise have a new quota each time.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use attache_messenger::{
+    address::Address,
     code::Code,
     error::{Error, Retry},
+    id::AccountId,
 };
 
 use crate::limits::Limits;
@@ -25,6 +27,29 @@ pub(crate) struct SendQuota {
     per_peer: u32,
     interval: Duration,
     peers: HashMap<String, Peer>,
+    programs: Programs,
+}
+
+/// Who wrote last without being a person: an automatic reply that a plugin sends later, from a timer, would answer a
+/// program all the same.
+#[derive(Debug, Default)]
+struct Programs {
+    peers: HashSet<(AccountId, String)>,
+    /// Oldest first; may hold those that are persons again.
+    order: VecDeque<(AccountId, String)>,
+}
+
+/// One key for a person: an address without its scheme and its port, for `im:`, `pres:` and `sip:` of one user at one
+/// host are answered by the same program.
+pub(crate) fn person(address: &Address) -> String {
+    let canonical = address.canonical();
+    let rest = canonical.split_once(':').map_or(canonical, |(_, rest)| rest);
+    let Some((user, host)) = rest.rsplit_once('@') else { return rest.to_owned() };
+    let end = match host.find(']') {
+        Some(bracket) => bracket + 1,
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    format!("{user}@{}", &host[..end])
 }
 
 #[derive(Debug)]
@@ -40,10 +65,34 @@ impl SendQuota {
             per_peer: limits.messages_per_peer_per_minute,
             interval: limits.automatic_reply_interval.0,
             peers: HashMap::new(),
+            programs: Programs::default(),
         }
     }
 
-    /// Takes one message to `peer` (a canonical address) out of the quota.
+    /// A message of `peer` (see [`person`]) came in.
+    pub(crate) fn received(&mut self, account: AccountId, peer: String, automatic: bool) {
+        let Programs { peers, order } = &mut self.programs;
+        let key = (account, peer);
+        if !automatic {
+            peers.remove(&key);
+            return;
+        }
+        if peers.insert(key.clone()) {
+            order.push_back(key);
+            while order.len() > PEERS {
+                if let Some(oldest) = order.pop_front() {
+                    peers.remove(&oldest);
+                }
+            }
+        }
+    }
+
+    /// Whether the last message of `peer` was automatic.
+    pub(crate) fn is_program(&self, account: AccountId, peer: &str) -> bool {
+        self.programs.peers.contains(&(account, peer.to_owned()))
+    }
+
+    /// Takes one message to `peer` (see [`person`]) out of the quota.
     pub(crate) fn take(&mut self, peer: &str, automatic: bool, now: Instant) -> Result<(), Error> {
         self.make_room(peer, now)?;
         let (per_peer, interval) = (self.per_peer, self.interval);
@@ -192,6 +241,35 @@ mod tests {
     fn nothing_is_sent_with_a_quota_of_nothing() {
         let (mut quota, now) = quota(0, 10);
         assert_eq!(quota.take("a", false, now).unwrap_err().retry_hint(), Retry::Never);
+    }
+
+    #[test]
+    fn all_addresses_of_one_person_have_one_key() {
+        let key = |text| person(&Address::parse(text).unwrap());
+        for text in
+            ["sip:bob@example.com", "im:bob@Example.com", "pres:bob@example.com", "sips:bob@example.com:5061"]
+        {
+            assert_eq!(key(text), "bob@example.com", "{text}");
+        }
+        assert_eq!(key("sip:bob@[2001:db8::9]:5070"), key("im:bob@[2001:db8::9]"));
+        assert_eq!(key("tel:+1-201-555-0123"), "+12015550123");
+        assert_ne!(key("sip:Bob@example.com"), key("sip:bob@example.com"));
+    }
+
+    #[test]
+    fn whether_a_program_wrote_last_is_remembered_for_a_bounded_number_of_peers() {
+        let (mut quota, _) = quota(30, 10);
+        let account = AccountId(1);
+        quota.received(account, "bob".to_owned(), true);
+        assert!(quota.is_program(account, "bob"));
+        assert!(!quota.is_program(AccountId(2), "bob"));
+        quota.received(account, "bob".to_owned(), false);
+        assert!(!quota.is_program(account, "bob"));
+        for peer in 0..3 * PEERS {
+            quota.received(account, peer.to_string(), true);
+            quota.received(account, "bob".to_owned(), peer % 2 == 0);
+        }
+        assert!(quota.programs.peers.len() <= PEERS && quota.programs.order.len() <= PEERS);
     }
 
     #[test]

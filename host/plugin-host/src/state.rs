@@ -39,8 +39,8 @@ pub(crate) struct GuestState {
     pub(crate) timers: BTreeMap<u64, Instant>,
     /// Whether the guest exports `timer-events`.
     pub(crate) takes_timers: bool,
-    /// The sender of the message in hand, if no person wrote it.
-    pub(crate) automatic_sender: Option<attache_messenger::address::Address>,
+    /// Who sent the message in hand (see [`crate::quota::person`]), if no person wrote it.
+    pub(crate) automatic_sender: Option<String>,
     requests: HashSet<RequestId>,
     calls_left: u32,
 }
@@ -105,7 +105,7 @@ impl GuestState {
             return Ok(());
         }
         let sentence = self.plugin().denial(function, grant);
-        self.instance.denied(&sentence);
+        self.instance.denied(function, &sentence);
         Err(Error::new(Code::Denied, sentence).retry(Retry::AfterChange))
     }
 

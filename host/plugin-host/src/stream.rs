@@ -39,8 +39,10 @@ pub(crate) enum Verdict {
 pub(crate) enum Failure {
     /// The plugin answered `err`, and lives on.
     Refused,
-    /// The instance is gone.
+    /// The instance is gone: it trapped, or used up what it may.
     Killed,
+    /// The instance is gone, because a host call took too long: what it waited for may be better next time.
+    TimedOut,
 }
 
 #[derive(Debug)]
@@ -88,9 +90,18 @@ impl Stream {
     }
 
     /// Reads the journal from the cursor on, at least up to `until`, and not before `resume_at`.
+    /// One that is under way goes on: it does not wait any shorter because of this, nor forgets what it waits for.
     pub(crate) fn catch_up(&mut self, until: u64, resume_at: Option<Instant>) {
-        let until = self.catching.as_ref().map_or(until, |catching| catching.until.max(until));
-        self.catching = Some(Catching { resume_at, buffer: VecDeque::new(), until, lacking_since: None });
+        let catching = self.catching.get_or_insert(Catching {
+            resume_at: None,
+            buffer: VecDeque::new(),
+            until,
+            lacking_since: None,
+        });
+        // Read again from the cursor: what was read may begin with an event that has failed, or was not handled.
+        catching.buffer.clear();
+        catching.until = catching.until.max(until);
+        catching.resume_at = catching.resume_at.max(resume_at);
     }
 
     /// A live event came in.
@@ -118,15 +129,16 @@ impl Stream {
         self.failing = None;
     }
 
-    /// The plugin has not handled an event. It comes again after a pause, unless it failed too often.
+    /// The plugin has not handled an event. It comes again after a pause, unless it killed the plugin too often. What
+    /// is refused comes again for ever: a plugin whose disk is full needs the message when there is room again.
     pub(crate) fn failed(&mut self, seq: u64, how: Failure, policy: &Supervision, now: Instant) -> Verdict {
         let mut failing = match self.failing.take() {
             Some(failing) if failing.seq == seq => failing,
             _ => Failing { seq, kills: 0, failures: 0 },
         };
-        failing.failures += 1;
+        failing.failures = failing.failures.saturating_add(1);
         failing.kills += u32::from(how == Failure::Killed);
-        if failing.kills >= policy.kills_per_event || failing.failures >= policy.failures_per_event {
+        if failing.kills >= policy.kills_per_event {
             self.acknowledge(seq);
             return Verdict::DeadLetter;
         }
@@ -250,12 +262,39 @@ mod tests {
     fn an_event_that_is_refused_comes_again_after_a_growing_pause() {
         let (mut stream, now) = caught_up(0);
         let policy = Supervision { redelivery_pause: Duration::from_secs(1), ..Supervision::default() };
-        for pause in [1, 2, 4, 8] {
+        for pause in [1, 2, 4, 8, 16, 32, 64, 64, 64] {
             assert_eq!(stream.failed(3, Failure::Refused, &policy, now), Verdict::Again);
             assert_eq!(stream.wakes_at(now), Some(now + Duration::from_secs(pause)));
             assert_eq!(stream.wants_journal(now), None);
         }
-        assert_eq!(stream.failed(3, Failure::Refused, &policy, now), Verdict::DeadLetter);
+        assert_eq!(stream.cursor, 0);
+    }
+
+    #[test]
+    fn an_event_that_takes_too_long_is_not_given_up() {
+        let (mut stream, now) = caught_up(0);
+        for _ in 0..20 {
+            assert_eq!(stream.failed(3, Failure::TimedOut, &Supervision::default(), now), Verdict::Again);
+        }
+        assert_eq!(stream.cursor, 0);
+    }
+
+    #[test]
+    fn an_overflow_does_not_shorten_the_pause_of_a_refused_event() {
+        let (mut stream, now) = caught_up(0);
+        stream.failed(3, Failure::Refused, &Supervision::default(), now);
+        stream.catch_up(9, None);
+        assert_eq!(stream.wants_journal(now), None);
+        assert_eq!(stream.wakes_at(now), Some(now + Supervision::default().redelivery_pause));
+    }
+
+    #[test]
+    fn an_overflow_does_not_lengthen_the_wait_for_what_the_journal_lacks() {
+        let (mut stream, now) = caught_up(0);
+        stream.catch_up(5, None);
+        assert!(stream.read([].into_iter(), now));
+        stream.catch_up(6, None);
+        assert!(!stream.read([].into_iter(), now + PATIENCE));
     }
 
     #[test]

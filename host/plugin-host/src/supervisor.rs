@@ -40,6 +40,11 @@ const PRESENCE: usize = 256;
 const JOURNAL: u32 = 64;
 /// Handled events after which the cursor is written without waiting for its delay.
 const UNWRITTEN: u64 = 256;
+/// When a cursor that could not be written is tried again.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
+/// How often, and with which pause, cursors are written at the end.
+const FINAL_WRITES: u32 = 5;
+const FINAL_PAUSE: Duration = Duration::from_millis(200);
 
 /// Supervises an instance until it is told to stop, whatever happens: a fault of the host itself ends nobody else, and
 /// is tried again after the longest pause.
@@ -136,7 +141,7 @@ impl Supervisor {
             self.pause_after(reason).await;
         }
         self.instance.want(Families::default());
-        self.write_cursors(true).await;
+        self.finish_cursors().await;
         self.instance.set_state(InstanceState::Stopped);
     }
 
@@ -189,6 +194,9 @@ impl Supervisor {
 
     /// Waits for other code (true), the end, or a time.
     async fn wait_for_news(&mut self, until: Option<Instant>) -> bool {
+        if self.writing.is_none() {
+            self.begin_write();
+        }
         let sleep = async {
             match until {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -217,8 +225,8 @@ impl Supervisor {
             Exit::Stop(reason) => *reason,
             Exit::Reload => StopReason::Upgraded,
         };
-        if let Err(Killed(error)) = guest.stop(reason).await {
-            self.instance.failed(format!("at stop, {error}"));
+        if let Err(Killed { reason, .. }) = guest.stop(reason).await {
+            self.instance.failed(format!("at stop, {reason}"));
         }
         exit
     }
@@ -243,7 +251,7 @@ impl Supervisor {
         busy |= self.mail(guest).await?;
         busy |= self.presence(guest).await?;
         self.settle(guest);
-        self.write_cursors(false).await;
+        self.write_cursors().await;
         if busy {
             tokio::task::yield_now().await;
         } else {
@@ -256,7 +264,8 @@ impl Supervisor {
     async fn wait(&mut self, timer: Option<Instant>) {
         let now = Instant::now();
         let times = self.streams.iter().filter_map(|stream| stream.wakes_at(now));
-        let next = times.chain(timer).chain(self.write_at).chain(self.streams_at).min();
+        let written = self.writing.as_ref().map(|_| now + WRITE_AGAIN);
+        let next = times.chain(timer).chain(self.write_at).chain(written).chain(self.streams_at).min();
         let instance = Arc::clone(&self.instance);
         let mut code = self.code.clone();
         let mut ready = pin!(instance.mailbox.ready());
@@ -305,15 +314,8 @@ impl Supervisor {
     }
 
     async fn open_stream(&self, served: &Served) -> Result<Stream, StorageError> {
-        let Served { account, baseline } = *served;
-        let storage = self.instance.plugin.backend.storage();
-        let name = &self.instance.plugin.name;
-        if let Some(cursor) = storage.cursor(account, name).await? {
-            return Ok(Stream::new(account, cursor, cursor, baseline));
-        }
-        // A new plugin begins now. That is written down at once: a crash must not move the beginning.
-        storage.set_cursor(account, name, baseline).await?;
-        Ok(Stream::new(account, baseline, baseline, 0))
+        let cursor = self.instance.plugin.begin(served).await?;
+        Ok(Stream::new(served.account, cursor, cursor, served.baseline))
     }
 
     /// Tells the presence of all contacts of accounts that have not been told yet.
@@ -393,6 +395,15 @@ impl Supervisor {
     async fn mail(&mut self, guest: &mut Guest) -> Result<bool, Exit> {
         let missed = self.instance.mailbox.take(&mut self.slots, TURN);
         let busy = !self.slots.is_empty() || !missed.is_empty();
+        // Before any event: one that kills the guest must not make this forgotten. Live messages that are still in
+        // the slots then come from the journal as well.
+        for (account, seq) in missed {
+            if let Some(stream) = self.streams.iter_mut().find(|stream| stream.account == account)
+                && seq > stream.cursor
+            {
+                stream.catch_up(seq, None);
+            }
+        }
         while let Some(slot) = self.slots.pop_front() {
             let event = slot.event();
             if !event.kind.must_deliver() {
@@ -407,13 +418,6 @@ impl Supervisor {
             };
             if self.streams[index].live(event.seq) == Live::Deliver {
                 self.message(guest, index, event).await?;
-            }
-        }
-        for (account, seq) in missed {
-            if let Some(stream) = self.streams.iter_mut().find(|stream| stream.account == account)
-                && seq > stream.cursor
-            {
-                stream.catch_up(seq, None);
             }
         }
         Ok(busy)
@@ -444,7 +448,8 @@ impl Supervisor {
                 return Ok(());
             }
             Ok(Handled::Refused(reason)) => (Failure::Refused, reason),
-            Err(Killed(reason)) => (Failure::Killed, reason),
+            Err(Killed { reason, timed_out: true }) => (Failure::TimedOut, reason),
+            Err(Killed { reason, timed_out: false }) => (Failure::Killed, reason),
         };
         let policy = &self.instance.plugin.shared.supervision;
         match self.streams[index].failed(event.seq, how, policy, Instant::now()) {
@@ -458,7 +463,9 @@ impl Supervisor {
         }
         match how {
             Failure::Refused => Ok(()),
-            Failure::Killed => Err(Exit::Killed(format!("in {}, {reason}", event.kind.name()))),
+            Failure::Killed | Failure::TimedOut => {
+                Err(Exit::Killed(format!("in {}, {reason}", event.kind.name())))
+            }
         }
     }
 
@@ -469,7 +476,7 @@ impl Supervisor {
                 self.handled();
                 Ok(())
             }
-            Err(Killed(reason)) => {
+            Err(Killed { reason, .. }) => {
                 self.instance.meters.dropped.add(count);
                 Err(Exit::Killed(reason))
             }
@@ -489,25 +496,50 @@ impl Supervisor {
         }
     }
 
-    /// Writes the cursors down: in the background, when enough has been handled or long enough ago; or now.
-    async fn write_cursors(&mut self, now: bool) {
+    /// Writes the cursors down, in the background, when enough has been handled or long enough ago.
+    async fn write_cursors(&mut self) {
+        if self.writing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.collect_written().await;
+        }
         if self.unwritten > 0 && self.write_at.is_none() {
             self.write_at = Some(Instant::now() + self.instance.plugin.shared.supervision.cursor_delay);
         }
         let Some(at) = self.write_at else { return };
-        if !now && self.unwritten < UNWRITTEN && Instant::now() < at {
+        let now = Instant::now();
+        if self.unwritten < UNWRITTEN && now < at {
             return;
         }
-        self.collect_written(now).await;
         if self.writing.is_some() {
+            // Looked at again in a while, so that nothing spins on a slow store.
+            self.write_at = Some(now + self.instance.plugin.shared.supervision.cursor_delay);
             return;
         }
-        let moved: Vec<(AccountId, u64)> = self
-            .streams
-            .iter()
-            .filter(|stream| stream.cursor > stream.written)
-            .map(|stream| (stream.account, stream.cursor))
-            .collect();
+        self.begin_write();
+    }
+
+    /// Writes the cursors down before the end: waits for what is under way, and tries again what failed.
+    async fn finish_cursors(&mut self) {
+        for attempt in 0..FINAL_WRITES {
+            self.collect_written().await;
+            if self.moved().is_empty() {
+                return;
+            }
+            if attempt > 0 {
+                tokio::time::sleep(FINAL_PAUSE).await;
+            }
+            self.begin_write();
+        }
+        self.collect_written().await;
+    }
+
+    fn moved(&self) -> Vec<(AccountId, u64)> {
+        let moved = self.streams.iter().filter(|stream| stream.cursor > stream.written);
+        moved.map(|stream| (stream.account, stream.cursor)).collect()
+    }
+
+    /// With no write under way.
+    fn begin_write(&mut self) {
+        let moved = self.moved();
         self.unwritten = 0;
         self.write_at = None;
         if moved.is_empty() {
@@ -525,19 +557,19 @@ impl Supervisor {
             }
             written
         }));
-        self.collect_written(now).await;
     }
 
-    /// Takes note of what the background has written.
-    async fn collect_written(&mut self, wait: bool) {
-        if !wait && self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
-            return;
-        }
+    /// Waits for the background, and takes note of what it has written.
+    async fn collect_written(&mut self) {
         let Some(writing) = self.writing.take() else { return };
         for (account, seq) in writing.await.unwrap_or_default() {
             if let Some(stream) = self.streams.iter_mut().find(|stream| stream.account == account) {
                 stream.written = stream.written.max(seq);
             }
+        }
+        // What failed, and what was handled meanwhile.
+        if self.write_at.is_none() && self.unwritten == 0 && !self.moved().is_empty() {
+            self.write_at = Some(Instant::now() + WRITE_AGAIN);
         }
     }
 }

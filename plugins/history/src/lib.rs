@@ -15,7 +15,7 @@ use attache_plugin::archive_types::{Direction, Entry};
 use attache_plugin::config::Table;
 use attache_plugin::store::Bucket;
 use attache_plugin::{
-    AccountId, Author, EventInfo, IncomingMessage, MessageEvents, Origin, OutgoingMessage, Plugin, StartInfo,
+    AccountId, EventInfo, IncomingMessage, MessageEvents, Origin, OutgoingMessage, Plugin, StartInfo,
     TimerEvents, Timestamp, archive_writer, clock, explain, info, warn,
 };
 
@@ -75,7 +75,7 @@ impl MessageEvents for History {
     }
 
     fn message_accepted(&mut self, event: EventInfo, message: OutgoingMessage) -> Result<(), String> {
-        let automatic = matches!(message.author, Author::Plugin(_));
+        let automatic = message.automatic;
         if !self.settings.archives(&message.recipient, Kind::Outgoing { automatic }) {
             return Ok(());
         }

@@ -222,8 +222,72 @@ async fn an_automatic_message_gets_no_automatic_reply() {
 }
 
 #[tokio::test]
+async fn an_automatic_message_gets_no_reply_by_another_name() {
+    let mut desk = Desk::new(vec![hostile(&[("message", "on-behalf")])]).await;
+    desk.message_of("out of office", Origin::Automatic).await;
+    desk.reported("hostile", "received 1 false out of office").await;
+    assert!(desk.sent("hostile").iter().all(|sent| sent.to == "sip:report@example.com"));
+    let status = desk.instance("hostile", |_| true).await;
+    assert_eq!(status.counters.messages_refused, 2);
+}
+
+#[tokio::test]
+async fn a_reply_from_a_timer_is_refused_after_an_automatic_message() {
+    let mut config = probe();
+    config.config.insert("later".to_owned(), "50".to_owned());
+    let mut desk = Desk::new(vec![config]).await;
+    desk.message_of("out of office", Origin::Automatic).await;
+    desk.reported("probe", "later ATTACHE_E_LOOP_GUARD").await;
+    desk.message("hello").await;
+    desk.reported("probe", "later sent").await;
+}
+
+#[tokio::test]
 async fn a_shutdown_is_quick_when_plugins_are_well() {
     let desk = Desk::new(vec![probe()]).await;
     desk.reported("probe", "start probe 1").await;
     tokio::time::timeout(Duration::from_secs(4), desk.host.shutdown()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_plugin_begins_at_the_position_that_it_is_told_without_a_snapshot() {
+    let mut desk = Desk::new(vec![]).await;
+    for text in ["one", "two"] {
+        desk.message(text).await;
+    }
+    let mut desk = desk.restarted_unseen(vec![probe()]).await;
+    desk.message("three").await;
+    desk.reported("probe", "received 3 false three").await;
+    let received: Vec<_> =
+        desk.reports("probe").into_iter().filter(|report| report.starts_with("received")).collect();
+    assert_eq!(received, ["received 3 false three"]);
+}
+
+#[tokio::test]
+async fn a_plugin_that_cannot_be_loaded_yet_has_its_beginning_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("probe.wasm");
+    let mut config = probe();
+    config.component.clone_from(&path);
+    let mut desk = Desk::new(vec![]).await;
+    desk.message("before").await;
+    let mut desk = desk.restarted(vec![config]).await;
+    desk.cursor("probe", 1).await;
+    desk.message("meanwhile").await;
+    fs::copy(component("probe"), &path).unwrap();
+    assert!(desk.host.reset("probe"));
+    desk.reported("probe", "received 2 false meanwhile").await;
+    assert!(!desk.reports("probe").iter().any(|report| report.contains("before")));
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_the_plugins_of_accounts_that_were_removed() {
+    let mut options = options();
+    options.supervision.cursor_delay = Duration::from_secs(60);
+    let mut desk = Desk::with_options(vec![probe()], options).await;
+    desk.message("one").await;
+    desk.reported("probe", "received 1 false one").await;
+    desk.host.remove_account(desk.account);
+    desk.host.shutdown().await;
+    assert_eq!(desk.cursor_now("probe").await, Some(1));
 }

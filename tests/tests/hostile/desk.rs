@@ -95,23 +95,43 @@ impl Desk {
             next: AtomicU64::new(1),
             news: Notify::new(),
         });
-        Self::over(notes, plugins, options, 0).await
+        Self::over(notes, plugins, options, 0, true).await
     }
 
     /// The same store and the same notes under a new host, as after a restart of the process.
     pub(crate) async fn restarted(self, plugins: Vec<PluginConfig>) -> Self {
         let Self { notes, seq, host, .. } = self;
         drop(host);
-        Self::over(notes, plugins, options(), seq).await
+        Self::over(notes, plugins, options(), seq, true).await
     }
 
-    async fn over(notes: Arc<Notes>, plugins: Vec<PluginConfig>, options: HostOptions, seq: u64) -> Self {
+    /// As [`Self::restarted`], with a messenger that has no snapshot of the account when it is added.
+    pub(crate) async fn restarted_unseen(self, plugins: Vec<PluginConfig>) -> Self {
+        let Self { notes, seq, host, .. } = self;
+        drop(host);
+        lock(&notes.snapshots).clear();
+        Self::over(notes, plugins, options(), seq, false).await
+    }
+
+    async fn over(
+        notes: Arc<Notes>,
+        plugins: Vec<PluginConfig>,
+        options: HostOptions,
+        seq: u64,
+        seen: bool,
+    ) -> Self {
         let address = Address::parse("sip:alice@example.com").unwrap();
         let account = address.account_id();
-        lock(&notes.snapshots).insert(account, Arc::new(snapshot(&address, seq)));
+        let insert = || lock(&notes.snapshots).insert(account, Arc::new(snapshot(&address, seq)));
+        if seen {
+            insert();
+        }
         let host = PluginHost::start(options, plugins, Arc::clone(&notes) as Arc<dyn Backend>).unwrap();
         host.loaded().await;
-        host.add_account(account, address);
+        host.add_account(account, address.clone(), seq);
+        if !seen {
+            insert();
+        }
         Self { host, notes, account, seq }
     }
 
@@ -120,7 +140,7 @@ impl Desk {
         let address = Address::parse(address).unwrap();
         self.account = address.account_id();
         lock(&self.notes.snapshots).insert(self.account, Arc::new(snapshot(&address, self.seq)));
-        self.host.add_account(self.account, address);
+        self.host.add_account(self.account, address, self.seq);
     }
 
     /// A message from Bob arrives: journalled, then published. Answers its position.
@@ -230,6 +250,22 @@ impl Desk {
 
     pub(crate) fn plugin(&self, plugin: &str) -> PluginStatus {
         self.host.status().into_iter().find(|status| &*status.name == plugin).unwrap()
+    }
+
+    /// Waits until a plugin's cursor is at a position.
+    pub(crate) async fn cursor(&self, plugin: &str, seq: u64) {
+        let wait = async {
+            while self.cursor_now(plugin).await != Some(seq) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+            panic!("the cursor is {:?}", self.cursor_now(plugin).await);
+        }
+    }
+
+    pub(crate) async fn cursor_now(&self, plugin: &str) -> Option<u64> {
+        self.notes.store.cursor(self.account, plugin).await.unwrap()
     }
 
     /// Why a plugin was refused.

@@ -92,14 +92,15 @@ async fn a_refused_message_comes_again_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_always_refused_is_given_up() {
-    let mut desk = Desk::new(vec![hostile(&[("message", "refuse"), ("only", "bad")])]).await;
+async fn a_message_that_is_refused_often_is_kept_until_it_is_taken() {
+    let mut desk = Desk::new(vec![hostile(&[("message", "refuse-often"), ("only", "bad")])]).await;
     desk.message("bad").await;
     desk.message("two").await;
     desk.reported("hostile", "received 2 false two").await;
+    assert_eq!(desk.reports("hostile"), ["received 1 true bad", "received 2 false two"]);
     let status = desk.instance("hostile", |_| true).await;
-    assert_eq!((status.counters.dead_letters, status.counters.redelivered), (1, 4));
-    assert!(status.dead_letters[0].reason.contains("as it was told to"));
+    assert_eq!((status.counters.dead_letters, status.counters.redelivered), (0, 8));
+    assert!(status.last_error.unwrap().contains("as it was told to, often"));
 }
 
 #[tokio::test]

@@ -1,9 +1,6 @@
 //! `messages`: sending, with its quotas and loop guards.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use attache_messenger::{
     code::Code,
@@ -13,7 +10,7 @@ use attache_messenger::{
 };
 
 use super::{address, answer, invalid, wit};
-use crate::{grant::Grant, state::GuestState};
+use crate::{grant::Grant, quota, state::GuestState};
 
 impl wit::messages::Host for GuestState {
     async fn send(
@@ -53,20 +50,19 @@ impl GuestState {
             return Err(Error::new(Code::MessageTooLong, sentence));
         }
         let automatic = matches!(purpose, wit::messages::Purpose::AutomaticReply);
-        if automatic {
-            if to == snapshot.address {
-                return Err(Error::new(Code::LoopGuard, "no automatic reply to oneself"));
-            }
-            if self.automatic_sender.as_ref() == Some(&to) {
-                return Err(Error::new(
-                    Code::LoopGuard,
-                    "no automatic reply to a message that no person wrote",
-                ));
-            }
+        let person = quota::person(&to);
+        if automatic && person == quota::person(&snapshot.address) {
+            return Err(Error::new(Code::LoopGuard, "no automatic reply to oneself"));
         }
         let instance = Arc::clone(&self.instance);
-        let quota = || instance.quota.lock().unwrap_or_else(PoisonError::into_inner);
-        quota().take(to.canonical(), automatic, Instant::now())?;
+        let quota = || instance.quota();
+        // While the message of a program is in hand, what goes back to it is an answer, whatever the plugin calls it.
+        if self.automatic_sender.as_ref() == Some(&person)
+            || (automatic && quota().is_program(snapshot.account, &person))
+        {
+            return Err(Error::new(Code::LoopGuard, "no reply to a message that no person wrote"));
+        }
+        quota().take(&person, automatic, Instant::now())?;
         let command = Command::Send {
             to: to.clone(),
             text: Text::new(text),
@@ -76,7 +72,7 @@ impl GuestState {
         let backend = Arc::clone(&self.plugin().backend);
         let accepted = self.wait(backend.command(snapshot.account, command)).await?;
         if automatic {
-            quota().replied(to.canonical(), Instant::now());
+            quota().replied(&person, Instant::now());
         }
         self.instance.meters.messages_sent.add(1);
         accepted

@@ -64,6 +64,7 @@ fn misbehave(mode: &str, account: u64, sender: &str) -> Result<(), String> {
         "trap-once" => assert!(count() > 1, "as it was told to, once"),
         "refuse" => return Err("as it was told to".to_owned()),
         "refuse-once" if count() == 1 => return Err("as it was told to, once".to_owned()),
+        "refuse-often" if count() <= 8 => return Err("as it was told to, often".to_owned()),
         "loop" => loop {
             black_box(0_u32);
         },
@@ -88,6 +89,13 @@ fn misbehave(mode: &str, account: u64, sender: &str) -> Result<(), String> {
             for _ in 0..3 {
                 if let Err(error) = send(account, sender, "I am away", Purpose::AutomaticReply) {
                     log(Level::Info, "reply", &error.name);
+                }
+            }
+        }
+        "on-behalf" => {
+            for to in [sender.to_owned(), sender.replace("sip:", "im:")] {
+                if let Err(error) = send(account, &to, "I am away", Purpose::OnBehalf) {
+                    log(Level::Info, "on-behalf", &error.name);
                 }
             }
         }

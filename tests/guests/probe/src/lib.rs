@@ -22,7 +22,7 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use attache::messenger::{
     clock,
@@ -38,7 +38,11 @@ struct Probe;
 
 export!(Probe);
 
+/// The token of the timer that answers a message later.
+const LATER: u64 = 43;
+
 thread_local! {
+    static SENDER: RefCell<String> = const { RefCell::new(String::new()) };
     static ACCOUNT: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -116,6 +120,10 @@ impl message_events::Guest for Probe {
         if store::get("quiet").ok().flatten().is_none() {
             report(event.account, &format!("received {} {} {}", event.seq, event.redelivered, message.text));
         }
+        if let Some(delay) = store::get("later").ok().flatten().and_then(|delay| delay.parse().ok()) {
+            SENDER.set(message.sender);
+            clock::set_timer(delay, LATER).map_err(|error| error.message)?;
+        }
         Ok(())
     }
 
@@ -136,6 +144,11 @@ impl message_events::Guest for Probe {
 
 impl timer_events::Guest for Probe {
     fn timer_fired(token: u64) {
+        if token == LATER {
+            let sent = send(ACCOUNT.get(), &SENDER.take(), "later", Purpose::AutomaticReply);
+            let outcome = sent.map_or_else(|error| error.name, |_| "sent".to_owned());
+            return report(ACCOUNT.get(), &format!("later {outcome}"));
+        }
         report(ACCOUNT.get(), &format!("timer {token}"));
     }
 }
