@@ -6,11 +6,13 @@
 //!
 //! # Layout
 //! - `decision`: whether to reply, and with what
+//! - `memory`: who was answered when
 //! - `settings`, `hours`, `text`: what the operator configured
 //! - this file: the calls to the host
 
 mod decision;
 mod hours;
+mod memory;
 mod settings;
 mod text;
 
@@ -24,12 +26,11 @@ use attache_plugin::{
 
 use decision::{Last, Situation};
 use hours::Moment;
+use memory::{Memory, PEER};
 use settings::Settings;
 use text::{Text, Values};
 
 const BUCKET: &str = "replies";
-/// Begins the keys of replies; what follows are account and peer.
-const PEER: &str = "peer/";
 /// Begins the keys of times at which the user was back; what follows is the account.
 const BACK: &str = "back/";
 /// How long a reply is remembered at least, in milliseconds: longer than any event comes again.
@@ -38,6 +39,7 @@ const MEMORY: u64 = 7 * 24 * 60 * 60 * 1000;
 struct AutoReply {
     settings: Settings,
     replies: Bucket,
+    memory: Memory,
 }
 
 attache_plugin::export!(AutoReply: MessageEvents, PresenceEvents);
@@ -49,9 +51,9 @@ impl Plugin for AutoReply {
             let known = clock::local(clock::now(), Some(&zone));
             known.map_err(|error| format!("`hours.zone` is `{zone}`: {}", explain(&error)))?;
         }
-        let plugin = Self { settings, replies: Bucket::open(BUCKET)? };
-        plugin.forget_old()?;
-        Ok(plugin)
+        let replies = Bucket::open(BUCKET)?;
+        let memory = Memory::open(&replies, settings.interval.max(MEMORY))?;
+        Ok(Self { settings, replies, memory })
     }
 }
 
@@ -68,7 +70,17 @@ impl PresenceEvents for AutoReply {
 }
 
 impl MessageEvents for AutoReply {
+    /// Never refuses a message: a reply is worth nothing when it is late, and others wait behind.
     fn message_received(&mut self, event: EventInfo, message: IncomingMessage) -> Result<(), String> {
+        if let Err(reason) = self.answer(&event, &message) {
+            warn!("message {} is not answered: {reason}", message.id);
+        }
+        Ok(())
+    }
+}
+
+impl AutoReply {
+    fn answer(&mut self, event: &EventInfo, message: &IncomingMessage) -> Result<(), String> {
         let account = event.account;
         let contact = message.contact.map(|id| self.contact(account, id)).transpose()?.flatten();
         let groups = self.groups(account, contact.as_ref())?;
@@ -87,20 +99,20 @@ impl MessageEvents for AutoReply {
             return Ok(());
         }
         // First remembered, then sent: a crash in between costs a reply, and the other way round makes two.
-        self.replies.set(&key, Last { at: now, message: message.id }.to_text())?;
-        let reply = text.fill(&self.values(text, &message, contact.as_ref(), &own, &situation, now));
+        let reply = text.fill(&self.values(text, message, contact.as_ref(), &own, &situation, now));
+        self.memory.remember(&self.replies, key, Last { at: now, message: message.id })?;
         if reply.is_empty() {
             return Ok(());
         }
         match messages::send(account, &message.sender, &reply, messages::Purpose::AutomaticReply) {
-            Ok(id) => info!("message {} is answered by message {id}", message.id),
-            Err(error) => warn!("message {} is not answered: {}", message.id, explain(&error)),
+            Ok(id) => {
+                info!("message {} is answered by message {id}", message.id);
+                Ok(())
+            }
+            Err(error) => Err(explain(&error)),
         }
-        Ok(())
     }
-}
 
-impl AutoReply {
     /// A contact. Where the list cannot be read, that costs a name; but not where groups are configured, for one that
     /// must never be answered would be.
     fn contact(&self, account: AccountId, id: ContactId) -> Result<Option<Contact>, String> {
@@ -132,7 +144,7 @@ impl AutoReply {
     }
 
     fn is_due(&self, key: &str, account: AccountId, message: u64, now: Timestamp) -> Result<bool, String> {
-        let Some(last) = self.replies.text(key)?.and_then(|text| Last::parse(&text)) else { return Ok(true) };
+        let Some(last) = self.memory.last(&self.replies, key)? else { return Ok(true) };
         let back = self.replies.text(&format!("{BACK}{account}"))?.and_then(|text| text.parse().ok());
         Ok(last.allows(message, now, self.settings.interval, back.unwrap_or(0)))
     }
@@ -171,19 +183,6 @@ impl AutoReply {
             Some(decision::in_words(today.day, usize::try_from(ahead).ok()?, then.minute))
         });
         next.unwrap_or_else(|| "later".to_owned())
-    }
-
-    /// Forgets replies that no longer matter, so that what is kept does not grow for ever.
-    fn forget_old(&self) -> Result<(), String> {
-        let now = clock::now();
-        let memory = self.settings.interval.max(MEMORY);
-        for key in self.replies.keys()?.iter().filter(|key| key.starts_with(PEER)) {
-            let last = self.replies.text(key)?.and_then(|text| Last::parse(&text));
-            if last.is_none_or(|last| now.saturating_sub(last.at) > memory) {
-                self.replies.delete(key)?;
-            }
-        }
-        Ok(())
     }
 }
 
