@@ -85,10 +85,11 @@ fn a_pending_subscription_says_so_and_becomes_active() {
 }
 
 #[test]
-fn a_notification_without_a_body_leaves_the_document_as_it_was() {
+fn a_notification_without_a_body_is_reported_without_a_document() {
     let mut pair = Pair::new();
     let (_, request) = active(&mut pair);
     assert_eq!(pair.notify(&request, Notify::state("active;expires=3000", 2)), 200);
+    assert_eq!(state(&mut pair), (SubscriptionState::Active, None));
     pair.no_event(seconds(10));
 }
 

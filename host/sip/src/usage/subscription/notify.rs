@@ -169,8 +169,9 @@ impl Subscriptions {
         let idle = !known.busy;
         let active = subscription.forks.iter().any(|fork| fork.active);
         let state = if active { SubscriptionState::Active } else { SubscriptionState::Pending };
-        let news = subscription.reported.as_ref() != Some(&state);
-        if (news || notify.is_some()) && !closing {
+        // Told also when nothing is new in it: an active subscription whose notification has no body says that there is
+        // nothing published any more.
+        if !closing {
             subscription.reported = Some(state.clone());
             let id = SubscriptionId(id);
             core.events.push_back(AgentEvent::Subscription { id, state, notify });
