@@ -2,9 +2,12 @@
 //!
 //! The digest client remembers one nonce for each realm. Many requests are on their way at once, so an answer may refuse a nonce that has been
 //! replaced meanwhile: that says nothing about the password. A generation number tells such answers apart.
+//!
+//! Only the registrar is known to be ours. Any other challenge may come from any peer, in the name of any realm: it is tried
+//! apart, for the one request that it came for, and taken over only once it has been accepted.
 
 use crate::agent::Cause;
-use crate::digest::{AuthError, DigestClient, Policy, Secret};
+use crate::digest::{AuthError, Challenge, DigestClient, Policy, Secret};
 use crate::message::{HeaderName, Message};
 
 /// How often one request may answer a challenge. Two is the usual case of a nonce that grew stale; one more is for a race.
@@ -16,17 +19,22 @@ const MAX_REALMS: usize = 8;
 pub(crate) struct Auth {
     client: DigestClient,
     generation: u64,
+    /// Counts passwords.
+    epoch: u64,
     /// Realms with the generation in which their nonce was learned.
     learned: Vec<(bool, String, u64)>,
     rejected: Vec<String>,
 }
 
 /// What a request remembers of its last attempt.
-#[derive(Copy, Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Attempt {
     generation: u64,
+    epoch: u64,
     authorized: bool,
     rounds: u8,
+    /// Challenges that are being tried.
+    trial: Option<Box<DigestClient>>,
 }
 
 impl Auth {
@@ -34,6 +42,7 @@ impl Auth {
         Self {
             client: DigestClient::new(user, password, policy),
             generation: 0,
+            epoch: 0,
             learned: Vec::new(),
             rejected: Vec::new(),
         }
@@ -46,6 +55,7 @@ impl Auth {
 
     pub(crate) fn set_password(&mut self, password: Secret) {
         self.client.set_password(password);
+        self.epoch += 1;
         self.rejected.clear();
         self.learned.clear();
         self.generation += 1;
@@ -62,6 +72,10 @@ impl Auth {
     ) -> Vec<(HeaderName, String)> {
         attempt.generation = self.generation;
         attempt.authorized = false;
+        if let Some(trial) = &mut attempt.trial {
+            attempt.authorized = true;
+            return self.client.authorize_trial(trial, method, uri, body, entropy);
+        }
         if !self.client.is_ready() {
             return Vec::new();
         }
@@ -70,7 +84,15 @@ impl Auth {
     }
 
     /// A final answer other than 401 and 407 came.
-    pub(crate) fn accepted(&mut self, attempt: Attempt, answer: &Message) {
+    pub(crate) fn accepted(&mut self, attempt: &mut Attempt, answer: &Message) {
+        if let Some(trial) = attempt.trial.take() {
+            // The password may have changed meanwhile: then the trial is of no use.
+            if attempt.epoch == self.epoch {
+                let adopted = self.client.adopt(*trial);
+                self.note_learned(adopted);
+            }
+            return;
+        }
         if attempt.authorized && attempt.generation == self.generation {
             self.client.accepted();
             for (name, proxy) in
@@ -84,7 +106,15 @@ impl Auth {
     }
 
     /// A 401 or 407 came. `Ok` when the request is worth sending again.
-    pub(crate) fn challenged(&mut self, attempt: &mut Attempt, answer: &Message) -> Result<(), Cause> {
+    ///
+    /// `ours` says that it is the registrar's: its word on the password counts for everything that follows. Anybody
+    /// else's counts for this request.
+    pub(crate) fn challenged(
+        &mut self,
+        attempt: &mut Attempt,
+        answer: &Message,
+        ours: bool,
+    ) -> Result<(), Cause> {
         let code = answer.status().unwrap_or(401);
         let challenges = answer.challenges();
         let rejected = challenges.iter().find(|challenge| self.rejected.contains(&challenge.realm));
@@ -94,7 +124,7 @@ impl Auth {
         attempt.rounds += 1;
         if attempt.rounds > MAX_ROUNDS {
             let realm = challenges.first().map(|challenge| challenge.realm.clone()).unwrap_or_default();
-            return Err(self.reject(realm, code));
+            return Err(if ours { self.reject(realm, code) } else { Cause::WrongPassword { realm, code } });
         }
         // Another request has learned a newer nonce of every realm since this one was sent.
         let overtaken = !challenges.is_empty()
@@ -104,20 +134,18 @@ impl Auth {
                 })
             });
         if overtaken {
+            attempt.trial = None;
             return Ok(());
+        }
+        if !ours {
+            return self.try_apart(attempt, &challenges, code);
         }
         let refused = attempt.authorized && attempt.generation == self.generation;
         match self.client.learn(&challenges, refused) {
             Ok(()) => {
-                self.generation += 1;
-                for challenge in challenges {
-                    self.learned
-                        .retain(|(proxy, realm, _)| *proxy != challenge.proxy || *realm != challenge.realm);
-                    if self.learned.len() == MAX_REALMS {
-                        self.learned.remove(0);
-                    }
-                    self.learned.push((challenge.proxy, challenge.realm, self.generation));
-                }
+                self.note_learned(
+                    challenges.into_iter().map(|challenge| (challenge.proxy, challenge.realm)).collect(),
+                );
                 Ok(())
             }
             Err(AuthError::Rejected(realm)) => Err(self.reject(realm, code)),
@@ -125,6 +153,39 @@ impl Auth {
                 tracing::info!(%error, "a challenge was not answered");
                 Err(Cause::UnsupportedChallenge { code })
             }
+        }
+    }
+
+    /// Prepares another attempt at this one request, which leaves everything else as it is.
+    fn try_apart(&self, attempt: &mut Attempt, challenges: &[Challenge], code: u16) -> Result<(), Cause> {
+        let again = attempt.trial.is_some();
+        let refused = attempt.authorized && (again || attempt.generation == self.generation);
+        let mut trial = match attempt.trial.take() {
+            Some(trial) if attempt.epoch == self.epoch => trial,
+            _ => Box::new(self.client.trial()),
+        };
+        match trial.learn(challenges, refused) {
+            Ok(()) => {
+                attempt.trial = Some(trial);
+                attempt.epoch = self.epoch;
+                Ok(())
+            }
+            Err(AuthError::Rejected(realm)) => Err(Cause::WrongPassword { realm, code }),
+            Err(error) => {
+                tracing::info!(%error, "a challenge was not answered");
+                Err(Cause::UnsupportedChallenge { code })
+            }
+        }
+    }
+
+    fn note_learned(&mut self, realms: Vec<(bool, String)>) {
+        self.generation += 1;
+        for (proxy, realm) in realms {
+            self.learned.retain(|(known, name, _)| *known != proxy || *name != realm);
+            if self.learned.len() == MAX_REALMS {
+                self.learned.remove(0);
+            }
+            self.learned.push((proxy, realm, self.generation));
         }
     }
 

@@ -157,13 +157,6 @@ impl Core {
         self.auth.forgive();
     }
 
-    /// Whether a rejection concerns our own service, and not just some peer behind it.
-    fn concerns_service(&self, purpose: Purpose, realm: &str) -> bool {
-        let aor = self.config.aor.as_uri();
-        purpose == Purpose::Register
-            || aor.host().is_some_and(|host| host.to_string().eq_ignore_ascii_case(realm))
-    }
-
     pub(crate) fn random(&mut self) -> u64 {
         self.rng.next_u64()
     }
@@ -418,16 +411,16 @@ impl Core {
             self.targets.alive(destination);
         }
         if matches!(status, 401 | 407) {
-            match self.auth.challenged(&mut exchange.attempt, &answer) {
+            // Whatever realm a peer names, only the registrar decides what the password is worth.
+            let ours = exchange.purpose == Purpose::Register;
+            match self.auth.challenged(&mut exchange.attempt, &answer, ours) {
                 Ok(()) => {
                     // RFC 3261 §22.2: the same request with a higher number.
                     exchange.request.cseq += 1;
                     self.launch(now, exchange);
                 }
                 Err(cause) => {
-                    if let Cause::WrongPassword { realm, .. } = &cause
-                        && self.concerns_service(exchange.purpose, realm)
-                    {
+                    if ours && matches!(cause, Cause::WrongPassword { .. }) {
                         self.locked = Some(cause.clone());
                     }
                     self.finish(&exchange, Err(cause));
@@ -435,7 +428,7 @@ impl Core {
             }
             return;
         }
-        self.auth.accepted(exchange.attempt, &answer);
+        self.auth.accepted(&mut exchange.attempt, &answer);
         if status == 503 {
             match self.fail_over(now, exchange) {
                 None => {}

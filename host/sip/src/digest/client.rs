@@ -52,6 +52,8 @@ struct Session {
     count: u32,
     /// An answer was accepted under this realm, so the password is right.
     proven: bool,
+    /// Opened since this client was made as a [trial](DigestClient::trial).
+    fresh: bool,
     ha1: Secret,
 }
 
@@ -136,9 +138,7 @@ impl DigestClient {
         let strongest = before.as_ref().map_or(algorithm, |s| s.strongest.max(algorithm));
         // The same nonce again goes on counting: a server would take a repeated count for a replay.
         let count = before.filter(|s| s.challenge.nonce == challenge.nonce).map_or(0, |s| s.count);
-        if self.sessions.len() == MAX_SESSIONS {
-            self.sessions.remove(0);
-        }
+        self.make_room();
         let ha1 = ha1(algorithm.base(), &self.user, &challenge.realm, &self.password).into();
         // Not proven for the new nonce: a second refusal in a row is the last.
         self.sessions.push(Session {
@@ -147,8 +147,78 @@ impl DigestClient {
             strongest,
             count,
             proven: false,
+            fresh: true,
             ha1,
         });
+    }
+
+    fn make_room(&mut self) {
+        if self.sessions.len() >= MAX_SESSIONS {
+            // The realm that was opened first without ever accepting us is worth least.
+            let at = self.sessions.iter().position(|s| !s.proven).unwrap_or(0);
+            self.sessions.remove(at);
+        }
+    }
+
+    /// A copy in which the challenge of somebody who may be anybody is tried, while this client keeps what it has.
+    pub(crate) fn trial(&self) -> Self {
+        let mut trial = self.clone();
+        for session in &mut trial.sessions {
+            session.fresh = false;
+        }
+        trial
+    }
+
+    /// The credentials for a request that tries challenges: those of the trial, and ours for all other realms.
+    pub(crate) fn authorize_trial(
+        &mut self,
+        trial: &mut Self,
+        method: &str,
+        uri: &str,
+        body: &[u8],
+        entropy: u128,
+    ) -> Vec<(HeaderName, String)> {
+        trial.sessions.retain(|session| session.fresh);
+        let mut headers = trial.authorize(method, uri, body, entropy);
+        let (user, prefer_integrity) = (&self.user, self.policy.prefer_integrity);
+        for session in &mut self.sessions {
+            if trial.session(&session.challenge).is_none() {
+                session.count = session.count.saturating_add(1);
+                headers.push(session.answer(user, method, uri, body, entropy, prefer_integrity));
+            }
+        }
+        headers
+    }
+
+    /// The trial was accepted: takes over what was tried. Returns the realms, each with whether it is a proxy's.
+    pub(crate) fn adopt(&mut self, trial: Self) -> Vec<(bool, String)> {
+        let mut adopted = Vec::new();
+        for mut session in trial.sessions.into_iter().filter(|session| session.fresh) {
+            session.proven = true;
+            let realm = (session.challenge.proxy, session.challenge.realm.clone());
+            let known = self
+                .sessions
+                .iter_mut()
+                .find(|s| (s.challenge.proxy, &s.challenge.realm) == (realm.0, &realm.1));
+            match known {
+                Some(known) => {
+                    if known.challenge.nonce == session.challenge.nonce {
+                        session.count = session.count.max(known.count);
+                    }
+                    *known = session;
+                }
+                None => {
+                    // Whoever invents realms must not push out one that took us.
+                    if self.sessions.len() < MAX_SESSIONS {
+                        self.sessions.push(session);
+                    } else {
+                        continue;
+                    }
+                }
+            }
+            adopted.push(realm);
+        }
+        adopted
     }
 
     /// Notes that a request with credentials of this client was answered by something other than 401 and 407.

@@ -113,7 +113,7 @@ fn a_wrong_password_costs_many_subscriptions_two_requests_each_at_most() {
         let params = SubscribeParams::presence(uri(&format!("sip:user{n}@example.com")));
         pair.agent(|agent, now| agent.subscribe(now, params));
     }
-    for n in 0..8 {
+    for n in 0..100 {
         let subscribe = pair.expect("SUBSCRIBE");
         pair.challenge(&subscribe, 407, &format!("n{n}"), false);
     }
@@ -122,7 +122,36 @@ fn a_wrong_password_costs_many_subscriptions_two_requests_each_at_most() {
         assert!(state.is_final(), "{state:?}");
     }
     pair.quiet(seconds(86_400));
-    assert_eq!(pair.sent("SUBSCRIBE"), 8);
+    assert_eq!(pair.sent("SUBSCRIBE"), 100);
+}
+
+#[test]
+fn a_peer_who_refuses_us_in_the_name_of_our_realm_does_not_cost_us_the_registration() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 60));
+    let first = pair.expect("REGISTER");
+    pair.challenge(&first, 401, "n1", false);
+    let second = pair.expect("REGISTER");
+    pair.accept_registration(&second, 60);
+    pair.event();
+    let message = attache_sip::agent::MessageParams {
+        to: uri("sip:mallory@example.com"),
+        content_type: "text/plain".into(),
+        body: "hi".into(),
+        headers: Vec::new(),
+        call_id: "m1".into(),
+    };
+    pair.agent(|agent, now| agent.send_message(now, message));
+    for nonce in ["evil-1", "evil-2"] {
+        let request = pair.expect("MESSAGE");
+        pair.challenge(&request, 401, nonce, false);
+    }
+    let AgentEvent::MessageFailed { cause, .. } = pair.event() else { panic!("failed") };
+    assert!(matches!(cause, Cause::WrongPassword { .. }));
+    let refresh = pair.expect("REGISTER");
+    assert_eq!(proof(&refresh, false).0, "n1", "the proven session is kept");
+    pair.accept_registration(&refresh, 60);
+    assert!(matches!(pair.event(), AgentEvent::Registered(_)));
 }
 
 #[test]
