@@ -177,6 +177,15 @@ impl Console {
         Ok(())
     }
 
+    /// Asks the program to end by the signal that service managers send.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn terminate(&self) -> Result<()> {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        if status.success() { Ok(()) } else { bail!("kill ended with {status}") }
+    }
+
     /// Asks the program to end, and waits for it.
     ///
     /// # Errors

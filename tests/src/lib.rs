@@ -3,3 +3,6 @@
 pub mod console;
 #[cfg(unix)]
 pub mod kamailio;
+
+pub use attache_messenger;
+pub use attache_store;

@@ -7,7 +7,7 @@ use attache_messenger::{
     command::{Answer, Command},
     engine::{Engine, EngineConfig},
     event::{Event, EventKind},
-    id::RequestId,
+    id::{AccountId, RequestId},
     storage::{Batch, BatchId, Storage, StorageError},
     time::Now,
 };
@@ -23,10 +23,10 @@ use crate::{Address, Code, Error, Snapshot, events};
 /// Commands that wait for the task; more of them make the caller wait.
 const COMMANDS: usize = 256;
 
-/// What the task shares with handles.
+/// What handles hold. The task holds none of it but the snapshot, so that it ends when every handle is gone.
 pub(crate) struct Shared {
     pub(crate) address: Address,
-    snapshot: ArcSwap<Snapshot>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
     events: broadcast::WeakSender<Arc<[Event]>>,
     commands: mpsc::Sender<Request>,
 }
@@ -107,8 +107,14 @@ pub(crate) struct Setup {
     pub(crate) plugins: Arc<PluginHost>,
 }
 
-/// Reads what the store holds, and starts the task.
-pub(crate) async fn start(setup: Setup) -> Result<Arc<Shared>, Error> {
+/// An account whose task has not begun.
+pub(crate) struct Ready {
+    pub(crate) shared: Arc<Shared>,
+    task: Task,
+}
+
+/// Reads what the store holds.
+pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
     let Setup { config, net, resolver, storage, plugins } = setup;
     let address = config.address.clone();
     let account = address.account_id();
@@ -119,15 +125,17 @@ pub(crate) async fn start(setup: Setup) -> Result<Arc<Shared>, Error> {
     let engine = Engine::new(config, restored, Now::read());
     let (events, _) = broadcast::channel(events::CAPACITY);
     let (commands, requests) = mpsc::channel(COMMANDS);
+    let snapshot = Arc::new(ArcSwap::from_pointee(engine.snapshot()));
     let shared = Arc::new(Shared {
         address: address.clone(),
-        snapshot: ArcSwap::from_pointee(engine.snapshot()),
+        snapshot: snapshot.clone(),
         events: events.downgrade(),
         commands,
     });
-    plugins.add_account(account, address.clone(), engine.snapshot().seq);
     let task = Task {
-        shared: shared.clone(),
+        account,
+        address,
+        snapshot,
         engine,
         net,
         resolver,
@@ -143,9 +151,18 @@ pub(crate) async fn start(setup: Setup) -> Result<Arc<Shared>, Error> {
         resolving: FuturesUnordered::new(),
         stopping: None,
     };
-    let span = info_span!("account", id = %account);
-    tokio::spawn(task.run().instrument(span));
-    Ok(shared)
+    Ok(Ready { shared, task })
+}
+
+impl Ready {
+    /// Starts the task. Whoever plugins ask for the account must know it by now.
+    pub(crate) fn begin(self) -> Arc<Shared> {
+        let Self { shared, task } = self;
+        task.plugins.add_account(task.account, task.address.clone(), task.engine.snapshot().seq);
+        let span = info_span!("account", id = %task.account);
+        tokio::spawn(task.run().instrument(span));
+        shared
+    }
 }
 
 type BoxFuture<T> = core::pin::Pin<Box<dyn Future<Output = T> + Send>>;
@@ -154,7 +171,9 @@ type Resolved = (ResolveId, Result<Vec<Destination>, String>);
 type Waiting = (oneshot::Sender<Answer>, Option<oneshot::Sender<Result<(), Error>>>);
 
 struct Task {
-    shared: Arc<Shared>,
+    account: AccountId,
+    address: Address,
+    snapshot: Arc<ArcSwap<Snapshot>>,
     engine: Engine,
     net: Sockets,
     resolver: Arc<dyn Resolver>,
@@ -193,7 +212,7 @@ impl Task {
             };
             tokio::select! {
                 input = self.net.recv() => self.input(input),
-                request = self.requests.recv() => match request {
+                request = self.requests.recv(), if self.stopping.is_none() => match request {
                     Some(request) => self.request(request),
                     // Every handle is gone, the host's own among them: nobody is left to stop this task.
                     None => self.stop(None),
@@ -208,7 +227,7 @@ impl Task {
                 () = timer => self.engine.handle_timeout(Now::read()),
             }
         }
-        self.plugins.remove_account(self.engine.snapshot().account);
+        self.plugins.remove_account(self.account);
         let (_, waiting) = self.stopping.unwrap_or_else(|| (Instant::now(), Vec::new()));
         for done in waiting {
             let _ = done.send(());
@@ -297,7 +316,7 @@ impl Task {
 
     fn publish(&mut self) {
         // The snapshot first: whoever reads it after an event, or after a completion, sees at least what it says.
-        self.shared.snapshot.store(Arc::new(self.engine.snapshot()));
+        self.snapshot.store(Arc::new(self.engine.snapshot()));
         for event in &self.batch {
             if let EventKind::CommandCompleted { request, outcome } = &event.kind
                 && let Some(done) = self.done.remove(request)
@@ -312,7 +331,7 @@ impl Task {
 
     fn store(&mut self, id: BatchId, batch: Batch) {
         let storage = self.storage.clone();
-        let account = self.engine.snapshot().account;
+        let account = self.account;
         self.storing.push(Box::pin(async move { (id, storage.commit(account, batch).await) }));
     }
 }

@@ -84,7 +84,8 @@ impl Stream for Changes {
                     self.waiting.extend(batch.iter().cloned());
                 }
                 Err(broadcast::error::RecvError::Lagged(_)) => {
-                    self.receive.set(receive(receiver));
+                    // Only what comes from here on: the snapshot has all that still waits.
+                    self.receive.set(receive(receiver.resubscribe()));
                     let snapshot = self.shared.snapshot();
                     self.seen = snapshot.seq;
                     return Poll::Ready(Some(Change::Reset(snapshot)));

@@ -1,9 +1,9 @@
 //! The host: accounts, plugins and the store of one application.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -38,6 +38,29 @@ struct Inner {
     plugins: Arc<PluginHost>,
     resolver: Arc<dyn Resolver>,
     store: Option<Arc<Store>>,
+    /// Accounts that are being added.
+    adding: Mutex<BTreeSet<AccountId>>,
+}
+
+impl Inner {
+    /// Keeps an account from being added twice at once; none when it is there or on its way.
+    fn claim(&self, account: AccountId) -> Option<Claim<'_>> {
+        let mut adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = self.accounts.get(account).is_none() && adding.insert(account);
+        free.then(|| Claim { inner: self, account })
+    }
+}
+
+/// Given back also when adding fails or is cancelled.
+struct Claim<'a> {
+    inner: &'a Inner,
+    account: AccountId,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.inner.adding.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.account);
+    }
 }
 
 /// Shared with plugins, which must not keep the host alive.
@@ -83,8 +106,8 @@ impl Backend for Reach {
 }
 
 impl Host {
-    /// Opens the store, loads the plugins, and signs in the accounts that say so. Returns without waiting for any
-    /// service; a plugin that does not load is reported by [`plugins`](Self::plugins) and stops nothing else.
+    /// Opens the store, loads the plugins, and signs in the accounts that say so. Waits for no service, though up to
+    /// five seconds for the addresses of all of them; a plugin that does not load is reported by [`plugins`](Self::plugins) and stops nothing else.
     ///
     /// # Errors
     /// When the data folder or a socket cannot be opened.
@@ -111,11 +134,19 @@ impl Host {
             Error::new(Code::Internal, "the plugin host cannot start").because(error.to_string())
         })?;
         let plugins = Arc::new(plugins);
-        let inner =
-            Inner { accounts, storage, plugins, resolver: Arc::new(SystemResolver::default()), store };
+        let inner = Inner {
+            accounts,
+            storage,
+            plugins,
+            resolver: Arc::new(SystemResolver::default()),
+            store,
+            adding: Mutex::default(),
+        };
         let host = Self { inner: Arc::new(inner) };
-        for account in config.accounts {
-            host.add_account(account).await?;
+        let adding = config.accounts.into_iter().map(|account| host.add_account(account));
+        if let Err(error) = futures_util::future::try_join_all(adding).await {
+            host.shutdown().await;
+            return Err(error);
         }
         Ok(host)
     }
@@ -127,12 +158,9 @@ impl Host {
     pub async fn add_account(&self, config: AccountConfig) -> Result<Messenger, Error> {
         let address = config.address.clone();
         let id = address.account_id();
-        if self.inner.accounts.get(id).is_some() {
-            return Err(Error::new(
-                Code::AlreadyInList,
-                format!("{address} is an account of this host already"),
-            ));
-        }
+        let _claim = self.inner.claim(id).ok_or_else(|| {
+            Error::new(Code::AlreadyInList, format!("{address} is an account of this host already"))
+        })?;
         let local = SocketAddr::new(source(&*self.inner.resolver, &config).await, 0);
         let net = Sockets::bind(BindOptions { addresses: vec![local], ..BindOptions::default() }).map_err(
             |error| {
@@ -149,7 +177,7 @@ impl Host {
         engine.display_name = config.display_name.into();
         engine.auth_user = config.auth_user;
         engine.service = config.service;
-        let shared = account::start(Setup {
+        let ready = account::prepare(Setup {
             config: engine,
             net,
             resolver: self.inner.resolver.clone(),
@@ -157,11 +185,13 @@ impl Host {
             plugins: self.inner.plugins.clone(),
         })
         .await?;
+        // Known before it begins: the first thing that a plugin does may be to ask for it.
         self.inner.accounts.0.rcu(|accounts| {
             let mut accounts = BTreeMap::clone(accounts);
-            accounts.insert(id, shared.clone());
+            accounts.insert(id, ready.shared.clone());
             accounts
         });
+        let shared = ready.begin();
         if sign_in {
             // Only that it was taken on: the service may be away for hours.
             shared.command(Command::SignIn).await?;

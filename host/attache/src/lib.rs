@@ -52,7 +52,8 @@ pub use attache_messenger::{
     time::Timestamp,
 };
 pub use attache_plugin_host::{
-    Grant, InstanceState, InstanceStatus, Limits, LoadError, LoadState, Needs, PluginStatus, inspect,
+    AccountPattern, ByteSize, ConfigLocation, Counters, DeadLetter, Grant, InstanceState, InstanceStatus,
+    Limits, LoadError, LoadState, Needs, Period, PluginStatus, Scope, Sha256Pin, inspect,
 };
 pub use attache_sip::digest::Secret;
 pub use config::{AccountConfig, ConfigError, HostConfig, PluginConfig, Problem};

@@ -64,11 +64,13 @@ impl Messenger {
         self.shared.complete(Command::SignOut).await.map(drop)
     }
 
-    /// Publishes own presence. Completes when the service has taken it; while signed out it is kept for the
-    /// next sign-in and the call completes at once. `note` has at most 1,024 bytes.
+    /// Publishes own presence. Completes when the service has taken it. `note` has at most 1,024 bytes.
+    ///
+    /// While signed out the choice is kept, on disk too, and published after the next sign-in; the call says so with
+    /// [`Code::NotLoggedOn`].
     ///
     /// # Errors
-    /// What the service answered.
+    /// [`Code::NotLoggedOn`], or what the service answered.
     pub async fn publish(&self, availability: Availability, note: &str) -> Result<(), Error> {
         self.shared.complete(Command::Publish { availability, note: note.into() }).await.map(drop)
     }

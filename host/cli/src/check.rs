@@ -9,27 +9,28 @@ use crate::Failure;
 pub(crate) fn run(file: &Path) -> Result<(), Failure> {
     let config = crate::read(file)?;
     let mut problems = Vec::new();
+    let mut text = String::new();
     for plugin in &config.plugins {
         match describe(plugin) {
-            Ok((text, missing)) => {
-                print!("{text}");
+            Ok((described, missing)) => {
+                text.push_str(&described);
                 problems.extend(missing);
             }
             Err(problem) => problems.push(problem),
         }
     }
-    describe_accounts(&config);
+    describe_accounts(&config, &mut text);
     if problems.is_empty() {
-        println!("{} is in order.", file.display());
-        return Ok(());
+        let _ = writeln!(text, "{} is in order.", file.display());
     }
-    Err(Failure::Configuration(problems.join("\n")))
+    crate::print(&text)?;
+    if problems.is_empty() { Ok(()) } else { Err(Failure::Configuration(problems.join("\n"))) }
 }
 
-fn describe_accounts(config: &HostConfig) {
+fn describe_accounts(config: &HostConfig, text: &mut String) {
     for account in &config.accounts {
         let service = account.service.as_deref().unwrap_or("the domain of the address");
-        println!("account {}: signs in at {service}", account.address);
+        let _ = writeln!(text, "account {}: signs in at {service}", account.address);
         let plugins: Vec<&str> = config
             .plugins
             .iter()
@@ -38,10 +39,10 @@ fn describe_accounts(config: &HostConfig) {
             })
             .map(|plugin| &*plugin.name)
             .collect();
-        println!("  plugins: {}", list(&plugins));
+        let _ = writeln!(text, "  plugins: {}", list(&plugins));
     }
     if config.data_dir.is_none() {
-        println!("host: no data-dir, so nothing outlives the process");
+        text.push_str("host: no data-dir, so nothing outlives the process\n");
     }
 }
 

@@ -13,6 +13,13 @@ pub(crate) struct Input {
     pub(crate) command: Command,
 }
 
+impl Input {
+    /// Whether it ends the program.
+    pub(crate) fn is_quit(&self) -> bool {
+        matches!(self.command, Command::Quit)
+    }
+}
+
 /// What a person or a program asks.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", rename_all_fields = "kebab-case")]

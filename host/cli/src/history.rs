@@ -1,6 +1,10 @@
 //! `attache history`: what plugins have archived, read from the data folder.
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use attache::{Address, ArchiveEntry, ArchiveQuery, Timestamp};
@@ -84,12 +88,6 @@ pub(crate) async fn run(action: Action) -> Result<(), Failure> {
     })?;
     let archive = attache::Archive::open(dir)?;
     let accounts = chosen(&config, filter.account.as_deref())?;
-    let mut out: Box<dyn Write> = match &output {
-        Some(path) => Box::new(std::io::BufWriter::new(
-            std::fs::File::create(path).with_context(|| format!("{} cannot be written", path.display()))?,
-        )),
-        None => Box::new(std::io::stdout().lock()),
-    };
     let time = |text: &Option<String>| {
         text.as_ref().map(|text| Timestamp::parse(text).with_context(|| format!("`{text}`"))).transpose()
     };
@@ -101,20 +99,37 @@ pub(crate) async fn run(action: Action) -> Result<(), Failure> {
         before: None,
         limit: if export { PAGE } else { filter.limit },
     };
+    let mut out: Box<dyn Write> = match &output {
+        Some(path) => Box::new(std::io::BufWriter::new(
+            private_file(path).with_context(|| format!("{} cannot be written", path.display()))?,
+        )),
+        None => Box::new(std::io::stdout().lock()),
+    };
     for account in accounts {
         let mut entries = archive.search(account, query.clone()).await?;
-        while export && entries.len() % PAGE as usize == 0 {
-            let Some(last) = entries.last() else { break };
-            let before = Some((last.at, last.message));
-            entries.extend(archive.search(account, ArchiveQuery { before, ..query.clone() }).await?);
+        let mut page = entries.len();
+        while export && page == PAGE as usize {
+            let before = entries.last().map(|last| (last.at, last.message));
+            let older = archive.search(account, ArchiveQuery { before, ..query.clone() }).await?;
+            page = older.len();
+            entries.extend(older);
         }
         entries.reverse();
-        for entry in &entries {
-            print(&mut out, account, entry, filter.format)?;
+        let written = entries.iter().try_for_each(|entry| print(&mut out, account, entry, filter.format));
+        if written.is_err() {
+            return Ok(crate::forgive_closed(written)?);
         }
     }
-    out.flush()?;
-    Ok(())
+    Ok(crate::forgive_closed(out.flush())?)
+}
+
+/// What people said is for the owner of the file only.
+fn private_file(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 fn print(

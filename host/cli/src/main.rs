@@ -9,7 +9,11 @@ mod run;
 mod service;
 mod text;
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -120,6 +124,19 @@ fn perform(action: Action) -> Result<(), Failure> {
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Prints to standard output. A reader that has seen enough is no failure.
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    forgive_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+fn forgive_closed(written: std::io::Result<()>) -> std::io::Result<()> {
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }
 
 /// Completes when the system asks the program to end.

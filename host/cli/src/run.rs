@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use attache::{Change, Host, Messenger};
@@ -67,23 +68,22 @@ pub(crate) async fn run(config: &Path, events: Events) -> Result<(), Failure> {
             }
         }
     });
-    let (commands, mut inputs) = mpsc::channel(64);
+    let (commands, inputs) = mpsc::channel(64);
     std::thread::Builder::new()
         .name("attache-input".to_owned())
         .spawn(move || read_lines(std::io::stdin(), &commands))?;
-    let mut reading = true;
+    // Commands are carried out one after the other, and a slow one does not keep the program from ending.
+    let mut working = tokio::spawn(work(output.clone(), host.clone(), inputs));
+    let mut quits = true;
     let mut closed = closed;
     let ended = crate::ended();
     tokio::pin!(ended);
     loop {
         tokio::select! {
-            line = inputs.recv(), if reading => match line {
-                Some(line) => {
-                    if output.answer(&host, line).await {
-                        break;
-                    }
-                }
-                None => reading = false,
+            quit = &mut working, if quits => match quit {
+                Ok(true) => break,
+                // The end of standard input is not the end of the program.
+                _ => quits = false,
             },
             result = &mut ended => {
                 result?;
@@ -92,10 +92,53 @@ pub(crate) async fn run(config: &Path, events: Events) -> Result<(), Failure> {
             _ = &mut closed => break,
         }
     }
+    working.abort();
     host.shutdown().await;
-    while readers.join_next().await.is_some() {}
-    output.printer.flush().await;
+    // Whoever reads the output may have stopped reading, and must not keep the program either.
+    let farewell = async {
+        while readers.join_next().await.is_some() {}
+        output.printer.flush().await;
+    };
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
     Ok(())
+}
+
+/// Longest wait for the reader of standard output at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Carries out lines until one says `quit` (true) or there are no more.
+///
+/// `quit` does not wait for a command that waits for the service: it is looked for ahead, and what is under way has
+/// [`FAREWELL`] to finish.
+async fn work(output: Arc<Console>, host: Host, mut inputs: mpsc::Receiver<Result<String, String>>) -> bool {
+    let (sender, mut lines) = mpsc::unbounded_channel();
+    let ahead = async move {
+        while let Some(line) = inputs.recv().await {
+            let quit =
+                matches!(&line, Ok(line) if matches!(command::parse(line), Ok(input) if input.is_quit()));
+            if sender.send(line).is_err() || quit {
+                return quit;
+            }
+        }
+        drop(sender);
+        core::future::pending().await
+    };
+    let perform = async {
+        while let Some(line) = lines.recv().await {
+            if output.answer(&host, line).await {
+                return true;
+            }
+        }
+        false
+    };
+    tokio::pin!(perform);
+    tokio::select! {
+        quit = &mut perform => quit,
+        _ = ahead => {
+            let _ = tokio::time::timeout(FAREWELL, perform).await;
+            true
+        }
+    }
 }
 
 /// Passes lines on in order. Ends with standard input, or when nobody takes lines any more.
@@ -189,7 +232,10 @@ impl Console {
                         }
                     }
                     Ok(Output::Quit) => {}
-                    Err(refused) => self.printer.line(format!("{name}failed: {refused}")).await,
+                    Err(refused) => {
+                        let words = text::safe(&refused.to_string());
+                        self.printer.line(format!("{name}failed: {words}")).await;
+                    }
                 }
             }
         }

@@ -11,7 +11,7 @@ pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::Configuration(format!("{}: {error}", path.display())))?;
     let mut service = Service::start(&config)?;
     for (transport, address) in service.local_addrs() {
-        println!("listening on {address} ({})", transport.uri_name());
+        crate::print(&format!("listening on {address} ({})\n", transport.uri_name()))?;
     }
     tokio::select! {
         result = crate::ended() => result?,

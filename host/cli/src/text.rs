@@ -18,8 +18,8 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<String> {
                 .collect();
         }
         EventKind::SessionChanged { state, reason } => match (state, reason) {
-            (SessionState::SignedOut, Some(error)) => format!("not signed in: {error}"),
-            (state, Some(error)) => format!("{}: {error}", state.name()),
+            (SessionState::SignedOut, Some(error)) => format!("not signed in: {}", safe(&error.to_string())),
+            (state, Some(error)) => format!("{}: {}", state.name(), safe(&error.to_string())),
             (state, None) => state.name().replace('-', " "),
         },
         EventKind::ContactAdded(it) => format!("{} is on the list now", it.address),
@@ -40,12 +40,12 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<String> {
             attache::Author::User => format!("to {}: {}", it.recipient, safe(it.text.as_str())),
         },
         EventKind::MessageStateChanged { recipient, state: MessageState::Failed(error), .. } => {
-            format!("the message to {recipient} failed: {error}")
+            format!("the message to {recipient} failed: {}", safe(&error.to_string()))
         }
         EventKind::MessageStateChanged { recipient, state, .. } => {
             format!("the message to {recipient} is {}", state.name())
         }
-        EventKind::Diagnostic(text) => format!("note: {text}"),
+        EventKind::Diagnostic(text) => format!("note: {}", safe(text)),
         _ => return Vec::new(),
     };
     vec![line(words)]
@@ -131,7 +131,7 @@ fn clock(at: attache::Timestamp) -> String {
 }
 
 /// What others wrote, without what could steer a terminal.
-fn safe(text: &str) -> String {
+pub(crate) fn safe(text: &str) -> String {
     text.chars()
         .map(|c| {
             if c == '\n' {

@@ -157,6 +157,7 @@ impl Reader<'_> {
         let first_line = self.source.line(start);
         let lines = self.source.text.lines().enumerate().skip(first_line.saturating_sub(1));
         let mut inside = false;
+        let mut own = true;
         for (index, line) in lines {
             let line = line.trim();
             if line.starts_with("[[") {
@@ -164,11 +165,17 @@ impl Reader<'_> {
                     return None;
                 }
                 inside = true;
+            } else if line.starts_with('[') {
+                let header = line.trim_start_matches('[').split(']').next().unwrap_or_default().trim();
+                if header.strip_prefix("plugin.").is_some_and(|rest| rest.split('.').next() == Some(first)) {
+                    return Some(index + 1);
+                }
+                // What follows are keys of a table within: those of the plugin's own configuration, mostly.
+                own = false;
             }
-            if line.starts_with(&format!("[plugin.{first}")) {
-                return Some(index + 1);
-            }
-            if line.split_once('=').is_some_and(|(name, _)| name.trim().split('.').next() == Some(first)) {
+            if own
+                && line.split_once('=').is_some_and(|(name, _)| name.trim().split('.').next() == Some(first))
+            {
                 return Some(index + 1);
             }
         }

@@ -1,0 +1,226 @@
+//! The crate as an application uses it, on the embedded service over real sockets.
+
+use std::{path::Path, time::Duration};
+
+use attache::{
+    AccountConfig, Address, Availability, Change, Code, EventKind, Freshness, Host, HostConfig, Messenger,
+    Secret, SessionState,
+};
+use attache_service::{Service, ServiceConfig};
+
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn service() -> Service {
+    let text = "[service]\nlisten = \"127.0.0.1:0\"\ndomains = [\"example.com\"]\n\n\
+                [[user]]\nname = \"alice\"\npassword = \"wonderland\"\n\n\
+                [[user]]\nname = \"bob\"\npassword = \"builder\"\n";
+    let config = ServiceConfig::parse(text).expect("a valid configuration");
+    Service::start(&config).expect("the service starts")
+}
+
+fn address(text: &str) -> Address {
+    Address::parse(text).expect("an address")
+}
+
+fn account(service: &Service, user: &str, password: &str) -> AccountConfig {
+    let (_, at) = service.local_addrs()[0];
+    let mut account = AccountConfig::new(address(&format!("sip:{user}@example.com")), Secret::new(password));
+    account.service = Some(format!("sip:{at}"));
+    account.sign_in = false;
+    account
+}
+
+async fn host(data_dir: Option<&Path>) -> Host {
+    let mut config = HostConfig::default();
+    config.data_dir = data_dir.map(Path::to_owned);
+    Host::start(config).await.expect("the host starts")
+}
+
+async fn signed_in(host: &Host, service: &Service, user: &str, password: &str) -> Messenger {
+    let messenger = host.add_account(account(service, user, password)).await.expect("an account");
+    messenger.sign_in().await.expect("signed in");
+    messenger
+}
+
+/// Waits for the first event that is wanted.
+async fn event<T>(messenger: &Messenger, mut wanted: impl FnMut(&EventKind) -> Option<T>) -> T {
+    let mut view = messenger.view();
+    let found = async {
+        while let Some(change) = view.changes.next().await {
+            if let Change::Event(event) = change
+                && let Some(found) = wanted(&event.kind)
+            {
+                return found;
+            }
+        }
+        panic!("the stream ended");
+    };
+    tokio::time::timeout(PATIENCE, found).await.expect("in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_accounts_of_one_host_see_each_other_and_talk() {
+    let service = service();
+    let host = host(None).await;
+    let alice = signed_in(&host, &service, "alice", "wonderland").await;
+    let bob = signed_in(&host, &service, "bob", "builder").await;
+    bob.publish(Availability::Busy, "in a review").await.expect("published");
+
+    let seen = tokio::spawn({
+        let alice = alice.clone();
+        async move {
+            event(&alice, |kind| match kind {
+                EventKind::PresenceChanged(changes) => changes
+                    .iter()
+                    .find(|change| change.presence.availability == Some(Availability::Busy))
+                    .map(|change| change.presence.clone()),
+                _ => None,
+            })
+            .await
+        }
+    });
+    // The stream of the spawned task begins before the contact is added, or the snapshot has it already.
+    tokio::task::yield_now().await;
+    alice.add_contact(bob.address(), "Bob").await.expect("added");
+    let presence = seen.await.expect("no panic");
+    assert_eq!((&*presence.note, &presence.freshness), ("in a review", &Freshness::Live));
+
+    let mut view = bob.view();
+    alice.deliver(bob.address(), "hello").await.expect("delivered");
+    let received = async {
+        loop {
+            match view.changes.next().await.expect("the stream goes on") {
+                Change::Event(event) => {
+                    if let EventKind::MessageReceived(message) = event.kind {
+                        return message;
+                    }
+                }
+                _ => panic!("nobody was slow"),
+            }
+        }
+    };
+    let message = tokio::time::timeout(PATIENCE, received).await.expect("in time");
+    assert_eq!((message.text.as_str(), &message.sender), ("hello", alice.address()));
+    host.shutdown().await;
+    service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_the_answer_to_signing_in() {
+    let service = service();
+    let host = host(None).await;
+    let alice = host.add_account(account(&service, "alice", "looking-glass")).await.expect("an account");
+    let error = alice.sign_in().await.expect_err("refused");
+    assert_eq!(error.code(), Code::InvalidPassword);
+    assert_eq!(error.code().number(), 0x8100_0303);
+    let snapshot = alice.snapshot();
+    assert_eq!(snapshot.session, SessionState::SignedOut);
+    assert_eq!(snapshot.session_reason.as_ref().map(attache::Error::code), Some(Code::InvalidPassword));
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handles_stay_valid_after_a_shutdown() {
+    let service = service();
+    let host = host(None).await;
+    let alice = signed_in(&host, &service, "alice", "wonderland").await;
+    alice.add_contact(&address("sip:bob@example.com"), "Bob").await.expect("added");
+    let mut view = alice.view();
+    host.shutdown().await;
+    for _ in 0..2 {
+        let error = alice.send(&address("sip:bob@example.com"), "hello").await.expect_err("closed");
+        assert_eq!(error.code(), Code::Closed);
+    }
+    assert_eq!(alice.snapshot().contacts.size(), 1, "what was known stays readable");
+    assert_eq!(alice.address().as_str(), "sip:alice@example.com");
+    let ended = async { while view.changes.next().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the stream ends");
+    assert!(host.messenger(alice.address()).is_none());
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_falls_behind_starts_again_from_a_snapshot() {
+    let host = host(None).await;
+    let service = service();
+    let alice = host.add_account(account(&service, "alice", "wonderland")).await.expect("an account");
+    let mut view = alice.view();
+    let group = alice.add_group("group").await.expect("added");
+    for number in 0..=attache::CAPACITY {
+        alice.rename_group(group, &format!("group {number}")).await.expect("renamed");
+    }
+    let change = tokio::time::timeout(PATIENCE, view.changes.next()).await.expect("in time");
+    let Some(Change::Reset(snapshot)) = change else { panic!("a reset, not {change:?}") };
+    let name = snapshot.groups.get(&group).map(|group| group.name.to_string());
+    assert_eq!(name, Some(format!("group {}", attache::CAPACITY)));
+    // From here on, events follow the snapshot without a gap.
+    alice.add_group("one more").await.expect("added");
+    let next = tokio::time::timeout(PATIENCE, view.changes.next()).await.expect("in time");
+    let Some(Change::Event(event)) = next else { panic!("an event, not {next:?}") };
+    assert!(event.seq > snapshot.seq);
+    assert!(matches!(event.kind, EventKind::GroupAdded(group) if &*group.name == "one more"));
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contacts_groups_and_own_presence_are_there_after_a_restart() {
+    let service = service();
+    let folder = tempfile::tempdir().expect("a folder");
+    let bob = address("sip:bob@example.com");
+    {
+        let host = host(Some(folder.path())).await;
+        let alice = host.add_account(account(&service, "alice", "wonderland")).await.expect("an account");
+        let contact = alice.add_contact(&bob, "Bob").await.expect("added");
+        let group = alice.add_group("Friends").await.expect("added");
+        alice.add_to_group(contact, group).await.expect("put in");
+        let error = alice.publish(Availability::Away, "until Monday").await.expect_err("signed out");
+        assert_eq!(error.code(), Code::NotLoggedOn, "and kept for the next sign-in");
+        host.shutdown().await;
+    }
+    let host = host(Some(folder.path())).await;
+    let alice = host.add_account(account(&service, "alice", "wonderland")).await.expect("an account");
+    let snapshot = alice.snapshot();
+    let id = snapshot.by_address.get(&bob).expect("Bob is on the list");
+    let entry = snapshot.contacts.get(id).expect("Bob has an entry");
+    assert_eq!(&*entry.contact.name, "Bob");
+    assert_eq!(snapshot.groups.get(&entry.contact.groups[0]).map(|group| &*group.name), Some("Friends"));
+    assert_eq!(alice.own_presence().availability, Some(Availability::Away));
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_can_be_removed_and_added_again() {
+    let service = service();
+    let host = host(None).await;
+    let alice = signed_in(&host, &service, "alice", "wonderland").await;
+    let again = host.add_account(account(&service, "alice", "wonderland")).await.expect_err("it is there");
+    assert_eq!(again.code(), Code::AlreadyInList);
+    host.remove_account(alice.address()).await.expect("removed");
+    assert_eq!(alice.sign_in().await.expect_err("closed").code(), Code::Closed);
+    let alice = signed_in(&host, &service, "alice", "wonderland").await;
+    assert_eq!(alice.snapshot().session, SessionState::SignedIn);
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hosts_cannot_use_one_data_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = host(Some(folder.path())).await;
+    let mut config = HostConfig::default();
+    config.data_dir = Some(folder.path().to_owned());
+    let error = Host::start(config.clone()).await.expect_err("in use");
+    assert_eq!(error.code(), Code::Storage);
+    assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}");
+    first.shutdown().await;
+    Host::start(config).await.expect("free again").shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_does_not_wait_for_a_service_that_is_gone() {
+    let service = service();
+    let host = host(None).await;
+    signed_in(&host, &service, "alice", "wonderland").await;
+    service.shutdown().await;
+    tokio::time::timeout(Duration::from_secs(10), host.shutdown()).await.expect("in a few seconds");
+}
