@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use attache::{Change, Host, Messenger};
+use attache::{Address, Change, Host, View};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -51,7 +51,8 @@ pub(crate) async fn run(config: &Path, events: Events) -> Result<(), Failure> {
     let mut readers = tokio::task::JoinSet::new();
     for (address, sign_in) in addresses.iter().zip(wanted) {
         let Some(messenger) = host.messenger(address) else { continue };
-        readers.spawn(print_changes(output.clone(), messenger.clone()));
+        // The view begins here, not when its task gets to run: the first event belongs to it.
+        readers.spawn(print_changes(output.clone(), messenger.address().clone(), messenger.view()));
         if sign_in {
             messenger.command(attache::Command::SignIn).await?;
         }
@@ -242,14 +243,13 @@ impl Console {
     }
 }
 
-async fn print_changes(output: Arc<Console>, messenger: Messenger) {
-    let mut view = messenger.view();
+async fn print_changes(output: Arc<Console>, account: Address, mut view: View) {
     while let Some(change) = view.changes.next().await {
         let lines: Vec<String> = match (&change, output.events) {
             (Change::Event(event), Events::Json) => {
-                json::event(messenger.address(), event).iter().map(Value::to_string).collect()
+                json::event(&account, event).iter().map(Value::to_string).collect()
             }
-            (Change::Event(event), Events::Text) => text::event(messenger.address(), event),
+            (Change::Event(event), Events::Text) => text::event(&account, event),
             (Change::Reset(snapshot), Events::Json) => vec![json::reset(snapshot).to_string()],
             (Change::Reset(snapshot), Events::Text) => snapshot.contacts.values().map(text::entry).collect(),
             _ => Vec::new(),
