@@ -132,7 +132,7 @@ where
         match reader.read_buf(&mut buffer).await {
             Ok(0) => return FlowError::Closed,
             Ok(count) => meaningless += count,
-            Err(error) => return error.into(),
+            Err(error) => return broken(error, manner.limits.write_timeout),
         }
         pulse.heard();
         framing.push(&buffer);
@@ -141,6 +141,7 @@ where
                 Received::Message(bytes) => {
                     pulse.message();
                     meaningless = 0;
+                    garbage = 0;
                     if reports.send(Report::Message(flow, bytes)).await.is_err() {
                         return FlowError::Closed;
                     }
@@ -213,6 +214,14 @@ where
     }
 }
 
+/// Why an open connection broke. The system's own patience is as long as ours, and means the same.
+fn broken(error: std::io::Error, patience: Duration) -> FlowError {
+    match error.kind() {
+        std::io::ErrorKind::TimedOut => FlowError::WriteTimeout(patience.as_secs()),
+        _ => error.into(),
+    }
+}
+
 /// Writes the buffer out, as long as the peer takes something now and then.
 async fn flush<W: AsyncWrite + Unpin>(
     writer: &mut W,
@@ -223,12 +232,12 @@ async fn flush<W: AsyncWrite + Unpin>(
         match timeout(patience, writer.write_buf(buffer)).await {
             Ok(Ok(0)) => return Err(FlowError::Closed),
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(error.into()),
+            Ok(Err(error)) => return Err(broken(error, patience)),
             Err(_) => return Err(FlowError::WriteTimeout(patience.as_secs())),
         }
     }
     match timeout(patience, writer.flush()).await {
-        Ok(outcome) => outcome.map_err(FlowError::from),
+        Ok(outcome) => outcome.map_err(|error| broken(error, patience)),
         Err(_) => Err(FlowError::WriteTimeout(patience.as_secs())),
     }
 }

@@ -31,7 +31,7 @@ impl Default for BindOptions {
 /// In the worst case the connections hold `max_connections * (max_queued_bytes + 2 * max_message)` bytes.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections in both directions together.
+    /// Connections in both directions together. Of eight, peers can take seven; the rest is for those that this node opens.
     pub max_connections: usize,
     /// Connections in both directions with one address.
     pub max_connections_per_host: usize,
@@ -46,11 +46,12 @@ pub struct Limits {
     pub max_queued_datagrams: usize,
     /// Largest message on a stream, in bytes with its body.
     pub max_message: usize,
-    /// Unreadable messages on one connection before it is closed.
+    /// Unreadable messages in a row on one connection before it is closed.
     pub max_garbage: u32,
     /// Time to establish a connection.
     pub connect_timeout: Duration,
-    /// Time in which a peer must read something of what waits for it.
+    /// Time in which a peer must read something of what waits for it, and in which what was sent must be acknowledged
+    /// where the platform can watch that.
     pub write_timeout: Duration,
     /// Time in which a message that was begun must be complete.
     pub message_timeout: Duration,

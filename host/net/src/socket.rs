@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use socket2::SockRef;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// Connections that the kernel may hold before they are accepted.
 const BACKLOG: i32 = 1024;
@@ -45,6 +48,17 @@ pub(crate) fn with_one_port<T>(
         }
     }
     outcome
+}
+
+/// Has the system break a connection whose peer acknowledges nothing for so long, as one that has lost its network does:
+/// the kernel's buffer takes what is written, and would retransmit it for a quarter of an hour.
+pub(crate) fn give_up_after(stream: &TcpStream, patience: Duration) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(patience)) {
+        tracing::debug!(%error, "no time limit for acknowledgements");
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (stream, patience);
 }
 
 /// The address that this machine would use to reach `remote`.

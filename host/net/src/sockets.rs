@@ -27,6 +27,9 @@ use crate::udp::Udp;
 /// How long to leave a listener alone that the system gives no more connections, for want of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// One in so many connections is kept for those that this node opens itself.
+const OUTGOING_SHARE: usize = 8;
+
 /// Something that happened on a node's sockets.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -38,7 +41,16 @@ pub enum Input {
         /// As it came.
         bytes: Bytes,
     },
-    /// A connection is no more, or could not be opened; or a datagram could not be sent.
+    /// One datagram could not be sent, for its size or a passing want of the operating system. It says nothing about its
+    /// destination: others can be sent there, so it must not be taken for a [`FlowFailed`](Self::FlowFailed). A
+    /// transaction that waits for an answer retransmits or times out.
+    NotSent {
+        /// Where it should have gone.
+        destination: Destination,
+        /// Why.
+        reason: FlowError,
+    },
+    /// A connection is no more, or could not be opened; or nothing can be sent to a destination.
     FlowFailed {
         /// Where it led.
         destination: Destination,
@@ -58,6 +70,9 @@ impl fmt::Debug for Input {
                 .field("flow", flow)
                 .field("bytes", &format_args!("{} bytes", bytes.len()))
                 .finish(),
+            Self::NotSent { destination, reason } => {
+                f.debug_struct("NotSent").field("destination", destination).field("reason", reason).finish()
+            }
             Self::FlowFailed { destination, flow, reason } => f
                 .debug_struct("FlowFailed")
                 .field("destination", destination)
@@ -246,7 +261,7 @@ impl Sockets {
     /// Sends a message, without ever waiting: over the flow that it names while that lives, else over a connection
     /// that leads to the same peer already (as RFC 5923 describes), else over a new one.
     ///
-    /// What goes wrong is told by a later [`Input::FlowFailed`].
+    /// What goes wrong is told by a later [`Input::FlowFailed`], or [`Input::NotSent`] where it concerns one datagram.
     pub fn send(&mut self, transmit: Transmit) {
         let Transmit { destination, flow, payload } = transmit;
         let outcome = match destination.transport {
@@ -255,7 +270,13 @@ impl Sockets {
         };
         if let Err((flow, reason)) = outcome {
             tracing::debug!(%destination, %reason, "not sent");
-            self.failures.push_back(Input::FlowFailed { destination, flow, reason });
+            // Of a datagram's errors, only a missing route concerns whatever else goes there.
+            let is_of_one = destination.transport == Transport::Udp && reason != FlowError::Unreachable;
+            self.failures.push_back(if is_of_one {
+                Input::NotSent { destination, reason }
+            } else {
+                Input::FlowFailed { destination, flow, reason }
+            });
         }
     }
 
@@ -320,7 +341,7 @@ impl Sockets {
         if peer.transport != Transport::Tcp {
             return Err(FlowError::Unsupported(peer.transport.via_name()));
         }
-        self.admit(peer.remote.ip())?;
+        self.admit(peer.remote.ip(), self.limits.max_connections)?;
         let id = self.new_flow();
         let (outgoing, waiting) = connection::outgoing(&self.limits);
         let task = self.tasks.spawn(dial(peer, id, waiting, self.reporter.clone(), self.manner(false)));
@@ -357,7 +378,9 @@ impl Sockets {
     }
 
     fn accept(&mut self, stream: TcpStream, local: SocketAddr, remote: SocketAddr) {
-        if let Err(reason) = self.admit(remote.ip()) {
+        // A share is left for those that this node opens, or strangers could cut it off from everybody.
+        let most = self.limits.max_connections - self.limits.max_connections / OUTGOING_SHARE;
+        if let Err(reason) = self.admit(remote.ip(), most) {
             tracing::debug!(%remote, %reason, "connection not accepted");
             return;
         }
@@ -368,6 +391,7 @@ impl Sockets {
         let manner = self.manner(true);
         let framing = Plain::new(&self.limits, remote);
         let _ = stream.set_nodelay(true);
+        socket::give_up_after(&stream, self.limits.write_timeout);
         let task =
             self.tasks.spawn(connection::run(stream, framing, flow, waiting, self.reporter.clone(), manner));
         self.remember(id, Connection { peer: flow.back(), outgoing, task });
@@ -406,11 +430,9 @@ impl Sockets {
         }
     }
 
-    fn admit(&self, host: IpAddr) -> Result<(), FlowError> {
+    fn admit(&self, host: IpAddr, most: usize) -> Result<(), FlowError> {
         let of_host = self.per_host.get(&host).copied().unwrap_or(0);
-        if self.connections.len() >= self.limits.max_connections
-            || of_host >= self.limits.max_connections_per_host
-        {
+        if self.connections.len() >= most || of_host >= self.limits.max_connections_per_host {
             return Err(FlowError::TooManyConnections);
         }
         Ok(())
@@ -474,6 +496,7 @@ async fn dial(
     };
     let opened = connected.and_then(|stream| {
         stream.set_nodelay(true)?;
+        socket::give_up_after(&stream, manner.limits.write_timeout);
         Ok((stream.local_addr()?, stream))
     });
     match opened {

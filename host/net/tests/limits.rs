@@ -183,3 +183,17 @@ async fn debug_output_shows_no_message() {
     let input = two.recv().await;
     assert!(!format!("{input:?}").contains("secret"));
 }
+
+#[tokio::test]
+async fn strangers_leave_connections_for_those_of_our_own() {
+    let limits = Limits { max_connections: 8, ..Limits::default() };
+    let (mut one, mut other) = (node_with(limits), node(V4));
+    let mut strangers = Vec::new();
+    for _ in 0..10 {
+        strangers.push(TcpStream::connect(address(&one, Transport::Tcp)).await.unwrap());
+        let _ = tokio::time::timeout(Duration::from_millis(20), one.recv()).await;
+    }
+    assert_eq!(one.connection_count(), 7);
+    send(&mut one, Transport::Tcp, address(&other, Transport::Tcp), message("out", ""));
+    assert_eq!(while_running(&mut one, received(&mut other)).await.1, message("out", ""));
+}

@@ -146,7 +146,8 @@ pub struct Limits {
     /// section 6.10 recommends `"5s"` on networks where bandwidth is dear.
     #[serde(deserialize_with = "units::duration")]
     pub notify_interval: Duration,
-    /// Largest message that is passed on. `"64KiB"`.
+    /// Largest message that is passed on, without its headers. `"48KiB"`, so that headers have room beside it in the 64 KiB
+    /// that a datagram, and many a client, can take.
     #[serde(deserialize_with = "units::bytes")]
     pub message_bytes: usize,
     /// How long a sender waits for the recipient's devices before the message is kept for later. `"8s"`.
@@ -197,7 +198,7 @@ impl Default for Limits {
             subscriptions_per_user: 5_000,
             subscriptions: 200_000,
             notify_interval: Duration::from_secs(1),
-            message_bytes: 64 * 1024,
+            message_bytes: 48 * 1024,
             relay_timeout: Duration::from_secs(8),
             relays: 20_000,
             stored_per_user: 200,

@@ -24,6 +24,7 @@ use crate::config::{Account, Limits};
 use crate::directory::{Aor, Directory};
 use crate::mailbox::{Bounds, Mailboxes, StoreChange, StoredMessage};
 use crate::presence::Presence;
+use crate::reach::Reach;
 use crate::registrar::Registrar;
 use crate::throttle::{Guesses, Rate};
 use crate::timers::Timers;
@@ -128,8 +129,8 @@ struct Storing {
 }
 
 enum Use {
-    Notify(u64),
-    Relay { relay: u64, contact: attache_sip::uri::UriBuf },
+    Notify { subscription: u64, reach: Reach },
+    Relay { relay: u64, contact: attache_sip::uri::UriBuf, reach: Reach },
 }
 
 #[derive(Clone, Eq, Hash, PartialEq)]
@@ -137,6 +138,8 @@ enum Due {
     Bindings(Aor),
     Publications(Aor),
     Subscription(u64),
+    /// A NOTIFY that its watcher could not take before.
+    Renotify(u64),
     /// The end of a presentity's quiet time.
     News(Aor),
     Relay(u64),
@@ -196,12 +199,27 @@ impl Core {
             now,
             limits,
         };
+        let mut ownerless = 0;
         for message in config.stored {
+            core.mailboxes.pass_over(message.id);
             match core.directory.find(&message.recipient) {
-                Some(recipient) => core.mailboxes.restore(&recipient, message),
-                // The user was removed from the configuration, and with it whatever was for them.
-                None => core.store_changes.push_back(StoreChange::Remove(message.id)),
+                Some(recipient) => {
+                    core.mailboxes.restore(&recipient, message);
+                    // Also of those who never come again, what is too old has to go.
+                    core.timers.set(Due::Mailbox(recipient), now);
+                }
+                None if message.until <= wall => {
+                    core.store_changes.push_back(StoreChange::Remove(message.id));
+                }
+                // A mistake in the configuration must not cost anybody's messages: they are looked at again at each start.
+                None => ownerless += 1,
             }
+        }
+        if ownerless > 0 {
+            tracing::warn!(
+                messages = ownerless,
+                "kept on disk for users that the configuration does not have"
+            );
         }
         core
     }
@@ -235,6 +253,7 @@ impl Core {
                 Due::Bindings(aor) => self.expire_bindings(now, &aor),
                 Due::Publications(aor) => self.expire_publications(now, &aor),
                 Due::Subscription(id) => self.expire_subscription(now, id),
+                Due::Renotify(id) => self.notify_again(id),
                 Due::News(aor) => self.tell(now, &aor),
                 Due::Relay(id) => self.relay_timed_out(now, id),
                 Due::Mailbox(aor) => self.look_into(now, &aor),
@@ -328,8 +347,8 @@ impl Core {
 
     fn on_outcome(&mut self, now: Instant, what: Use, outcome: &Outcome) {
         match what {
-            Use::Notify(id) => self.notified(id, outcome),
-            Use::Relay { relay, contact } => self.relayed(now, relay, &contact, outcome),
+            Use::Notify { subscription, reach } => self.notified(now, subscription, reach, outcome),
+            Use::Relay { relay, contact, reach } => self.relayed(now, relay, &contact, reach, outcome),
         }
     }
 

@@ -88,8 +88,13 @@ impl Mailboxes {
 
     /// Takes back what was kept before a restart, in order of its ids.
     pub(crate) fn restore(&mut self, recipient: &Aor, message: StoredMessage) {
-        self.next = self.next.max(message.id + 1);
+        self.pass_over(message.id);
         self.put(recipient, Arc::new(message));
+    }
+
+    /// An id that is taken already.
+    pub(crate) fn pass_over(&mut self, id: u64) {
+        self.next = self.next.max(id.saturating_add(1));
     }
 
     pub(crate) fn next_id(&mut self) -> u64 {

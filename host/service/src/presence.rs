@@ -64,6 +64,10 @@ pub(crate) struct Subscription {
     pub(crate) ended: bool,
     /// A NOTIFY waits for its answer: the next one waits with it.
     pub(crate) in_flight: bool,
+    /// The watcher could not take the last NOTIFY: the next one waits for a while.
+    pub(crate) resting: bool,
+    /// NOTIFYs in a row that the watcher could not take.
+    pub(crate) tries: u32,
     /// There is something newer than the NOTIFY that is on its way.
     pub(crate) behind: bool,
     /// It stands in the queue already.

@@ -31,6 +31,12 @@ impl Reach {
         }
         Self { destination: flow.back(), flow: stream, is_listening: stream.is_none() }
     }
+
+    /// Whether nobody can be there any more when something could not be sent: the connection was the only way. Elsewhere
+    /// the next attempt may succeed.
+    pub(crate) fn ends_with_its_flow(&self) -> bool {
+        self.flow.is_some() && !self.is_listening
+    }
 }
 
 #[cfg(test)]

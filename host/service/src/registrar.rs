@@ -174,10 +174,11 @@ impl Registrar {
         next
     }
 
-    /// Forgets a contact that can be reached no more.
-    pub(crate) fn remove(&mut self, aor: &str, contact: &UriBuf) {
+    /// Forgets a contact that can be reached no more; not one that has registered anew from elsewhere.
+    pub(crate) fn remove(&mut self, aor: &str, contact: &UriBuf, reach: &Reach) {
         if let Some(bindings) = self.bindings.get_mut(aor) {
-            bindings.retain(|binding| binding.contact.as_str() != contact.as_str());
+            bindings
+                .retain(|binding| binding.contact.as_str() != contact.as_str() || binding.reach != *reach);
             if bindings.is_empty() {
                 self.bindings.remove(aor);
             }

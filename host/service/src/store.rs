@@ -4,7 +4,7 @@
 //! flushes instead of one each.
 
 use std::path::Path;
-use std::sync::mpsc as thread_mpsc;
+use std::sync::mpsc::{self as thread_mpsc, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +17,8 @@ use crate::mailbox::{StoreChange, StoredMessage};
 const FILE: &str = "service.sqlite3";
 /// Changes that are written in one transaction.
 const BATCH: usize = 256;
+/// Time after which removals that failed are tried again.
+const PAUSE: Duration = Duration::from_secs(1);
 const VERSION: i64 = 1;
 
 /// The outcome of keeping the message with this id.
@@ -143,8 +145,20 @@ fn run(
     changes: &thread_mpsc::Receiver<StoreChange>,
     report: &mpsc::UnboundedSender<Kept>,
 ) {
-    while let Ok(first) = changes.recv() {
-        let mut batch = vec![first];
+    // What could not be removed: it comes first the next time, else it would be delivered again after a restart.
+    let mut again: Vec<StoreChange> = Vec::new();
+    loop {
+        let first = if again.is_empty() {
+            changes.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            changes.recv_timeout(PAUSE)
+        };
+        let is_last = matches!(first, Err(RecvTimeoutError::Disconnected));
+        if is_last && again.is_empty() {
+            return;
+        }
+        let mut batch = std::mem::take(&mut again);
+        batch.extend(first);
         batch.extend(changes.try_iter().take(BATCH - 1));
         let outcome = write(connection, &batch).map_err(|error| error.to_string());
         if let Err(error) = &outcome {
@@ -154,7 +168,12 @@ fn run(
             if let StoreChange::Put(message) = change {
                 // The service may be gone; the message is safe all the same.
                 let _ = report.send((message.id, outcome.clone()));
+            } else if outcome.is_err() && !is_last {
+                again.push(change);
             }
+        }
+        if is_last {
+            return;
         }
     }
 }
@@ -238,6 +257,27 @@ mod tests {
         store.close();
         let (_store, after) = Store::open(folder.path()).unwrap();
         assert_eq!(after, [message(1), message(3)]);
+    }
+
+    #[test]
+    fn a_removal_that_failed_with_its_batch_is_made_later() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        prepare(&mut connection).unwrap();
+        write(&mut connection, &[StoreChange::Put(Arc::new(message(1)))]).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TRIGGER full BEFORE INSERT ON message BEGIN SELECT RAISE(ABORT, 'full'); END",
+            )
+            .unwrap();
+        let (changes, incoming) = thread_mpsc::channel();
+        let (report, mut kept) = mpsc::unbounded_channel();
+        changes.send(StoreChange::Remove(1)).unwrap();
+        changes.send(StoreChange::Put(Arc::new(message(2)))).unwrap();
+        drop(changes);
+        run(&mut connection, &incoming, &report);
+        assert!(kept.try_recv().is_ok_and(|(id, outcome)| id == 2 && outcome.is_err()));
+        let left: i64 = connection.query_row("SELECT count(*) FROM message", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 0);
     }
 
     #[test]

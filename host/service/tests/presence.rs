@@ -333,3 +333,29 @@ fn presence_survives_a_bad_network() {
     net.run(60);
     assert_eq!(net.notes(ALICE).last().unwrap(), "10");
 }
+
+#[test]
+fn a_notify_that_is_refused_for_the_moment_is_sent_again() {
+    let mut net = Net::new();
+    net.publish(BOB, "here", None);
+    net.client(ALICE, |alice| alice.answer_with = 503);
+    net.subscribe(ALICE, "sip:bob@example.com", 3600);
+    net.run(2);
+    assert_eq!(net.notes(ALICE), ["here"]);
+    net.client(ALICE, |alice| alice.answer_with = 200);
+    net.run(10);
+    assert_eq!(net.notes(ALICE), ["here"]);
+    net.run(100);
+    assert!(net.notes(ALICE).is_empty());
+}
+
+#[test]
+fn a_watcher_who_refuses_for_ever_loses_the_subscription() {
+    let mut net = Net::new();
+    net.publish(BOB, "here", None);
+    net.client(ALICE, |alice| alice.answer_with = 503);
+    net.subscribe(ALICE, "sip:bob@example.com", 3600);
+    net.run(120);
+    assert_eq!(net.core(|core, _| core.statistics()).subscriptions, 0);
+    assert!(net.notes(ALICE).len() <= 6);
+}

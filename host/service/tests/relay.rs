@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use attache_service::StoreChange;
 use attache_sip::message::{HeaderName, Message, Method};
+use attache_sip::transport::{Destination, Transport};
 use common::{ALICE, BOB, Net, PHONE, SERVICE, config, status, text};
 
 const TO_BOB: &str = "sip:bob@example.com";
@@ -290,4 +291,59 @@ fn a_restart_of_the_service_is_survived_by_whoever_registers_again() {
     net.register(BOB, 600);
     net.run(1);
     assert_eq!(net.texts(BOB), ["hello"]);
+}
+
+#[test]
+fn a_passing_failure_to_send_costs_no_registration() {
+    let mut net = Net::new();
+    net.register(BOB, 3600);
+    net.client(BOB, |bob| bob.is_deaf = true);
+    let request = net.client(ALICE, |alice| alice.request(Method::Message, TO_BOB).body("text/plain", "x"));
+    net.start_with_digest(ALICE, request);
+    net.run(1);
+    let to = Destination { transport: Transport::Udp, remote: BOB.parse().unwrap() };
+    net.core(|core, now| core.handle_flow_failed(now, to, None, "no buffer space available"));
+    assert_eq!(net.core(|core, _| core.statistics()).registered_users, 1);
+    assert_eq!(stored(&mut net), 1);
+}
+
+fn kept(id: u64, recipient: &str, lives: u64) -> attache_service::StoredMessage {
+    let at = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(common::EPOCH - 10);
+    attache_service::StoredMessage {
+        id,
+        recipient: recipient.into(),
+        headers: vec![("From".into(), "<sip:alice@example.com>;tag=1".into())],
+        cseq: 1,
+        content_type: "text/plain".into(),
+        body: "x".into(),
+        at,
+        until: at + Duration::from_secs(lives),
+    }
+}
+
+#[test]
+fn what_grew_too_old_before_a_restart_is_forgotten_after_it_without_a_registration() {
+    let mut config = config();
+    config.is_durable = true;
+    config.stored = vec![kept(1, "bob@example.com", 5), kept(2, "bob@example.com", 100)];
+    let mut net = Net::with(config);
+    net.run(200);
+    assert_eq!(stored(&mut net), 0);
+}
+
+#[test]
+fn messages_of_a_user_who_is_missing_at_a_start_stay_until_they_are_too_old() {
+    let mut config = config();
+    config.is_durable = true;
+    config.stored = vec![kept(1, "gone@example.com", 5), kept(2, "gone@example.com", 100)];
+    let mut net = Net::with(config);
+    assert!(matches!(net.core(|core, _| core.poll_store()), Some(StoreChange::Remove(1))));
+    assert!(net.core(|core, _| core.poll_store()).is_none());
+    // The number of a message that is still there is not given again.
+    let request = net.client(ALICE, |alice| alice.request(Method::Message, TO_BOB).body("text/plain", "x"));
+    net.start_with_digest(ALICE, request);
+    net.run(1);
+    assert!(
+        matches!(net.core(|core, _| core.poll_store()), Some(StoreChange::Put(message)) if message.id == 3)
+    );
 }

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use attache_sip::endpoint::{Field, Request, Response};
+use attache_sip::endpoint::{Failure, Field, Request, Response};
 use attache_sip::message::{HeaderName, Message, Method};
 use attache_sip::transaction::ServerTransactionId;
-use attache_sip::transport::Flow;
+use attache_sip::transport::{Flow, Transport};
 use attache_sip::uri::UriBuf;
 
 use super::access::Challenger;
@@ -18,6 +18,7 @@ use super::{Core, Due, Outcome, Storing, Use};
 use crate::date::sip_date;
 use crate::directory::Aor;
 use crate::mailbox::{StoreChange, StoredMessage};
+use crate::reach::Reach;
 
 /// A message on its way to the devices of one recipient.
 pub(super) struct Relay {
@@ -56,6 +57,9 @@ enum Verdict {
 
 /// How long a mailbox waits before it tries again to deliver to a device that is registered but does not answer.
 const RETRY: Duration = Duration::from_secs(60);
+
+/// Bytes of a message that fit into a datagram together with the headers of its hop.
+const LARGEST_DATAGRAM: usize = 64_000;
 
 /// Headers that belong to one hop, to authentication, or to a dialog that a MESSAGE does not have.
 const NOT_PASSED_ON: [HeaderName; 20] = [
@@ -162,7 +166,7 @@ impl Core {
             match self.endpoint.send_request(now, &request, reach.destination, reach.flow) {
                 Ok(transaction) => {
                     relay.open += 1;
-                    self.uses.insert(transaction, Use::Relay { relay: number, contact });
+                    self.uses.insert(transaction, Use::Relay { relay: number, contact, reach });
                 }
                 Err(error) => tracing::debug!(%error, "a MESSAGE cannot be passed on"),
             }
@@ -179,9 +183,16 @@ impl Core {
     }
 
     /// A device has answered, or cannot be asked.
-    pub(super) fn relayed(&mut self, now: Instant, number: u64, contact: &UriBuf, outcome: &Outcome) {
-        let verdict = verdict(outcome);
+    pub(super) fn relayed(
+        &mut self,
+        now: Instant,
+        number: u64,
+        contact: &UriBuf,
+        reach: Reach,
+        outcome: &Outcome,
+    ) {
         let Some(mut relay) = self.relays.remove(&number) else { return };
+        let verdict = verdict(outcome, &relay.message, &reach);
         relay.open -= 1;
         match verdict {
             Verdict::Taken(status) => {
@@ -192,7 +203,7 @@ impl Core {
             }
             Verdict::Absent { gone } => {
                 if gone {
-                    self.registrar.remove(&relay.recipient, contact);
+                    self.registrar.remove(&relay.recipient, contact, &reach);
                 }
             }
         }
@@ -333,7 +344,8 @@ impl Core {
             return;
         }
         let after = mailbox.refused_up_to.unwrap_or(0);
-        let next = mailbox.waiting.iter().find(|message| message.id > after).cloned();
+        let wall = self.wall(now);
+        let next = mailbox.waiting.iter().find(|message| message.id > after && message.until > wall).cloned();
         if let Some(message) = next {
             self.relay(now, recipient, message, Origin::Mailbox);
         }
@@ -371,11 +383,17 @@ fn is_storable(message: &StoredMessage) -> bool {
     message.until > message.at && !kind.eq_ignore_ascii_case("application/im-iscomposing+xml")
 }
 
-fn verdict(outcome: &Outcome) -> Verdict {
+fn verdict(outcome: &Outcome, message: &StoredMessage, reach: &Reach) -> Verdict {
     let status = match outcome {
         Outcome::Answered(answer) => answer.status().unwrap_or(500),
+        // A stream was tried before: what no datagram can hold will not arrive another time either.
+        Outcome::Failed(_)
+            if reach.destination.transport == Transport::Udp && message.size() > LARGEST_DATAGRAM =>
+        {
+            return Verdict::Refused(513);
+        }
         Outcome::Failed(failure) => {
-            let gone = matches!(failure, attache_sip::endpoint::Failure::Transport(_));
+            let gone = matches!(failure, Failure::Transport(_)) && reach.ends_with_its_flow();
             return Verdict::Absent { gone };
         }
     };

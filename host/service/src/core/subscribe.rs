@@ -222,6 +222,8 @@ fn new_subscription(
         expires_at: now + expires,
         ended: false,
         in_flight: false,
+        resting: false,
+        tries: 0,
         behind: false,
         queued: false,
     })
