@@ -48,7 +48,7 @@ pub enum Write {
     /// A value that the engine keeps for itself, such as the presence to publish.
     PutSetting(&'static str, String),
     /// The identity of a message that arrived, so that a retransmission after a restart is not a second message.
-    /// Kept for at least ten minutes.
+    /// Kept for at least 31 days, as far as the limit on their number lets it.
     PutSeen {
         /// Digest of what identifies it on the wire.
         key: [u8; 16],

@@ -13,8 +13,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{error::Failure, journal, record};
 
-/// How long the identity of an arrived message is kept: twice what the contract asks for.
-pub(crate) const SEEN_MILLIS: u64 = 20 * 60 * 1000;
+/// How long the identity of an arrived message is kept: as long as the engine knows it again.
+pub(crate) const SEEN_MILLIS: u64 = 31 * 86_400 * 1000;
 /// With every identity that comes, at most this many old ones go; more than one, so that they never pile up.
 const SEEN_PRUNED: i64 = 16;
 /// What a row costs beside its text, roughly.

@@ -65,7 +65,8 @@ pub struct Limits {
     pub transcript_lines: usize,
     /// Bytes of text of one transcript. Default 1 MiB.
     pub transcript_bytes: usize,
-    /// Identities of messages that arrived, for recognising repetitions within ten minutes. Default 20,000.
+    /// Identities of messages that arrived, for recognising repetitions within 31 days; the oldest go first. Default
+    /// 100,000.
     pub seen: usize,
 }
 
@@ -80,7 +81,7 @@ impl Default for Limits {
             conversations: 512,
             transcript_lines: 500,
             transcript_bytes: 1024 * 1024,
-            seen: 20_000,
+            seen: 100_000,
         }
     }
 }

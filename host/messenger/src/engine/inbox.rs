@@ -1,8 +1,8 @@
 //! Messages that arrive: read, recognised when they come again, stored, and only then answered.
 //!
 //! Until the answer, the sender keeps the message and repeats it; so the answer waits for the store, and a store that
-//! fails costs nothing but time. What was stored is remembered by its identity on the wire for ten minutes, because a
-//! lost answer makes the sender repeat what we already have.
+//! fails costs nothing but time. What was stored is remembered by its identity on the wire for a month, because a
+//! lost answer makes the sender repeat what we already have, perhaps after an outage of days.
 
 use core::time::Duration;
 use std::{
@@ -33,8 +33,9 @@ use crate::{
     time::Timestamp,
 };
 
-/// How long a message is known again.
-const MEMORY: Duration = Duration::from_secs(600);
+/// How long a message is known again. A sender that was away repeats what it kept when it comes back, which may be weeks
+/// later; the number of identities bounds the memory.
+const MEMORY: Duration = Duration::from_secs(31 * 86_400);
 
 /// Identity of a message on the wire.
 pub(super) type Key = [u8; 16];
