@@ -42,6 +42,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(300);
 struct Queued {
     entry: Arc<OutboxEntry>,
     attempts: u32,
+    /// Its credentials were refused, and the registrar was asked whether they are good.
+    doubted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +61,8 @@ pub(super) struct Outbox {
     ready: VecDeque<Address>,
     paused: BTreeSet<(Instant, Arc<str>)>,
     under_way: HashMap<agent::MessageId, Address>,
+    /// Credentials were refused: nothing leaves before the registrar has said what they are worth.
+    held: bool,
     /// Who waits for the outcome.
     requests: HashMap<MessageId, RequestId>,
     /// Accepted and not finished, those under way to the store among them.
@@ -150,7 +154,7 @@ impl Engine {
         let peer = entry.message.recipient.clone();
         let lane = self.outbox.lanes.entry(peer.clone()).or_default();
         let attempts = entry.attempts;
-        lane.queue.push_back(Queued { entry, attempts });
+        lane.queue.push_back(Queued { entry, attempts, doubted: false });
         if lane.queue.len() == 1 {
             self.outbox.ready.push_back(peer);
         }
@@ -159,7 +163,7 @@ impl Engine {
 
     /// Sends what may be sent: signed in, one to each person, and not too many at once.
     pub(super) fn send_ready(&mut self) {
-        if self.view.session != SessionState::SignedIn {
+        if self.view.session != SessionState::SignedIn || self.outbox.held {
             return;
         }
         while self.outbox.under_way.len() < self.config.limits.sending {
@@ -188,7 +192,7 @@ impl Engine {
 
     /// When a paused message is due.
     pub(super) fn outbox_timeout(&self) -> Option<Instant> {
-        if self.view.session != SessionState::SignedIn {
+        if self.view.session != SessionState::SignedIn || self.outbox.held {
             return None;
         }
         self.outbox.paused.first().map(|(at, _)| *at)
@@ -218,6 +222,18 @@ impl Engine {
         let Some(lane) = self.outbox.lanes.get_mut(&peer) else { return };
         lane.sending = None;
         let Some(queued) = lane.queue.front_mut() else { return };
+        // A refused proof says nothing of the message, and any peer can refuse one: the registrar knows. Where it takes
+        // the same password, a second refusal is the other side's word on this message.
+        let unproven = matches!(cause, Cause::WrongPassword { .. } | Cause::UnsupportedChallenge { .. });
+        if unproven && !core::mem::replace(&mut queued.doubted, true) {
+            queued.attempts -= 1;
+            self.outbox.ready.push_front(peer);
+            self.outbox.held = true;
+            if self.view.session == SessionState::SignedIn {
+                self.register();
+            }
+            return;
+        }
         // Nobody decided: while the service is away this is no attempt. A service that lives and does not answer for
         // the recipient counts, or a dead phone would be rung for ever.
         let away = cause.is_outage() && self.view.session != SessionState::SignedIn;
@@ -243,10 +259,20 @@ impl Engine {
         if cause.is_outage() {
             self.suspect_outage();
         }
+        // A place among those under way is free.
+        self.send_ready();
+    }
+
+    /// The registrar has decided; what was held back goes, as far as the session lets it.
+    pub(super) fn release_outbox(&mut self) {
+        if core::mem::take(&mut self.outbox.held) {
+            self.send_ready();
+        }
     }
 
     /// The service is back: what waits for a pause need not wait longer.
     pub(super) fn resume_outbox(&mut self) {
+        self.outbox.held = false;
         self.outbox.paused.clear();
         let mut peers: Vec<(MessageId, Address)> = Vec::new();
         for (peer, lane) in &mut self.outbox.lanes {

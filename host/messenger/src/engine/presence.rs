@@ -63,6 +63,12 @@ impl Presences {
         self.expect_change(contact, None);
     }
 
+    /// Nobody vouches for the documents any more.
+    fn drop_documents(&mut self, contact: ContactId) {
+        self.documents.remove(&contact);
+        self.expect_change(contact, None);
+    }
+
     fn expect_change(&mut self, contact: ContactId, at: Option<Timestamp>) {
         if let Some(before) = self.next_change.remove(&contact) {
             self.changes.remove(&(before, contact));
@@ -72,6 +78,15 @@ impl Presences {
             self.changes.insert((at, contact));
         }
     }
+}
+
+/// When the service gave the documents that a value is made of.
+#[derive(Copy, Clone, Eq, PartialEq)]
+enum Word {
+    /// Just now.
+    Now,
+    /// Before: it is time alone that changes the value.
+    Before,
 }
 
 /// Own presence.
@@ -154,14 +169,16 @@ impl Engine {
                 // Of several notifiers, one that holds nothing does not speak for the others.
                 if self.presences.documents.get(&contact).is_none_or(|documents| documents.len() < 2) {
                     self.presences.documents.remove(&contact);
-                    self.compose_contact(contact);
+                    self.compose_contact(contact, Word::Now);
                 }
             }
-            News::Pending => self.show(contact, Presence::unknown(UnknownReason::Pending)),
+            News::Pending => {
+                self.presences.drop_documents(contact);
+                self.show(contact, Presence::unknown(UnknownReason::Pending));
+            }
             News::Away(cause) => {
                 // What comes next is a new beginning: documents of notifiers that are gone must not be merged into it.
-                self.presences.documents.remove(&contact);
-                self.presences.expect_change(contact, None);
+                self.presences.drop_documents(contact);
                 let alive = self.session.alive_at;
                 let Some(entry) = self.view.contacts.get(&contact) else { return };
                 let presence = match (&entry.presence.freshness, entry.presence.availability) {
@@ -175,7 +192,8 @@ impl Engine {
                 self.show(contact, presence);
             }
             News::Ended(cause) => {
-                self.presences.documents.remove(&contact);
+                // Nor must time make anything of documents that nobody vouches for any more.
+                self.presences.drop_documents(contact);
                 if let Some(presence) = ended(&cause) {
                     self.show(contact, presence);
                 }
@@ -199,11 +217,11 @@ impl Engine {
                 documents.push((body.fork, Bytes::copy_from_slice(&body.body)));
             }
         }
-        self.compose_contact(contact);
+        self.compose_contact(contact, Word::Now);
     }
 
     /// Makes a contact's presence of what the service holds.
-    fn compose_contact(&mut self, contact: ContactId) {
+    fn compose_contact(&mut self, contact: ContactId, word: Word) {
         let Some(entry) = self.view.contacts.get(&contact) else { return };
         let address = entry.contact.address.clone();
         let before = entry.presence.clone();
@@ -237,12 +255,19 @@ impl Engine {
         }
         let composed = compose(&documents, self.now.wall);
         self.presences.expect_change(contact, composed.next_change_at);
+        let freshness = match (word, &before.freshness) {
+            (Word::Now, _) => Freshness::Live,
+            // Time may change what a document says, but not how sure we are that it still stands.
+            (Word::Before, Freshness::Live | Freshness::Stale(_)) => before.freshness.clone(),
+            (Word::Before, _) if self.view.session == SessionState::SignedIn => Freshness::Live,
+            (Word::Before, _) => Freshness::Stale(self.session.alive_at),
+        };
         let presence = match composed.availability {
             Some(availability) => {
                 let same = before.availability == Some(availability) && before.note == composed.note;
                 Presence {
                     availability: Some(availability),
-                    freshness: Freshness::Live,
+                    freshness,
                     note: composed.note,
                     activities: composed.activities,
                     since: before.since.filter(|_| same).or(Some(self.now.wall)),
@@ -275,7 +300,9 @@ impl Engine {
             && at <= self.now.wall
         {
             self.presences.expect_change(contact, None);
-            self.compose_contact(contact);
+            if self.presences.documents.contains_key(&contact) {
+                self.compose_contact(contact, Word::Before);
+            }
         }
     }
 
@@ -387,7 +414,9 @@ impl Engine {
                 self.own.waiting.push(ticket.request);
                 self.publish_own();
             }
-            SessionState::SigningIn | SessionState::Reconnecting => self.own.waiting.push(ticket.request),
+            SessionState::SigningIn => self.own.waiting.push(ticket.request),
+            // An outage may last: nobody is kept waiting for its end.
+            SessionState::Reconnecting => self.complete(ticket.request, Err(kept_for_later())),
         }
     }
 
@@ -473,6 +502,12 @@ fn ended(cause: &Cause) -> Option<Presence> {
         cause if cause.is_outage() => Some(Presence::unknown(UnknownReason::ServiceUnavailable)),
         cause => Some(Presence::unknown(UnknownReason::Other(cause.to_string().into()))),
     }
+}
+
+/// The service is away: the status is kept, and goes out by itself when the session is back.
+pub(super) fn kept_for_later() -> Error {
+    let text = "the service is away; the status is kept, and published after the reconnect";
+    Error::new(Code::ServerUnavailable, text).retry(Retry::AfterChange)
 }
 
 /// What a cause means for a publication.

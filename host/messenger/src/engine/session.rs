@@ -16,7 +16,7 @@ use attache_sip::{
 
 use crate::{
     code::Code,
-    engine::{Engine, ledger::Ticket, watch::Strategy as _},
+    engine::{Engine, ledger::Ticket, presence::kept_for_later, watch::Strategy as _},
     error::{Error, Retry},
     event::{EventKind, SessionState},
     id::RequestId,
@@ -118,7 +118,7 @@ impl Engine {
         self.register();
     }
 
-    fn register(&mut self) {
+    pub(super) fn register(&mut self) {
         let expires = u32::try_from(self.config.registration.as_secs()).unwrap_or(u32::MAX);
         self.agent.register(self.now.instant, expires);
     }
@@ -170,7 +170,8 @@ impl Engine {
                 self.watch_everybody();
                 self.resume_outbox();
             }
-            SessionState::SignedIn | SessionState::SignedOut | SessionState::SigningOut => {}
+            SessionState::SignedIn => self.release_outbox(),
+            SessionState::SignedOut | SessionState::SigningOut => {}
         }
     }
 
@@ -204,6 +205,7 @@ impl Engine {
                 if self.view.session != SessionState::SignedIn || cause.is_outage() || remaining.is_zero() {
                     self.lose(error);
                 }
+                self.release_outbox();
             }
         }
     }
@@ -230,6 +232,7 @@ impl Engine {
     fn lose(&mut self, error: Error) {
         self.session.probe = None;
         self.fail_sign_in(&error);
+        self.complete_publish(&Err(kept_for_later()));
         if self.view.session != SessionState::Reconnecting {
             self.change_session(SessionState::Reconnecting, Some(error));
             self.presence_stale(self.session.alive_at);

@@ -336,3 +336,34 @@ fn answered(world: &World, beginning: &str) -> bool {
         }
     })
 }
+
+#[test]
+fn refused_credentials_cost_no_message_while_the_registrar_takes_them() {
+    let mut world = World::friends(40);
+    world.service(|s| s.script.insert("MESSAGE".into(), vec![401]));
+    let first = world.say(ALICE, BOB, "one");
+    let second = world.say(ALICE, BOB, "two");
+    world.settle();
+    assert!(world.with(ALICE, |node| node.outcome(first)).unwrap().is_ok());
+    assert!(world.with(ALICE, |node| node.outcome(second)).unwrap().is_ok());
+    assert_eq!(world.received(BOB), ["one", "two"]);
+}
+
+#[test]
+fn a_peer_that_always_refuses_credentials_fails_its_own_message_only() {
+    let mut world = World::friends(41);
+    world.service(|s| s.script.insert("MESSAGE".into(), vec![401, 401]));
+    assert_eq!(world.fails(ALICE, send(BOB, "one")), Code::SessionAuthenticationFailed);
+    assert_eq!(world.session(ALICE), attache_messenger::event::SessionState::SignedIn);
+    world.run(ALICE, send(BOB, "two")).unwrap();
+}
+
+#[test]
+fn a_message_that_comes_again_after_days_is_known() {
+    let mut world = World::friends(42);
+    inject(&mut world, "call-1", 1, &[], ("text/plain", b"hello"));
+    world.sim.run_for(Duration::from_secs(3 * 86_400));
+    inject(&mut world, "call-1", 1, &[], ("text/plain", b"hello"));
+    world.settle();
+    assert_eq!(world.received(BOB), ["hello"]);
+}

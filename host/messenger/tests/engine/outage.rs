@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use attache_messenger::{
+    code::Code,
     command::Command,
     event::{EventKind, SessionState::*},
     presence::{Availability, Freshness},
@@ -178,4 +179,21 @@ fn a_service_that_forgets_silently_is_found_out_by_the_next_refresh() {
     world.sim.run_for(Duration::from_secs(900));
     let seen = world.sees(ALICE);
     assert_eq!((seen.availability, seen.freshness.clone()), (Some(Availability::Busy), Freshness::Live));
+}
+
+#[test]
+fn a_status_set_during_an_outage_completes_at_once_and_is_published_later() {
+    let mut world = World::friends(20);
+    world.sim.kill(SERVICE.into());
+    let under_way =
+        world.start(ALICE, Command::Publish { availability: Availability::Away, note: "".into() });
+    world.sim.run_for(Duration::from_secs(200));
+    assert_eq!(world.session(ALICE), Reconnecting);
+    let outcome = world.with(ALICE, |node| node.outcome(under_way)).expect("completed");
+    assert_eq!(outcome.unwrap_err().code(), Code::ServerUnavailable);
+    let outcome = world.publish(ALICE, Availability::Busy, "");
+    assert_eq!(outcome.unwrap_err().code(), Code::ServerUnavailable);
+    world.sim.revive(SERVICE.into());
+    world.sim.run_for(Duration::from_secs(200));
+    assert_eq!(world.sees(BOB).availability, Some(Availability::Busy));
 }

@@ -219,3 +219,40 @@ fn a_statement_that_ends_by_itself_is_followed() {
     world.sim.run_for(std::time::Duration::from_secs(600));
     assert_eq!(world.sees(ALICE).availability, Some(Availability::Available));
 }
+
+/// Bob is busy until five minutes after the beginning, by a program of his.
+fn busy_for_a_while(world: &mut World) {
+    let body = r#"<presence xmlns="urn:ietf:params:xml:ns:pidf" xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model"
+        xmlns:rpid="urn:ietf:params:xml:ns:pidf:rpid" entity="sip:bob@example.com">
+        <tuple id="x"><status><basic>open</basic></status></tuple>
+        <dm:person id="p"><rpid:activities until="2026-01-31T09:05:00Z"><rpid:busy/></rpid:activities></dm:person>
+        </presence>"#;
+    world.sim.with(SERVICE.into(), |s: &mut crate::service::Service, now| s.publish_as(now, "bob", body));
+    world.settle();
+    assert!(world.sees(ALICE).next_change_at.is_some(), "{:?}", world.sees(ALICE));
+    assert_eq!(world.sees(ALICE).freshness, Freshness::Live);
+}
+
+#[test]
+fn time_makes_nothing_live_that_is_stale() {
+    let mut world = World::friends(20);
+    busy_for_a_while(&mut world);
+    world.sim.kill(SERVICE.into());
+    world.sim.run_for(std::time::Duration::from_secs(2 * 86_400));
+    let seen = world.sees(ALICE);
+    assert_eq!(seen.next_change_at, None, "the time is over");
+    assert!(matches!(seen.freshness, Freshness::Stale(_)), "{seen:?}");
+}
+
+#[test]
+fn time_makes_nobody_offline_who_denies_us() {
+    let mut world = World::friends(21);
+    busy_for_a_while(&mut world);
+    world.service(|s| s.policies.insert("bob".into(), Policy::Reject));
+    world.publish(BOB, Availability::Away, "").unwrap();
+    world.settle();
+    assert_eq!(world.sees(ALICE).freshness, Freshness::Denied);
+    world.sim.run_for(std::time::Duration::from_secs(2 * 86_400));
+    let seen = world.sees(ALICE);
+    assert_eq!((seen.availability, seen.freshness.clone()), (None, Freshness::Denied));
+}
