@@ -30,6 +30,7 @@ mod limits;
 mod log;
 mod mailbox;
 mod meters;
+mod minute;
 mod options;
 mod plugin;
 mod quota;

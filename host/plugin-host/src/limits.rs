@@ -88,6 +88,9 @@ limits! {
     /// CPU time of the guest for one event. Time in which a host call waits does not count. Measured in steps of a
     /// few milliseconds. Default 50 ms; 1 ms to 60 s.
     most cpu_per_event / "cpu-per-event": Period = Period::millis(50), Period::millis(1), Period::secs(60);
+    /// CPU time of the guest in a minute, over all events and starts. When it is used up, timers, presence and other
+    /// events wait for the next minute, with state `throttled`; messages do not wait. Default 10 s; 100 ms to 60 s.
+    most cpu_per_minute / "cpu-per-minute": Period = Period::secs(10), Period::millis(100), Period::secs(60);
     /// CPU time of the guest for its start: instantiation and `lifecycle.start`. Default 2 s; 1 ms to 60 s.
     most cpu_at_start / "cpu-at-start": Period = Period::secs(2), Period::millis(1), Period::secs(60);
     /// Time by the clock for one event, host calls that wait included. Default 30 s; 10 ms to 1 h.

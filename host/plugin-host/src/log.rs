@@ -57,12 +57,15 @@ impl PluginLog {
     /// Writes text, one record a line.
     pub(crate) fn write(&self, level: Level, context: &str, text: &str) {
         let context = clean(context);
-        for line in text.lines() {
-            if self.admit(line.len().min(LINE)) {
-                self.emit(level, &context, &clean(line));
-            } else {
-                self.meters.log_lines_dropped.add(1);
+        let mut rest = text.lines();
+        while let Some(line) = rest.next() {
+            if !self.admit(context.len() + line.len().min(LINE)) {
+                // The rest of this text as well, even where a shorter line would fit: what is there has no holes.
+                let dropped = 1 + rest.count() as u64;
+                self.meters.log_lines_dropped.add(dropped);
+                return;
             }
+            self.emit(level, &context, &clean(line));
         }
     }
 
@@ -149,6 +152,21 @@ mod tests {
         let (log, meters) = log(100, 10);
         log.write(Level::Info, "", "12345\n12345\n1");
         assert_eq!(meters.log_lines_dropped.get(), 1);
+    }
+
+    #[test]
+    fn the_context_counts_as_well() {
+        let (log, meters) = log(100, 10);
+        log.write(Level::Info, "12345", "12345");
+        log.write(Level::Info, "12345", "1");
+        assert_eq!(meters.log_lines_dropped.get(), 1);
+    }
+
+    #[test]
+    fn what_follows_in_the_same_text_is_dropped_and_counted() {
+        let (log, meters) = log(100, 10);
+        log.write(Level::Info, "", "12345\n123456\n1\n2");
+        assert_eq!(meters.log_lines_dropped.get(), 3);
     }
 
     #[test]

@@ -74,6 +74,11 @@ pub enum InstanceState {
     Starting,
     /// Takes events.
     Running,
+    /// Its CPU time of this minute is used up: takes messages, and nothing else until that time.
+    Throttled {
+        /// When the next minute begins.
+        until: Timestamp,
+    },
     /// Failed; starts again at that time.
     BackingOff {
         /// When.

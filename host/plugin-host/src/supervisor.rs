@@ -27,6 +27,7 @@ use crate::{
     guest::{Guest, Handled, Killed, StartFailure},
     instance::{Instance, Served},
     mailbox::{Pending, Slot},
+    minute::CpuMinute,
     plugin::Code,
     status::InstanceState,
     stream::{Failure, Live, Stream, Verdict},
@@ -71,6 +72,11 @@ struct Supervisor {
     stop: watch::Receiver<Option<StopReason>>,
     streams: Vec<Stream>,
     slots: VecDeque<Slot>,
+    cpu: CpuMinute,
+    /// Until when everything but messages waits.
+    throttled: Option<Instant>,
+    /// Events that wait because of that, oldest first; no more than the mailbox takes.
+    held: VecDeque<Slot>,
     attempt: u32,
     failures_in_row: u32,
     failures: VecDeque<Instant>,
@@ -98,6 +104,9 @@ impl Supervisor {
             stop: instance.stop.subscribe(),
             streams: Vec::new(),
             slots: VecDeque::new(),
+            cpu: CpuMinute::new(instance.plugin.limits.cpu_per_minute.0, Instant::now()),
+            throttled: None,
+            held: VecDeque::new(),
             attempt: 0,
             failures_in_row: 0,
             failures: VecDeque::new(),
@@ -150,8 +159,13 @@ impl Supervisor {
         tracing::error!(plugin = %self.instance.plugin.name, "plugin does not start: {reason}");
         self.instance.failed(reason);
         self.instance.set_state(InstanceState::Failed);
-        self.instance.mailbox.close(&mut self.slots);
+        self.close_mailbox();
         self.wait_for_news(None).await;
+    }
+
+    fn close_mailbox(&mut self) {
+        self.slots.append(&mut self.held);
+        self.instance.mailbox.close(&mut self.slots);
     }
 
     /// Waits as long as the failures so far ask for.
@@ -184,7 +198,7 @@ impl Supervisor {
             // One more failure afterwards, with nothing handled in between, and it is back in here.
             self.failures_in_row = policy.quarantine_after.saturating_sub(1);
             self.failures.clear();
-            self.instance.mailbox.close(&mut self.slots);
+            self.close_mailbox();
         }
         if self.wait_for_news(Some(now + pause)).await {
             self.failures_in_row = 0;
@@ -213,6 +227,7 @@ impl Supervisor {
     /// Feeds a live guest until it ends.
     async fn feed(&mut self, mut guest: Guest, code: &Code) -> Exit {
         self.instance.set_state(InstanceState::Running);
+        self.throttled = None;
         let mut told = Vec::new();
         let exit = loop {
             if let Err(exit) = self.turn(&mut guest, code, &mut told).await {
@@ -243,21 +258,58 @@ impl Supervisor {
             self.settle(guest);
             self.open_streams().await;
         }
-        if code.wants.overlaps(Families::PRESENCE) {
-            self.tell_snapshots(guest, told).await?;
+        self.throttle();
+        let mut busy = false;
+        if self.throttled.is_none() {
+            if code.wants.overlaps(Families::PRESENCE) {
+                self.tell_snapshots(guest, told).await?;
+            }
+            busy |= self.timers(guest).await?;
         }
-        let mut busy = self.timers(guest).await?;
         busy |= self.catch_up(guest).await?;
         busy |= self.mail(guest).await?;
-        busy |= self.presence(guest).await?;
+        if self.throttled.is_none() {
+            busy |= self.presence(guest).await?;
+        }
         self.settle(guest);
+        self.throttle();
         self.write_cursors().await;
         if busy {
             tokio::task::yield_now().await;
         } else {
-            self.wait(guest.next_timer()).await;
+            self.wait(self.throttled.or(guest.next_timer())).await;
         }
         Ok(())
+    }
+
+    /// Finds out whether this minute's CPU time is used up.
+    fn throttle(&mut self) {
+        let now = Instant::now();
+        let total = Duration::from_nanos(self.instance.meters.cpu_nanos.get());
+        let until = self.cpu.used_up(total, now);
+        if until == self.throttled {
+            return;
+        }
+        self.throttled = until;
+        self.instance.set_state(match until {
+            Some(at) => {
+                let limit = self.instance.plugin.limits.cpu_per_minute;
+                tracing::warn!(plugin = %self.instance.plugin.name,
+                    "plugin used {limit} of CPU time in a minute: all but messages waits for the next");
+                let wait = at.saturating_duration_since(now);
+                InstanceState::Throttled { until: Timestamp::from(SystemTime::now()) + wait }
+            }
+            None => InstanceState::Running,
+        });
+    }
+
+    /// Keeps an event for the next minute, if there is room.
+    fn hold(&mut self, slot: Slot) {
+        if self.held.len() < self.instance.plugin.limits.mailbox as usize {
+            self.held.push_back(slot);
+        } else {
+            self.instance.meters.dropped.add(1);
+        }
     }
 
     /// Waits until there is something to do.
@@ -404,9 +456,20 @@ impl Supervisor {
                 stream.catch_up(seq, None);
             }
         }
+        let busy = busy || (self.throttled.is_none() && !self.held.is_empty());
+        if self.throttled.is_none() {
+            // These came first, and are fewer than a turn's or as many as the mailbox takes.
+            while let Some(slot) = self.held.pop_back() {
+                self.slots.push_front(slot);
+            }
+        }
         while let Some(slot) = self.slots.pop_front() {
             let event = slot.event();
             if !event.kind.must_deliver() {
+                if self.throttled.is_some() {
+                    self.hold(slot);
+                    continue;
+                }
                 match guest.control(event).await {
                     Ok(false) => {}
                     outcome => self.lossy(outcome.map(|_| ()), 1)?,

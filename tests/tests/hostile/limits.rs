@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use attache_plugin_host::{ConfigLocation, Limits, Period};
+use attache_messenger::presence::Availability;
+use attache_plugin_host::{ConfigLocation, InstanceState, Limits, Period};
 
 use crate::desk::{Desk, hostile, options, probe};
 
@@ -92,4 +93,21 @@ async fn a_plugin_that_loops_does_not_hold_the_others_up() {
     desk.reported("probe", "received 50 false m50").await;
     let status = desk.instance("hostile", |_| true).await;
     assert_eq!(status.counters.traps, 0, "it was still running: {status:?}");
+}
+
+#[tokio::test]
+async fn a_plugin_that_used_its_minute_of_cpu_time_up_gets_messages_and_nothing_else() {
+    let mut config = hostile(&[("presence", "burn")]);
+    config.limits.cpu_per_event = Period::secs(10);
+    config.limits.cpu_per_minute = Period::millis(100);
+    let mut desk = Desk::new(vec![config]).await;
+    desk.instance("hostile", |status| status.counters.delivered > 0).await;
+    desk.presence(Availability::Busy, None);
+    desk.instance("hostile", |status| matches!(status.state, InstanceState::Throttled { .. })).await;
+    let before = desk.instance("hostile", |_| true).await.counters.delivered;
+    desk.presence(Availability::Away, None);
+    desk.message("hello").await;
+    desk.reported("hostile", "received 3 false hello").await;
+    let status = desk.instance("hostile", |status| status.counters.delivered > before).await;
+    assert_eq!((status.counters.delivered, status.mailbox), (before + 1, 1), "{status:?}");
 }

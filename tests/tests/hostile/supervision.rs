@@ -163,3 +163,35 @@ async fn a_trap_in_presence_loses_that_batch_only() {
     desk.message("hello").await;
     desk.reported("hostile", "received 2 false hello").await;
 }
+
+#[tokio::test]
+async fn a_trap_in_a_control_event_does_not_forget_what_the_mailbox_left_to_the_journal() {
+    let mut config = hostile(&[("own", "trap-slowly-once"), ("message", "")]);
+    config.limits.mailbox = 2;
+    config.limits.cpu_per_event = attache_plugin_host::Period::secs(10);
+    let mut desk = Desk::new(vec![config]).await;
+    desk.instance("hostile", |status| {
+        status.state == InstanceState::Running && status.counters.delivered > 0
+    })
+    .await;
+    let away =
+        attache_messenger::presence::Presence::unknown(attache_messenger::presence::UnknownReason::Pending);
+    let own = attache_messenger::presence::Presence {
+        availability: Some(attache_messenger::presence::Availability::Away),
+        ..away
+    };
+    let own = std::sync::Arc::new(own);
+    // The first keeps the guest busy, so that the second waits with a full mailbox behind it, and then traps.
+    desk.publish(attache_messenger::event::EventKind::OwnPresenceChanged(std::sync::Arc::clone(&own)));
+    desk.reported("hostile", "slow").await;
+    desk.publish(attache_messenger::event::EventKind::OwnPresenceChanged(own));
+    for n in 3..=9 {
+        desk.message(&n.to_string()).await;
+    }
+    desk.reported("hostile", "received 9 false 9").await;
+    let received: Vec<_> =
+        desk.reports("hostile").into_iter().filter(|report| report.starts_with("received")).collect();
+    let expected: Vec<_> = (3..=9).map(|n| format!("received {n} false {n}")).collect();
+    assert_eq!(received, expected);
+    assert_eq!(desk.instance("hostile", |_| true).await.counters.traps, 1);
+}

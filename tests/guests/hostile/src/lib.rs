@@ -68,6 +68,22 @@ fn misbehave(mode: &str, account: u64, sender: &str) -> Result<(), String> {
         "loop" => loop {
             black_box(0_u32);
         },
+        "trap-slowly-once" => match count() {
+            1 => {
+                report(account, "slow");
+                let _ = misbehave("burn", account, "");
+            }
+            2 => unreachable!("as it was told to, the second time"),
+            _ => {}
+        },
+        "burn" => {
+            let end = clock::now() + 300;
+            while clock::now() < end {
+                for n in 0..1_000_000_u64 {
+                    black_box(n);
+                }
+            }
+        }
         "memory" => {
             let mut hoard = Vec::new();
             loop {
@@ -161,7 +177,9 @@ impl presence_events::Guest for Hostile {
         }
     }
 
-    fn own_presence_changed(_: EventInfo, _: Availability, _: String) {}
+    fn own_presence_changed(event: EventInfo, _: Availability, _: String) {
+        let _ = misbehave(&mode("own"), event.account, "");
+    }
 }
 
 impl message_events::Guest for Hostile {
