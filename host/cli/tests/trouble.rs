@@ -146,7 +146,10 @@ fn a_process_that_is_killed_while_it_receives_loses_no_archived_message() -> Res
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        assert_eq!(found, 1, "{text} is once in the archive");
+        if found != 1 {
+            let plugins = alice.done(json!({ "command": "plugins" }))?;
+            panic!("{text} is {found} times in the archive; {plugins}");
+        }
     }
     Ok(())
 }
