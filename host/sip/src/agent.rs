@@ -401,7 +401,7 @@ impl Agent {
             EndpointEvent::Request { id, message, flow } => self.on_request(now, id, message, flow),
             EndpointEvent::Malformed { flow, error, answered } => {
                 let malformed = Diagnostic::Malformed { from: flow.remote, error, answered };
-                self.core.events.push_back(AgentEvent::Diagnostic(malformed));
+                self.core.complain(now, malformed);
             }
             // Calls are not made here, so nothing of theirs is waited for.
             EndpointEvent::Ack { .. }

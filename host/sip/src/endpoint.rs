@@ -35,7 +35,7 @@ pub use config::EndpointConfig;
 pub use event::{EndpointEvent, Failure, RespondError};
 pub use request::{Field, Request};
 pub use response::Response;
-use server::Server;
+use server::{Answer, Server};
 
 /// The transaction layer of one node. See the [module](self).
 pub struct Endpoint {
@@ -48,6 +48,8 @@ pub struct Endpoint {
     timers: TimerQueue<TimerKey>,
     /// Timer J has one length, so its ends come in the order of their beginnings: a queue, no heap.
     answered: VecDeque<(Instant, u128)>,
+    /// Bytes of the answers kept for that time.
+    answered_bytes: usize,
     streams: HashMap<FlowId, StreamDecoder>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<EndpointEvent>,
@@ -72,6 +74,7 @@ impl Endpoint {
             servers: HashMap::new(),
             timers: TimerQueue::new(),
             answered: VecDeque::new(),
+            answered_bytes: 0,
             streams: HashMap::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -110,7 +113,9 @@ impl Endpoint {
                 break;
             }
             self.answered.pop_front();
-            self.servers.remove(&key);
+            if let Some(Server::Answered(Answer::Bytes(bytes))) = self.servers.remove(&key) {
+                self.answered_bytes = self.answered_bytes.saturating_sub(bytes.len());
+            }
         }
         loop {
             let (clients, servers) = (&self.clients, &self.servers);

@@ -16,6 +16,9 @@ use crate::message::Message;
 pub use publication::{PublicationState, PublishParams};
 pub use subscription::{Forks, SubscribeParams, SubscriptionState};
 
+/// Nothing is refreshed sooner than this, however short a time a service grants: it must not be able to make us storm.
+pub(crate) const MIN_REFRESH: Duration = Duration::from_secs(10);
+
 /// How long to wait before something is tried again: the doubled base for each failure in a row, at most `max`, of which a random 50 to 100
 /// percent is taken (RFC 5626 §4.5).
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -55,7 +58,11 @@ pub(crate) enum When {
 pub(crate) fn refusal(answer: &Message) -> (Cause, Option<Duration>) {
     let cause = Cause::Status {
         code: answer.status().unwrap_or(500),
-        reason: String::from_utf8_lossy(answer.reason()).into_owned(),
+        // It is shown to people and written to logs.
+        reason: String::from_utf8_lossy(answer.reason())
+            .chars()
+            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+            .collect(),
     };
     let wait = answer.retry_after().map(|after| Duration::from_secs(u64::from(after.seconds)));
     (cause, wait)

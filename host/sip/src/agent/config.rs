@@ -46,6 +46,9 @@ pub struct AgentConfig {
     /// Methods besides MESSAGE, NOTIFY and OPTIONS that are given up as
     /// [`RequestReceived`](super::AgentEvent::RequestReceived); all others are answered with 405 or 501.
     pub methods: Vec<MethodBuf>,
+    /// Whether requests are taken from anybody. By default only OPTIONS is: all else must come from an IP address of the service, or
+    /// gets 403, for nobody else has checked who sent it.
+    pub accept_from_anywhere: bool,
     /// The values of Accept that OPTIONS is answered with.
     pub accept: Vec<String>,
     /// The event packages that Allow-Events names.
@@ -71,6 +74,7 @@ impl AgentConfig {
             max_subscriptions: 100_000,
             max_retry_after: Duration::from_secs(86_400),
             methods: Vec::new(),
+            accept_from_anywhere: false,
             accept: ["text/plain", "message/cpim", "application/im-iscomposing+xml", "application/pidf+xml"]
                 .map(str::to_owned)
                 .to_vec(),

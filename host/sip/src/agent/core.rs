@@ -5,7 +5,7 @@
 //! exactly one [`Done`] for the usage that wanted it.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
@@ -21,6 +21,13 @@ use crate::transaction::TransactionId;
 use crate::transaction::queue::TimerQueue;
 use crate::transport::{Destination, Flow, Transport};
 use crate::uri::{Uri, UriBuf};
+
+/// Server transactions of one account at once, besides one for each subscription: on sign-in everybody's notification may
+/// come within one timer J. A person's other traffic needs a handful; more is an attack.
+const MAX_SERVER_TRANSACTIONS: usize = 4_096;
+/// Diagnostics about what others sent, in each period.
+const MAX_COMPLAINTS: u32 = 32;
+const COMPLAINTS_PERIOD: Duration = Duration::from_secs(60);
 
 /// Who has a deadline.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
@@ -110,6 +117,8 @@ pub(crate) struct Core {
     locked: Option<Cause>,
     next_id: u64,
     seen: Option<SocketAddr>,
+    /// Diagnostics about what others sent: since when they are counted, and how many there were.
+    complaints: (Option<Instant>, u32),
 }
 
 impl Core {
@@ -117,8 +126,11 @@ impl Core {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let mut endpoint_seed = [0; 32];
         rng.fill_bytes(&mut endpoint_seed);
-        let endpoint_config =
-            EndpointConfig { timers: config.timers, ..EndpointConfig::new(config.local.clone()) };
+        let endpoint_config = EndpointConfig {
+            timers: config.timers,
+            max_server_transactions: MAX_SERVER_TRANSACTIONS.saturating_add(config.max_subscriptions),
+            ..EndpointConfig::new(config.local.clone())
+        };
         let user = config
             .auth_user
             .clone()
@@ -142,6 +154,24 @@ impl Core {
             locked: None,
             next_id: 1,
             seen: None,
+            complaints: (None, 0),
+        }
+    }
+
+    /// Whether the service is at this address, as far as is known.
+    pub(crate) fn is_service(&self, ip: IpAddr) -> bool {
+        self.targets.iter().any(|target| target.remote.ip().to_canonical() == ip.to_canonical())
+    }
+
+    /// Tells of something wrong that others sent, but not without end.
+    pub(crate) fn complain(&mut self, now: Instant, diagnostic: Diagnostic) {
+        let (since, count) = &mut self.complaints;
+        if since.is_none_or(|since| since + COMPLAINTS_PERIOD <= now) {
+            (*since, *count) = (Some(now), 0);
+        }
+        if *count < MAX_COMPLAINTS {
+            *count += 1;
+            self.events.push_back(AgentEvent::Diagnostic(diagnostic));
         }
     }
 

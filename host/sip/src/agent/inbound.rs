@@ -15,9 +15,15 @@ impl Agent {
         let Some(method) = message.method() else { return };
         if encoded(&message) {
             // RFC 3261 §8.2.3; linphone deflates its receipts, for one.
-            core.refused(&message, &flow, 415, "the body is encoded");
+            core.refused(now, &message, &flow, 415, "the body is encoded");
             let response = Response::new(415).header(HeaderName::AcceptEncoding, "identity");
             return core.answer(now, id, &response);
+        }
+        // A notification must belong to a subscription of ours; nothing vouches for what else strangers send.
+        let open = matches!(method, Method::Notify | Method::Options | Method::Ack | Method::Cancel);
+        if !open && !core.config.accept_from_anywhere && !core.is_service(flow.remote.ip()) {
+            core.refused(now, &message, &flow, 403, "it does not come from the service");
+            return core.answer(now, id, &Response::new(403));
         }
         match method {
             Method::Notify => self.subscriptions.on_notify(core, now, id, &message, &flow),
@@ -26,7 +32,7 @@ impl Agent {
             }
             // RFC 3428 makes no dialogs, so a tag names none of ours.
             Method::Message if message.to().is_ok_and(|to| to.tag().is_some()) => {
-                core.refused(&message, &flow, 481, "a MESSAGE within an unknown dialog");
+                core.refused(now, &message, &flow, 481, "a MESSAGE within an unknown dialog");
                 core.answer(now, id, &Response::new(481));
             }
             Method::Message => core.events.push_back(AgentEvent::MessageReceived { id, message, flow }),
@@ -39,15 +45,15 @@ impl Agent {
                 core.answer(now, id, &response);
             }
             Method::Bye | Method::Update | Method::Prack => {
-                core.refused(&message, &flow, 481, "a request within an unknown dialog");
+                core.refused(now, &message, &flow, 481, "a request within an unknown dialog");
                 core.answer(now, id, &Response::new(481));
             }
             Method::Other(_) => {
-                core.refused(&message, &flow, 501, "an unknown method");
+                core.refused(now, &message, &flow, 501, "an unknown method");
                 core.answer(now, id, &Response::new(501).header(HeaderName::Allow, core.allow()));
             }
             _ => {
-                core.refused(&message, &flow, 405, "a method that is not allowed");
+                core.refused(now, &message, &flow, 405, "a method that is not allowed");
                 core.answer(now, id, &Response::new(405).header(HeaderName::Allow, core.allow()));
             }
         }
@@ -67,10 +73,17 @@ impl Core {
         }
     }
 
-    pub(crate) fn refused(&mut self, message: &Message, flow: &Flow, status: u16, why: &'static str) {
+    pub(crate) fn refused(
+        &mut self,
+        now: Instant,
+        message: &Message,
+        flow: &Flow,
+        status: u16,
+        why: &'static str,
+    ) {
         let method = message.method().map(|method| method.as_str().to_owned()).unwrap_or_default();
         let from = flow.remote;
-        self.events.push_back(AgentEvent::Diagnostic(Diagnostic::Refused { method, from, status, why }));
+        self.complain(now, Diagnostic::Refused { method, from, status, why });
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) struct ClientKey {
     cancel: bool,
 }
 
+/// Most that a datagram holds: 65,507 bytes over IPv4, less what tunnels and options may take.
+const MAX_DATAGRAM: usize = 65_000;
+
 pub(super) struct Client {
     machine: ClientMachine,
     invite: bool,
@@ -229,6 +232,7 @@ impl Endpoint {
         let Some(client) = self.clients.get(&key) else { return };
         if let Some(destination) = client.fallback
             && let Some(payload) = self.rerouted(&client.request, destination, TransactionId(key.id))
+            && payload.len() <= MAX_DATAGRAM
         {
             let machine = ClientMachine::new(now, client.invite, false, &self.config.timers);
             if let Some(client) = self.clients.get_mut(&key) {

@@ -13,6 +13,9 @@ use crate::transaction::server::{Action, ServerMachine};
 use crate::transport::{Destination, Flow, FlowId, Transmit, Transport};
 use crate::uri::Host;
 
+/// Most bytes of answers kept for repeats of their requests.
+const MAX_ANSWERED_BYTES: usize = 64 * 1024 * 1024;
+
 pub(super) enum Server {
     /// Something is still owed to it, or it is an INVITE.
     Active(Box<Active>),
@@ -83,8 +86,14 @@ impl Endpoint {
             // Timer J is zero where nothing is repeated.
             self.servers.remove(&id.0);
         } else {
-            let answer =
-                if response.is_plain() { Answer::Status(response.status) } else { Answer::Bytes(payload) };
+            // Under a flood, the status must do for a repeat: what is kept is bounded.
+            let fits = self.answered_bytes + payload.len() <= MAX_ANSWERED_BYTES;
+            let answer = if response.is_plain() || !fits {
+                Answer::Status(response.status)
+            } else {
+                self.answered_bytes += payload.len();
+                Answer::Bytes(payload)
+            };
             self.servers.insert(id.0, Server::Answered(answer));
             self.answered.push_back((now + self.config.timers.timeout(), id.0));
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{When, refusal, retry_of};
+use super::{MIN_REFRESH, When, refusal, retry_of};
 use crate::agent::core::{Contact, Core, Purpose, Route, UsageKey};
 use crate::agent::{AgentEvent, Cause, PublicationId};
 use crate::message::{HeaderName, Message, Method};
@@ -262,12 +262,12 @@ impl Publication {
     }
 
     fn held(&mut self, core: &mut Core, now: Instant, id: PublicationId, answer: &Message) {
-        let seconds = answer.expires().unwrap_or(self.params.expires).max(1);
+        let seconds = answer.expires().unwrap_or(self.params.expires).clamp(1, self.params.expires.max(1));
         let expires = Duration::from_secs(u64::from(seconds));
         // Without a tag the document cannot be referred to: the refresh will be a new one.
         self.etag = answer.sip_etag().map(str::to_owned);
         self.held_until = Some(now + expires);
-        let refresh = core.share(expires, 0.7, 0.85);
+        let refresh = core.share(expires, 0.7, 0.85).max(MIN_REFRESH);
         self.arm(core, id, now + refresh);
         if !self.dirty && !self.removing {
             let state = PublicationState::Published { expires };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{When, refusal, retry_of};
+use super::{MIN_REFRESH, When, refusal, retry_of};
 use crate::agent::core::{Contact, Core, Purpose, Route, UsageKey};
 use crate::agent::{AgentEvent, Cause, Registered};
 use crate::message::{HeaderName, Message, Method, NameAddr};
@@ -154,7 +154,9 @@ impl Registration {
             .service_contact(now)
             .and_then(|own| own_expires(answer, &own))
             .or_else(|| answer.expires())
-            .unwrap_or(asked);
+            .unwrap_or(asked)
+            // A registrar may shorten what was asked for, but not lengthen it (RFC 3261 §10.2.1.1).
+            .min(asked);
         if expires == 0 {
             let cause = Cause::Status { code: 200, reason: "the binding was not kept".to_owned() };
             self.failed(core, now, cause, Some(Duration::from_secs(1)));
@@ -163,7 +165,7 @@ impl Registration {
         let expires = Duration::from_secs(u64::from(expires));
         self.bound_until = Some(now + expires);
         if self.wanted.is_some() {
-            self.deadline = Some(now + core.share(expires, 0.7, 0.85));
+            self.deadline = Some(now + core.share(expires, 0.7, 0.85).max(MIN_REFRESH));
             self.arm(core);
         }
         core.service_route = texts(answer, HeaderName::ServiceRoute);

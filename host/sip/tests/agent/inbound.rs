@@ -3,6 +3,7 @@
 use attache_sip::agent::AgentEvent;
 use attache_sip::endpoint::Request;
 use attache_sip::message::{HeaderName, Method, MethodBuf};
+use attache_sip::transport::{Destination, Transport};
 
 use crate::pair::{Pair, seconds};
 
@@ -98,4 +99,33 @@ fn a_request_that_demands_what_we_do_not_know_is_answered_and_told() {
     assert!(last_answer(&pair).contains("Unsupported: teleport"));
     assert!(pair.diagnostics.iter().any(|text| text.contains("Malformed")), "{:?}", pair.diagnostics);
     pair.no_event(seconds(1));
+}
+
+#[test]
+fn a_message_from_elsewhere_than_the_service_gets_403_and_bounded_diagnostics() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| {
+        let remote = "127.0.0.200:5060".parse().unwrap();
+        agent.set_next_hop(now, vec![Destination { transport: Transport::Udp, remote }]);
+    });
+    for _ in 0..100 {
+        let id = pair.send(&request("MESSAGE").body("text/plain", "psst"));
+        assert_eq!(pair.response(id), 403);
+    }
+    let told = pair.diagnostics.iter().filter(|text| text.contains("403")).count();
+    assert!((1..=64).contains(&told), "{told}");
+    pair.no_event(seconds(1));
+    let id = pair.send(&request("OPTIONS"));
+    assert_eq!(pair.response(id), 200);
+}
+
+#[test]
+fn a_message_from_another_port_of_the_service_is_taken() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| {
+        let remote = "127.0.0.1:5999".parse().unwrap();
+        agent.set_next_hop(now, vec![Destination { transport: Transport::Udp, remote }]);
+    });
+    pair.send(&request("MESSAGE").body("text/plain", "hi"));
+    assert!(matches!(pair.event(), AgentEvent::MessageReceived { .. }));
 }

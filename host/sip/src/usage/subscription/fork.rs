@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::agent::Cause;
 use crate::agent::core::Core;
+use crate::usage::MIN_REFRESH;
 
 /// A dialog that a NOTIFY has created (RFC 6665 §4.4.1).
 pub(super) struct Fork {
@@ -43,7 +44,7 @@ impl Fork {
         self.expires_at = expires_at;
         let due = self.refresh_at.is_none() || moved > Duration::from_secs(2);
         if due && self.refused.is_none() && !self.closed {
-            self.refresh_at = Some(now + core.share(remaining, 0.7, 0.85));
+            self.refresh_at = Some(now + core.share(remaining, 0.7, 0.85).max(MIN_REFRESH));
         }
     }
 }

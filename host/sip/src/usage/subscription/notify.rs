@@ -31,7 +31,7 @@ impl Subscriptions {
         let mut response = match taken {
             Ok(_) => Response::new(200),
             Err((status, why)) => {
-                core.refused(message, flow, status, why);
+                core.refused(now, message, flow, status, why);
                 Response::new(status)
             }
         };
@@ -138,6 +138,7 @@ impl Subscriptions {
         let Some(subscription) = self.all.get_mut(&id) else { return };
         let granted = subscription.granted.unwrap_or(subscription.params.expires);
         let fetch = subscription.params.expires == 0;
+        let longest = subscription.params.expires.max(1);
         let closing = subscription.closing.is_some();
         let Some(known) = subscription.fork_mut(fork) else { return };
         let notify = (!message.body().is_empty()).then(|| NotifyBody {
@@ -159,10 +160,13 @@ impl Subscriptions {
         known.active = said.status != SubscriptionStatus::Pending;
         known.timer_n = None;
         match said.expires() {
-            Some(seconds) => known.extend(core, now, Duration::from_secs(u64::from(seconds.max(1)))),
+            // No longer than was asked for (RFC 6665 §4.2.1.1).
+            Some(seconds) => {
+                known.extend(core, now, Duration::from_secs(u64::from(seconds.clamp(1, longest))))
+            }
             // The header may leave the time out: then what was last granted counts on.
             None if known.expires_at <= now => {
-                known.extend(core, now, Duration::from_secs(u64::from(granted.max(1))));
+                known.extend(core, now, Duration::from_secs(u64::from(granted.clamp(1, longest))));
             }
             None => {}
         }

@@ -191,7 +191,7 @@ impl Subscriptions {
                     }
                     return;
                 }
-                let granted = answer.expires().unwrap_or(expires).max(1);
+                let granted = answer.expires().unwrap_or(expires).clamp(1, expires.max(1));
                 known.extend(core, now, Duration::from_secs(u64::from(granted)));
                 return;
             }
