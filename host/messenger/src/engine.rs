@@ -487,6 +487,7 @@ fn agent_config(config: &EngineConfig) -> AgentConfig {
         service,
         user_agent: config.user_agent.clone(),
         timers: config.timers,
+        accept_from_anywhere: config.accept_from_anywhere,
         // A person waits for this: sooner than a machine would be content with.
         backoff: Backoff {
             base: core::time::Duration::from_secs(2),

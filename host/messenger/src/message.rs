@@ -15,8 +15,9 @@ use crate::{
 pub struct Text(Arc<str>);
 
 impl Text {
-    /// Longest text of one message, in bytes of UTF-8.
-    pub const MAX: usize = 64 * 1024;
+    /// Longest text of one message, in bytes of UTF-8. With its headers, and those that proxies add, it must fit into a
+    /// message of 64 KiB and into one datagram.
+    pub const MAX: usize = 48 * 1024;
 
     /// Wraps a text.
     #[must_use]

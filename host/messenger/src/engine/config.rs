@@ -40,6 +40,9 @@ pub struct EngineConfig {
     /// Most attempts at one message that the service answers with a failure of its own, before it has failed.
     /// Attempts while the service is away do not count. Default 8.
     pub message_attempts: u32,
+    /// Whether messages are taken from anybody who can reach us, and not only from the service's addresses. Default no: a
+    /// stranger's From is worth nothing.
+    pub accept_from_anywhere: bool,
     /// Bounds.
     pub limits: Limits,
     /// The timers of SIP transactions.
@@ -110,6 +113,7 @@ impl EngineConfig {
             keep_alive: Duration::from_secs(30),
             conversation_idle: Duration::from_secs(30 * 60),
             message_attempts: 8,
+            accept_from_anywhere: false,
             limits: Limits::default(),
             timers: Timers::default(),
         }
