@@ -156,6 +156,11 @@ impl Agent {
         self.registration.is_bound(now)
     }
 
+    /// Whether this is one of the service's targets, as far as they are known.
+    pub fn is_target(&self, destination: Destination) -> bool {
+        self.core.is_target(destination)
+    }
+
     /// The number of subscriptions.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.len()

@@ -163,6 +163,10 @@ impl Core {
         self.targets.iter().any(|target| target.remote.ip().to_canonical() == ip.to_canonical())
     }
 
+    pub(crate) fn is_target(&self, destination: Destination) -> bool {
+        self.targets.iter().any(|target| target == destination)
+    }
+
     /// Tells of something wrong that others sent, but not without end.
     pub(crate) fn complain(&mut self, now: Instant, diagnostic: Diagnostic) {
         let (since, count) = &mut self.complaints;

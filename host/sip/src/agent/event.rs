@@ -57,6 +57,13 @@ pub enum AgentEvent {
         /// The body that came with it; `None` when the notification had none.
         notify: Option<NotifyBody>,
     },
+    /// One of several notifiers of a subscription has ended; the others go on. Its documents no longer count.
+    ForkEnded {
+        /// Which subscription.
+        id: SubscriptionId,
+        /// Which notifier: [`NotifyBody::fork`] of its documents.
+        fork: u32,
+    },
     /// A publication changed its state.
     Publication {
         /// Which one. Forgotten by the agent once its state [is final](PublicationState::is_final).

@@ -23,6 +23,8 @@ pub(crate) struct Registration {
     /// When the binding is refreshed, or a failure retried.
     deadline: Option<Instant>,
     failures: u32,
+    /// Asked for anew: whoever did so took the service for away.
+    renewed: bool,
     call_id: String,
     tag: u64,
     cseq: u32,
@@ -42,6 +44,7 @@ impl Registration {
         core.unlock();
         self.wanted = Some(expires.max(1));
         self.failures = 0;
+        self.renewed = true;
         self.step(core, now);
     }
 
@@ -109,7 +112,7 @@ impl Registration {
                 } else {
                     self.bound(core, now, asked, &answer);
                 }
-                was_away && asked != 0
+                (std::mem::take(&mut self.renewed) || was_away) && asked != 0
             }
             Ok(answer) if answer.status() == Some(423) && !self.raised && asked != 0 => {
                 match answer.min_expires().filter(|minimum| *minimum > asked) {

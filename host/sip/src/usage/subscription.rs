@@ -325,14 +325,9 @@ impl Subscriptions {
         subscription.forks.retain(|known| known.id != fork);
         if subscription.forks.is_empty() {
             self.ended(core, now, id, cause, when, notify);
-        } else if let Some(body) = notify {
-            // The other forks go on; the last document of this one still counts.
-            let state = subscription.reported.clone().unwrap_or(SubscriptionState::Active);
-            core.events.push_back(AgentEvent::Subscription {
-                id: SubscriptionId(id),
-                state,
-                notify: Some(body),
-            });
+        } else {
+            // The other forks go on; what this one said holds no longer, its last document included.
+            core.events.push_back(AgentEvent::ForkEnded { id: SubscriptionId(id), fork });
         }
     }
 

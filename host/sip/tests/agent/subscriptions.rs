@@ -220,6 +220,18 @@ fn forked_notifications_of_presence_are_all_heard() {
 }
 
 #[test]
+fn a_notifier_that_ends_while_others_go_on_is_named() {
+    let mut pair = Pair::new();
+    let (id, request) = active(&mut pair);
+    assert_eq!(pair.notify(&request, Notify { tag: "other", ..Notify::active(1) }), 200);
+    pair.event();
+    assert_eq!(pair.notify(&request, Notify { tag: "other", ..Notify::state("terminated", 2) }), 200);
+    let AgentEvent::ForkEnded { id: of, fork } = pair.event() else { panic!("ended") };
+    assert_eq!((of, fork), (id, 1));
+    pair.no_event(seconds(10));
+}
+
+#[test]
 fn a_package_that_does_not_fork_refuses_the_second_notifier() {
     let mut pair = Pair::new();
     let (_, request) = subscribe(&mut pair, SubscribeParams { forks: Forks::First, ..bob() });
