@@ -226,7 +226,12 @@ impl Engine {
         self.now = now;
         self.agent.handle_flow_failed(now.instant, destination, flow, reason);
         self.settle();
-        self.suspect_outage();
+        let broken = flow.is_some() && destination.transport.is_reliable();
+        if broken && self.agent.is_target(destination) {
+            self.flow_broken(reason);
+        } else {
+            self.suspect_outage();
+        }
         self.settle();
     }
 
@@ -390,6 +395,7 @@ impl Engine {
                 }
                 self.on_subscription(id, state, notify);
             }
+            AgentEvent::ForkEnded { id, fork } => self.on_fork_ended(id, fork),
             AgentEvent::Publication { id, state } => self.on_publication(id, &state),
             AgentEvent::MessageSent { id, status } => {
                 self.alive();

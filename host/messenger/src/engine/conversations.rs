@@ -80,6 +80,11 @@ impl Engine {
             let held = Held { peer: peer.clone(), last: now, lines: 0, bytes: 0 };
             self.conversations.held.insert(id, held);
             self.conversations.open.insert(peer.clone(), id);
+            // Conversations that are gone leave their entries behind; a flood of new ones must not pile them up.
+            if self.conversations.idle.len() > 2 * self.config.limits.conversations {
+                let held = &self.conversations.held;
+                self.conversations.idle.retain(|(_, id)| held.contains_key(id));
+            }
             self.conversations.idle.push_back((now + self.config.conversation_idle, id));
             opened = Some(conversation);
         }

@@ -120,6 +120,8 @@ impl Engine {
         let contacts: Vec<Arc<Contact>> =
             self.view.contacts.values().map(|entry| entry.contact.clone()).collect();
         for contact in contacts {
+            // What comes next is a new beginning, by notifiers that are numbered anew.
+            self.presences.drop_documents(contact.id);
             self.watch.renew(&mut self.agent, now, contact.id, &contact.address);
         }
         self.reconsider(|presence, _| match &presence.freshness {
@@ -198,6 +200,17 @@ impl Engine {
                     self.show(contact, presence);
                 }
             }
+        }
+    }
+
+    /// One of several notifiers of a person is gone, and its document with it.
+    pub(super) fn on_fork_ended(&mut self, id: SubscriptionId, fork: u32) {
+        let Some(contact) = self.watch.contact(id) else { return };
+        let Some(documents) = self.presences.documents.get_mut(&contact) else { return };
+        let before = documents.len();
+        documents.retain(|(known, _)| *known != fork);
+        if documents.len() != before {
+            self.compose_contact(contact, Word::Before);
         }
     }
 

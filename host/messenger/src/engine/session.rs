@@ -29,6 +29,9 @@ const SIGN_OUT: Duration = Duration::from_secs(5);
 /// Least time between two questions whether the service is there.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
 
+/// Least time between two renewals because a connection broke.
+const RENEW_PAUSE: Duration = Duration::from_secs(10);
+
 /// What the session rests on.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -47,6 +50,9 @@ pub(super) struct Session {
     /// Whether the service answers OPTIONS. Some drop it; then only a registration tells.
     answers_probes: bool,
     give_up_at: Option<Instant>,
+    /// When the session was last renewed because a connection broke, and when it shall be again.
+    renewed_at: Option<Instant>,
+    renew_at: Option<Instant>,
 }
 
 impl Session {
@@ -62,6 +68,8 @@ impl Session {
             probe_at: None,
             answers_probes: false,
             give_up_at: None,
+            renewed_at: None,
+            renew_at: None,
         }
     }
 }
@@ -239,6 +247,27 @@ impl Engine {
         }
     }
 
+    /// A connection to the service broke: what it would have brought is lost, so everything is begun anew over another one
+    /// (RFC 5626, section 4.2).
+    pub(super) fn flow_broken(&mut self, reason: &str) {
+        if self.view.session != SessionState::SignedIn {
+            return;
+        }
+        self.lose(failure(&Cause::Transport(reason.to_owned())));
+        let now = self.now.instant;
+        match self.session.renewed_at.map(|at| at + RENEW_PAUSE).filter(|at| *at > now) {
+            // A service that takes connections only to break them must not make us storm.
+            Some(at) => self.session.renew_at = Some(at),
+            None => self.renew(),
+        }
+    }
+
+    fn renew(&mut self) {
+        self.session.renew_at = None;
+        self.session.renewed_at = Some(self.now.instant);
+        self.register();
+    }
+
     /// The service gave a sign of life.
     pub(super) fn alive(&mut self) {
         self.session.alive_at = self.now.wall;
@@ -298,6 +327,7 @@ impl Engine {
                 Some(self.session.probed_at.map_or(wanted, |at| wanted.max(at + PROBE_PAUSE)))
             }
             SessionState::SigningOut => self.session.give_up_at,
+            SessionState::Reconnecting => self.session.renew_at,
             _ => None,
         }
     }
@@ -307,6 +337,7 @@ impl Engine {
         match self.view.session {
             SessionState::SignedIn if due => self.suspect_outage(),
             SessionState::SigningOut if due => self.signed_out(),
+            SessionState::Reconnecting if due => self.renew(),
             _ => {}
         }
     }
@@ -319,6 +350,7 @@ impl Engine {
 
     fn change_session(&mut self, state: SessionState, reason: Option<Error>) {
         let at = self.now.wall;
+        self.session.renew_at = None;
         self.view.session = state;
         self.view.session_since = at;
         self.view.session_reason = reason.clone();

@@ -39,6 +39,8 @@ pub(super) trait Strategy {
     fn renew(&mut self, agent: &mut Agent, now: Instant, contact: ContactId, address: &Address);
     /// Watches nobody any longer.
     fn clear(&mut self, agent: &mut Agent, now: Instant);
+    /// Whom a subscription is about.
+    fn contact(&self, id: SubscriptionId) -> Option<ContactId>;
     /// Whom a report of the agent is about, and what it says.
     fn read(
         &mut self,
@@ -107,6 +109,10 @@ impl Strategy for OneEach {
         for (_, id) in ids {
             agent.unsubscribe(now, id);
         }
+    }
+
+    fn contact(&self, id: SubscriptionId) -> Option<ContactId> {
+        self.by_id.get(&id).map(|watched| watched.contact)
     }
 
     fn read(

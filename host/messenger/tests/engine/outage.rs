@@ -197,3 +197,33 @@ fn a_status_set_during_an_outage_completes_at_once_and_is_published_later() {
     world.sim.run_for(Duration::from_secs(200));
     assert_eq!(world.sees(BOB).availability, Some(Availability::Busy));
 }
+
+#[test]
+fn a_connection_that_breaks_under_a_live_service_is_followed_by_a_new_beginning() {
+    let mut world = World::new(21);
+    world.restart_with(
+        ALICE,
+        |mut config| {
+            config.service = Some("sip:10.0.0.9:5060;transport=tcp".to_owned());
+            config
+        },
+        |node| node,
+    );
+    world.run(ALICE, Command::AddContact { address: address(BOB), name: "".into() }).unwrap();
+    world.run(BOB, Command::SignIn).unwrap();
+    world.run(ALICE, Command::SignIn).unwrap();
+    world.settle();
+    let before = world.service(|s| (s.count("REGISTER"), s.count("SUBSCRIBE")));
+    world.sim.partition(at(ALICE), SERVICE.into());
+    world.sim.heal(at(ALICE), SERVICE.into());
+    world.sim.kill(SERVICE.into());
+    world.sim.revive(SERVICE.into());
+    world.sim.run_for(Duration::from_secs(30));
+    assert_eq!(world.session(ALICE), SignedIn);
+    let after = world.service(|s| (s.count("REGISTER"), s.count("SUBSCRIBE")));
+    assert!(after.0 > before.0 && after.1 > before.1, "{before:?} {after:?}");
+    world.publish(BOB, Availability::Busy, "").unwrap();
+    world.settle();
+    let seen = world.sees(ALICE);
+    assert_eq!((seen.availability, seen.freshness.clone()), (Some(Availability::Busy), Freshness::Live));
+}
