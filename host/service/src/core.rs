@@ -1,6 +1,7 @@
 //! The service as a machine without sockets, clock or disk.
 
 mod access;
+mod door;
 mod message;
 mod notify;
 mod publish;
@@ -79,6 +80,10 @@ impl CoreConfig {
 /// [`poll_timeout`](Self::poll_timeout) again.
 pub struct Core {
     endpoint: Endpoint,
+    /// Answers to requests that got no transaction.
+    refusals: VecDeque<Transmit>,
+    /// Keys the tags in them.
+    tag_key: u64,
     directory: Directory,
     limits: Limits,
     local: Vec<(Transport, SocketAddr)>,
@@ -173,6 +178,8 @@ impl Core {
             Directory::new(config.accounts, config.domains, &config.realm, nonce_key, now, limits.nonce_age);
         let mut core = Self {
             endpoint: Endpoint::new(endpoint, endpoint_seed),
+            refusals: VecDeque::new(),
+            tag_key: rng.next_u64(),
             directory,
             local: config.local,
             rate: Rate::new(limits.requests_per_source, limits.burst_per_source, limits.remembered_sources),
@@ -227,7 +234,11 @@ impl Core {
     /// Takes bytes that came on a flow.
     pub fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
         self.now = now;
-        self.endpoint.handle_input(now, flow, bytes);
+        if flow.transport == Transport::Udp {
+            self.handle_datagram(now, flow, bytes);
+        } else {
+            self.endpoint.handle_input(now, flow, bytes);
+        }
         self.work(now);
     }
 
@@ -276,7 +287,7 @@ impl Core {
 
     /// The next bytes to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.endpoint.poll_transmit()
+        self.refusals.pop_front().or_else(|| self.endpoint.poll_transmit())
     }
 
     /// The next change to the durable copy of stored messages. Changes are to be made in this order.
@@ -330,8 +341,9 @@ impl Core {
     }
 
     fn on_request(&mut self, now: Instant, id: ServerTransactionId, request: &Message, flow: &Flow) {
-        if !self.rate.admits(flow.remote.ip(), now) {
-            self.respond(now, id, &Response::new(503).header(HeaderName::RetryAfter, "1"));
+        // Datagrams were counted when they came.
+        if flow.transport != Transport::Udp && !self.rate.admits(flow.remote.ip(), now) {
+            self.respond(now, id, &door::too_fast());
             return;
         }
         match request.method() {

@@ -55,10 +55,8 @@ pub(crate) struct Directory {
     replays: HashMap<usize, Replays>,
 }
 
-/// What became of a request's credentials.
+/// Why a request's credentials were not accepted.
 pub(crate) enum Proof {
-    /// They are those of this account.
-    Accepted(usize),
     /// There are none for this realm.
     Absent,
     /// Their nonce is too old, was made before a restart or for another host, or was used with that count before.
@@ -166,28 +164,15 @@ impl Directory {
         request.credentials(false).find(ours).or_else(|| request.credentials(true).find(ours))
     }
 
-    /// Checks a request's credentials, which came from that host. `sender` picks the account where a name stands for
-    /// several. A repeat of accepted credentials is [`Proof::Stale`].
-    pub(crate) fn check(
-        &mut self,
-        request: &Message,
-        credentials: Option<&Credentials>,
-        sender: Option<&str>,
-        from: IpAddr,
-        now: Instant,
-    ) -> Proof {
-        match self.proves(request, credentials, sender, from, now) {
-            Ok((account, nonce, count)) => {
-                // Retransmissions never come here, so a repeat is a replay.
-                let replays = self.replays.entry(account).or_default();
-                if replays.is_fresh(nonce, count, self.nonce_age) {
-                    Proof::Accepted(account)
-                } else {
-                    Proof::Stale
-                }
-            }
-            Err(proof) => proof,
-        }
+    /// Whether an account uses a nonce with that count for the first time; from then on it is used. To be asked with
+    /// what [`proves`](Self::proves) returned.
+    pub(crate) fn uses(&mut self, account: usize, nonce: Nonce, count: u32) -> bool {
+        self.replays.entry(account).or_default().is_fresh(nonce, count, self.nonce_age)
+    }
+
+    /// An account by the number that [`proves`](Self::proves) returned.
+    pub(crate) fn account(&self, account: usize) -> &Account {
+        &self.accounts[account]
     }
 
     /// The account that credentials prove, with their nonce and count, which may have been used before.

@@ -1,6 +1,7 @@
 //! How often strangers may knock.
 
 use std::collections::HashMap;
+use std::hash::Hasher as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub(crate) struct Rate {
     burst: f64,
     most: usize,
     buckets: HashMap<IpAddr, (f64, Instant)>,
+    /// When the full ones were thrown out last.
+    swept: Option<Instant>,
 }
 
 impl Rate {
@@ -30,6 +33,7 @@ impl Rate {
             burst: burst.max(1).into(),
             most,
             buckets: HashMap::new(),
+            swept: None,
         }
     }
 
@@ -38,6 +42,11 @@ impl Rate {
         let (burst, per_second) = (self.burst, self.per_second);
         let full_again = Duration::from_secs_f64(burst / per_second);
         if self.buckets.len() >= self.most && !self.buckets.contains_key(&source(address)) {
+            // Looking through all of them for each new source would be work that strangers could ask for.
+            if self.swept.is_some_and(|at| now.saturating_duration_since(at) < full_again) {
+                return false;
+            }
+            self.swept = Some(now);
             // A bucket that has filled up again says nothing.
             self.buckets.retain(|_, (_, at)| now.saturating_duration_since(*at) < full_again);
             if self.buckets.len() >= self.most {
@@ -70,6 +79,8 @@ struct Failures {
     last: Instant,
     /// Until then nothing is checked.
     until: Instant,
+    /// A hash of the last one.
+    proof: Option<u64>,
 }
 
 /// After this time without another failure, earlier ones are forgotten.
@@ -86,7 +97,11 @@ impl Guesses {
         failures.until.checked_duration_since(now).filter(|wait| !wait.is_zero())
     }
 
-    pub(crate) fn failed(&mut self, user: &str, address: IpAddr, now: Instant) {
+    /// A wrong password. The same proof again is a repeat of the same request, and no further guess.
+    pub(crate) fn failed(&mut self, user: &str, address: IpAddr, proof: &str, now: Instant) {
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write(proof.as_bytes());
+        let proof = hasher.finish();
         let key = (user.to_owned(), source(address));
         if self.failures.len() >= self.most && !self.failures.contains_key(&key) {
             self.failures.retain(|_, failures| now.saturating_duration_since(failures.last) < FORGIVEN_AFTER);
@@ -94,10 +109,13 @@ impl Guesses {
                 self.failures.clear();
             }
         }
-        let fresh = Failures { count: 0, last: now, until: now };
+        let fresh = Failures { count: 0, last: now, until: now, proof: None };
         let failures = self.failures.entry(key).or_insert(fresh);
         if now.saturating_duration_since(failures.last) >= FORGIVEN_AFTER {
             *failures = fresh;
+        }
+        if failures.proof.replace(proof) == Some(proof) {
+            return;
         }
         failures.count = failures.count.saturating_add(1);
         failures.last = now;
@@ -146,15 +164,16 @@ mod tests {
         let mut now = Instant::now();
         let longest = Duration::from_secs(30);
         let mut guesses = Guesses::new(3, longest, 100);
-        for _ in 0..3 {
-            guesses.failed("alice", ONE, now);
+        for proof in ["1", "2", "3"] {
+            guesses.failed("alice", ONE, proof, now);
+            guesses.failed("alice", ONE, proof, now);
             assert_eq!(guesses.wait("alice", ONE, now), None);
         }
-        guesses.failed("alice", ONE, now);
+        guesses.failed("alice", ONE, "4", now);
         assert_eq!(guesses.wait("alice", ONE, now), Some(Duration::from_secs(1)));
-        for _ in 0..40 {
+        for number in 0..40 {
             now += longest;
-            guesses.failed("alice", ONE, now);
+            guesses.failed("alice", ONE, &format!("again {number}"), now);
             assert!(guesses.wait("alice", ONE, now).unwrap() <= longest);
         }
         assert_eq!(guesses.wait("alice", TWO, now), None);
@@ -162,7 +181,7 @@ mod tests {
         now += longest;
         assert_eq!(guesses.wait("alice", ONE, now), None);
         guesses.succeeded("alice", ONE);
-        guesses.failed("alice", ONE, now);
+        guesses.failed("alice", ONE, "5", now);
         assert_eq!(guesses.wait("alice", ONE, now), None);
     }
 }

@@ -10,6 +10,7 @@ use rand_chacha::rand_core::Rng as _;
 
 use super::Core;
 use crate::directory::{Aor, Proof, domain, identity};
+use crate::replay::Nonce;
 
 /// Which of the two challenges of SIP a request gets.
 #[derive(Copy, Clone, Eq, PartialEq)]
@@ -39,6 +40,35 @@ impl Core {
         flow: &Flow,
         challenger: Challenger,
     ) -> Option<Sender> {
+        let outcome = self.look_at(now, now, request, flow, challenger).and_then(|(sender, nonce, count)| {
+            if self.directory.uses(sender.account, nonce, count) {
+                return Ok(sender);
+            }
+            // Retransmissions never come here, so a repeat is a replay.
+            Err(self.challenge(now, request, flow, challenger, true))
+        });
+        match outcome {
+            Ok(sender) => {
+                self.guesses.succeeded(&self.directory.account(sender.account).name, flow.remote.ip());
+                Some(sender)
+            }
+            Err(refusal) => {
+                self.respond(now, id, &refusal);
+                None
+            }
+        }
+    }
+
+    /// The sender of a request, as it proves at the time `then`, with a nonce and count that may have been used before;
+    /// or the answer to one that proves nothing.
+    pub(super) fn look_at(
+        &mut self,
+        now: Instant,
+        then: Instant,
+        request: &Message,
+        flow: &Flow,
+        challenger: Challenger,
+    ) -> Result<(Sender, Nonce, u32), Response> {
         let sender = request.from().ok().and_then(|from| identity(&from.uri().ok()?));
         let source = flow.remote.ip();
         let credentials = self.directory.credentials(request);
@@ -47,42 +77,47 @@ impl Core {
         if let Some(wait) = claimed.and_then(|name| self.guesses.wait(name, source, now)) {
             let seconds = wait.as_secs() + 1;
             let refusal = Response::new(503).reason("Too Many Wrong Passwords");
-            self.respond(now, id, &refusal.header(HeaderName::RetryAfter, seconds.to_string()));
-            return None;
+            return Err(refusal.header(HeaderName::RetryAfter, seconds.to_string()));
         }
-        let stale = match self.directory.check(request, credentials.as_ref(), sender.as_deref(), source, now)
-        {
-            Proof::Accepted(account) => {
-                if let Some(name) = claimed {
-                    self.guesses.succeeded(name, source);
+        let stale =
+            match self.directory.proves(request, credentials.as_ref(), sender.as_deref(), source, then) {
+                Ok((account, nonce, count)) => {
+                    let aor = sender.as_deref().and_then(|aor| self.directory.find(aor));
+                    return match aor.filter(|aor| self.directory.owns(account, aor)) {
+                        Some(aor) => Ok((Sender { account, aor }, nonce, count)),
+                        None => Err(Response::new(403).reason("From Is Not Yours")),
+                    };
                 }
-                let aor = sender.as_deref().and_then(|aor| self.directory.find(aor));
-                if let Some(aor) = aor.filter(|aor| self.directory.owns(account, aor)) {
-                    return Some(Sender { account, aor });
+                Err(Proof::Wrong) => {
+                    let proof = credentials.as_ref().map_or("", |credentials| &*credentials.response);
+                    self.guesses.failed(claimed.unwrap_or_default(), source, proof, now);
+                    tracing::info!(remote = %flow.remote, "wrong password");
+                    false
                 }
-                self.refuse(now, id, 403, "From Is Not Yours");
-                return None;
-            }
-            Proof::Wrong => {
-                let name = claimed.unwrap_or_default();
-                self.guesses.failed(name, source, now);
-                tracing::info!(remote = %flow.remote, "wrong password");
-                false
-            }
-            Proof::Stale => true,
-            Proof::Absent | Proof::Malformed => false,
-        };
+                Err(Proof::Stale) => true,
+                Err(Proof::Absent | Proof::Malformed) => false,
+            };
+        Err(self.challenge(now, request, flow, challenger, stale))
+    }
+
+    fn challenge(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        flow: &Flow,
+        challenger: Challenger,
+        stale: bool,
+    ) -> Response {
+        let sender = request.from().ok().and_then(|from| identity(&from.uri().ok()?));
         let (status, name) = match challenger {
             Challenger::Server => (401, HeaderName::WwwAuthenticate),
             Challenger::Proxy => (407, HeaderName::ProxyAuthenticate),
         };
         let entropy = self.rng.next_u32();
-        let mut response = Response::new(status);
-        for challenge in self.directory.challenges(sender.as_deref(), source, now, entropy, stale) {
-            response = response.header(name, challenge);
-        }
-        self.respond(now, id, &response);
-        None
+        let challenges = self.directory.challenges(sender.as_deref(), flow.remote.ip(), now, entropy, stale);
+        challenges
+            .into_iter()
+            .fold(Response::new(status), |response, challenge| response.header(name, challenge))
     }
 
     /// The user whom a request is for; `None` when it was answered, because there is no such user here.
