@@ -2,14 +2,14 @@
 
 use core::fmt;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use attache_mapped::CodeFolder;
-use attache_messenger::{address::Address, event::Event, id::AccountId};
+use attache_messenger::{address::Address, event::Event, id::AccountId, storage::StorageError};
 use tokio::{
     runtime::{Handle, Runtime},
     sync::Semaphore,
@@ -25,7 +25,7 @@ use crate::{
     family::Families,
     imports,
     instance::{Instance, Served},
-    options::HostOptions,
+    options::{HostOptions, Supervision},
     plugin::{Plugin, Shared},
     status::{LoadState, PluginStatus},
     supervisor::supervise,
@@ -33,8 +33,8 @@ use crate::{
 
 /// How long [`PluginHost::shutdown`] waits for plugins before it stops them hard.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often the journal is rid of what every plugin has handled.
-const TRIM: Duration = Duration::from_secs(60);
+/// Journal entries that are counted at once.
+const PAGE: u32 = 256;
 
 /// Which instances get an account's events.
 type Routes = HashMap<AccountId, Arc<[Arc<Instance>]>>;
@@ -83,10 +83,6 @@ impl PluginHost {
     ///
     /// # Errors
     /// When WebAssembly or threads do not work on this machine.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the host owns its options, and may keep more of them later"
-    )]
     pub fn start(
         options: HostOptions,
         plugins: Vec<PluginConfig>,
@@ -146,7 +142,7 @@ impl PluginHost {
             backend,
             handle: runtime.handle().clone(),
         });
-        runtime.spawn(trim(Arc::downgrade(&inner)));
+        runtime.spawn(trim(Arc::downgrade(&inner), options.supervision));
         Ok(Self { inner, runtime: Some(runtime) })
     }
 
@@ -328,6 +324,64 @@ impl Inner {
         self.routes.store(Arc::new(routes));
     }
 
+    /// Holds the journal down that is kept for plugins that failed for good.
+    async fn give_up_backlogs(&self, most: usize) {
+        let failed: Vec<(AccountId, Arc<Instance>)> = {
+            let members = self.members();
+            let instances = members.instances.iter().map(|running| &running.instance).filter(|instance| {
+                instance.has_failed()
+                    || matches!(*instance.plugin.load.borrow(), LoadState::Refused { .. })
+                        && instance.plugin.code.borrow().is_none()
+            });
+            let of_account = |instance: &Arc<Instance>| {
+                let accounts: Vec<_> = instance.accounts().iter().map(|served| served.account).collect();
+                let instance = Arc::clone(instance);
+                accounts.into_iter().map(move |account| (account, Arc::clone(&instance)))
+            };
+            instances.flat_map(of_account).collect()
+        };
+        for (account, instance) in failed {
+            if let Err(error) = self.give_up_backlog(account, &instance, most).await {
+                tracing::warn!(plugin = %instance.plugin.name, "cannot look at the journal: {error}");
+            }
+        }
+    }
+
+    async fn give_up_backlog(
+        &self,
+        account: AccountId,
+        instance: &Instance,
+        most: usize,
+    ) -> Result<(), StorageError> {
+        let storage = self.backend.storage();
+        let name = &instance.plugin.name;
+        let Some(cursor) = storage.cursor(account, name).await? else { return Ok(()) };
+        let mut kept = VecDeque::new();
+        let (mut after, mut cut, mut given_up) = (cursor, None, 0);
+        loop {
+            let page = storage.read_journal(account, after, PAGE).await?;
+            for entry in &page {
+                after = entry.seq;
+                kept.push_back(entry.seq);
+                if kept.len() > most {
+                    cut = kept.pop_front();
+                    given_up += 1;
+                }
+            }
+            if page.len() < PAGE as usize {
+                break;
+            }
+        }
+        instance.backlog.set(kept.len() as u64);
+        if let Some(cut) = cut {
+            storage.set_cursor(account, name, cut).await?;
+            instance.meters.dead_letters.add(given_up);
+            tracing::error!(plugin = %name, account = account.0,
+                "{given_up} messages given up: the plugin cannot run, and the journal keeps {most} for it");
+        }
+        Ok(())
+    }
+
     /// The accounts, each with the plugins whose cursors are kept, and its journal for them: all that are configured
     /// for it.
     async fn readers(&self) -> Vec<(AccountId, Vec<String>)> {
@@ -382,10 +436,11 @@ async fn begin(inner: std::sync::Weak<Inner>, plugin: Arc<Plugin>, served: Serve
 }
 
 /// Rids the journal of what every plugin has handled, now and then.
-async fn trim(inner: std::sync::Weak<Inner>) {
+async fn trim(inner: std::sync::Weak<Inner>, policy: Supervision) {
     loop {
-        tokio::time::sleep(TRIM).await;
+        tokio::time::sleep(policy.trim_interval).await;
         let Some(inner) = inner.upgrade() else { return };
+        inner.give_up_backlogs(policy.backlog as usize).await;
         let storage = inner.backend.storage();
         for (account, names) in inner.readers().await {
             if let Err(error) = storage.trim_journal(account, names).await {

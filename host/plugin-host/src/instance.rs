@@ -17,7 +17,7 @@ use crate::{
     family::Families,
     log::PluginLog,
     mailbox::Mailbox,
-    meters::Meters,
+    meters::{Meter, Meters},
     plugin::Plugin,
     quota::SendQuota,
     status::{DeadLetter, InstanceState, InstanceStatus},
@@ -45,6 +45,8 @@ pub(crate) struct Instance {
     pub(crate) mailbox: Mailbox,
     pub(crate) meters: Arc<Meters>,
     pub(crate) log: Arc<PluginLog>,
+    /// See [`InstanceStatus::backlog`].
+    pub(crate) backlog: Meter,
     quota: Mutex<SendQuota>,
     pub(crate) stop: watch::Sender<Option<StopReason>>,
     wants: AtomicU32,
@@ -77,6 +79,7 @@ impl Instance {
             mailbox: Mailbox::new(plugin.limits.mailbox as usize, Arc::clone(&meters)),
             log: Arc::new(PluginLog::new(Arc::clone(&plugin.name), Arc::clone(&meters), &plugin.limits)),
             quota: Mutex::new(SendQuota::new(&plugin.limits, Instant::now())),
+            backlog: Meter::default(),
             stop: watch::Sender::new(None),
             wants: AtomicU32::new(0),
             seen: Mutex::new(seen),
@@ -139,6 +142,11 @@ impl Instance {
         seen.dead_letters.push_back(letter);
     }
 
+    /// Whether it will not run before a reset.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.seen().state == InstanceState::Failed
+    }
+
     pub(crate) fn status(&self) -> InstanceStatus {
         let seen = self.seen();
         InstanceStatus {
@@ -146,6 +154,7 @@ impl Instance {
             state: seen.state,
             counters: self.meters.read(),
             mailbox: self.mailbox.len(),
+            backlog: self.backlog.get(),
             last_error: seen.last_error.clone(),
             last_denial: seen.last_denial.clone(),
             dead_letters: seen.dead_letters.iter().cloned().collect(),

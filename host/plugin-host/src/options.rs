@@ -63,6 +63,11 @@ pub struct Supervision {
     /// How long handled events may wait before the plugin's cursor is written down. After a crash of the process,
     /// events of this time come again. Default 200 ms.
     pub cursor_delay: Duration,
+    /// How often the journal is rid of what every plugin has handled. Default 60 s.
+    pub trim_interval: Duration,
+    /// Messages that the journal keeps for a plugin that failed for good: one that was refused, or said that it cannot
+    /// start. The oldest beyond are given up, which the log and the status tell. Default 10,000.
+    pub backlog: u32,
 }
 
 impl Default for Supervision {
@@ -77,6 +82,8 @@ impl Default for Supervision {
             kills_per_event: 2,
             redelivery_pause: Duration::from_secs(1),
             cursor_delay: Duration::from_millis(200),
+            trim_interval: Duration::from_secs(60),
+            backlog: 10_000,
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct InstanceStatus {
     pub counters: Counters,
     /// Events that wait.
     pub mailbox: usize,
+    /// Messages in the journal that wait for a plugin that failed for good; counted when the journal is trimmed.
+    pub backlog: u64,
     /// The last failure, in one sentence.
     pub last_error: Option<String>,
     /// The latest call that was refused for want of a grant, in one sentence.

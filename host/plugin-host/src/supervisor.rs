@@ -227,6 +227,7 @@ impl Supervisor {
     /// Feeds a live guest until it ends.
     async fn feed(&mut self, mut guest: Guest, code: &Code) -> Exit {
         self.instance.set_state(InstanceState::Running);
+        self.instance.backlog.set(0);
         self.throttled = None;
         let mut told = Vec::new();
         let exit = loop {

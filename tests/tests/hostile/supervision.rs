@@ -195,3 +195,21 @@ async fn a_trap_in_a_control_event_does_not_forget_what_the_mailbox_left_to_the_
     assert_eq!(received, expected);
     assert_eq!(desk.instance("hostile", |_| true).await.counters.traps, 1);
 }
+
+#[tokio::test]
+async fn the_journal_of_a_plugin_that_failed_for_good_is_bounded() {
+    let mut options = options();
+    options.supervision.trim_interval = std::time::Duration::from_millis(50);
+    options.supervision.backlog = 10;
+    let mut desk = Desk::with_options(vec![hostile(&[("start", "refuse")])], options).await;
+    desk.instance("hostile", |status| status.state == InstanceState::Failed).await;
+    desk.message("first").await;
+    desk.instance("hostile", |status| status.backlog == 1).await;
+    for n in 2..=30 {
+        desk.message(&n.to_string()).await;
+    }
+    let status =
+        desk.instance("hostile", |status| status.backlog == 10 && status.counters.dead_letters == 20).await;
+    assert_eq!(status.state, InstanceState::Failed);
+    assert_eq!(desk.cursor_now("hostile").await, Some(20));
+}
