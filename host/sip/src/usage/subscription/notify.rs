@@ -162,7 +162,7 @@ impl Subscriptions {
         match said.expires() {
             // No longer than was asked for (RFC 6665 §4.2.1.1).
             Some(seconds) => {
-                known.extend(core, now, Duration::from_secs(u64::from(seconds.clamp(1, longest))))
+                known.extend(core, now, Duration::from_secs(u64::from(seconds.clamp(1, longest))));
             }
             // The header may leave the time out: then what was last granted counts on.
             None if known.expires_at <= now => {
