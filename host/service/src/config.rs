@@ -26,15 +26,16 @@ use std::time::Duration;
 use attache_sip::digest::{Algorithm, Password, Secret, ha1};
 use serde::{Deserialize, Deserializer};
 
+use crate::problem::Problem;
 use crate::units;
 
 /// Why a configuration was not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// It is no TOML, or a key or a type is wrong. The text names line, column and key.
+    /// It is no TOML, or a key or a type is wrong.
     #[error("{0}")]
-    Toml(#[from] toml::de::Error),
+    Unusable(Problem),
     /// The file cannot be read.
     #[error("{path}: {error}", path = .path.display())]
     Unreadable {
@@ -270,9 +271,9 @@ impl ServiceConfig {
     /// Reads TOML.
     ///
     /// # Errors
-    /// [`ConfigError::Toml`], which names the line and the key. Passwords are looked up later, by [`accounts`](Self::accounts).
+    /// [`ConfigError::Unusable`], which names the line and the key. Passwords are looked up later, by [`accounts`](Self::accounts).
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        Ok(toml::from_str(text)?)
+        toml::from_str(text).map_err(|error| ConfigError::Unusable(Problem::new(None, text, &error)))
     }
 
     /// Reads a file of TOML.
@@ -282,7 +283,8 @@ impl ServiceConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
-        let mut config = Self::parse(&text)?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|error| ConfigError::Unusable(Problem::new(Some(path), &text, &error)))?;
         config.base = path.parent().map(Path::to_owned).unwrap_or_default();
         Ok(config)
     }
@@ -382,7 +384,19 @@ impl UserConfig {
                 "it is missing, and so are `ha1-sha256` and `ha1-md5`",
             ));
         }
-        Ok(Account { name: self.name.clone(), domains, sha256, md5 })
+        let by_address = |password: &String| {
+            let password = Secret::new(password.clone());
+            let one = |domain: &String| {
+                let user = format!("{}@{domain}", self.name);
+                let hash = |algorithm| {
+                    Password::Ha1(algorithm, Secret::new(ha1(algorithm, &user, realm, &password)))
+                };
+                ByAddress { sha256: hash(Algorithm::Sha256), md5: hash(Algorithm::Md5), user }
+            };
+            domains.iter().map(one).collect()
+        };
+        let by_address = password.as_ref().map(by_address).unwrap_or_default();
+        Ok(Account { name: self.name.clone(), domains, sha256, md5, by_address })
     }
 }
 
@@ -397,6 +411,16 @@ pub struct Account {
     pub sha256: Option<Password>,
     /// For digests with MD5.
     pub md5: Option<Password>,
+    /// For clients that take the whole address for the name; empty where only hashes are configured.
+    pub(crate) by_address: Vec<ByAddress>,
+}
+
+/// The password of a user under one of the names that clients make of the address.
+#[derive(Clone, Debug)]
+pub(crate) struct ByAddress {
+    pub(crate) user: String,
+    pub(crate) sha256: Password,
+    pub(crate) md5: Password,
 }
 
 pub(crate) fn host_text(address: IpAddr) -> String {
@@ -442,8 +466,19 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_an_error_that_names_it_and_its_line() {
-        let error = parse("[service]\nlisten = \"127.0.0.1:5060\"\nlisen = 1\n").unwrap_err().to_string();
-        assert!(error.contains("line 3") && error.contains("lisen"), "{error}");
+        let error = parse("[service]\ndomain = \"x\"\nlisen = 1\n").unwrap_err().to_string();
+        let what = "service.lisen: `lisen` is no key that is known here; did you mean `listen`?";
+        assert_eq!(error, format!("line 3: {what}"));
+    }
+
+    #[test]
+    fn a_mistake_in_a_file_is_told_with_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("service.toml");
+        std::fs::write(&path, "[service.limits]\nstored-for = \"5 parsecs\"\n").unwrap();
+        let error = ServiceConfig::load(&path).unwrap_err().to_string();
+        let start = format!("{}:2: service.limits.stored-for: ", path.display());
+        assert!(error.starts_with(&start) && error.contains("`5 parsecs` is no time"), "{error}");
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub(crate) enum Proof {
     Stale,
     /// They prove nothing, over a nonce that was given to this host.
     Wrong,
+    /// They name the user by the whole address, and only a hash for the name alone is known.
+    Address,
     /// They are not as they must be.
     Malformed,
 }
@@ -124,7 +126,8 @@ impl Directory {
 
     /// The user name that credentials claim, for counting failures.
     pub(crate) fn claimed<'a>(&self, credentials: &'a Credentials) -> &'a str {
-        &credentials.username
+        // Some clients take the whole address for the name.
+        credentials.username.split_once('@').map_or(&*credentials.username, |(name, _)| name)
     }
 
     /// The challenges for a request, by what the account of its sender can answer. Only the host that they are sent to
@@ -192,8 +195,7 @@ impl Directory {
         if self.entropy_for(from, (entropy >> 32) as u32) != entropy {
             return Err(Proof::Stale);
         }
-        // Some clients take the whole address for the name.
-        let name = credentials.username.split_once('@').map_or(&*credentials.username, |(name, _)| name);
+        let name = self.claimed(credentials);
         let named = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
         let index = match named {
             [] => return Err(Proof::Wrong),
@@ -204,15 +206,30 @@ impl Directory {
             }
         };
         let account = &self.accounts[index];
-        let password: Option<&Password> = match credentials.algorithm.map(Algorithm::base) {
-            Some(Algorithm::Sha256) => account.sha256.as_ref(),
-            Some(Algorithm::Md5) => account.md5.as_ref(),
-            _ => None,
+        let algorithm = credentials.algorithm.map(Algorithm::base);
+        let (user, password): (&str, Option<&Password>) = if credentials.username.contains('@') {
+            // The hash of a password covers the name, so each way to write that has one of its own.
+            let Some(written) = account.by_address.iter().find(|one| one.user == credentials.username) else {
+                return Err(if account.by_address.is_empty() { Proof::Address } else { Proof::Wrong });
+            };
+            let password = match algorithm {
+                Some(Algorithm::Sha256) => Some(&written.sha256),
+                Some(Algorithm::Md5) => Some(&written.md5),
+                _ => None,
+            };
+            (&written.user, password)
+        } else {
+            let password = match algorithm {
+                Some(Algorithm::Sha256) => account.sha256.as_ref(),
+                Some(Algorithm::Md5) => account.md5.as_ref(),
+                _ => None,
+            };
+            (&account.name, password)
         };
         let password = password.ok_or(Proof::Malformed)?;
         let body = request.body();
         let method = method.as_str();
-        match self.both.verify(now, credentials, &account.name, password, method, Some(uri), body) {
+        match self.both.verify(now, credentials, user, password, method, Some(uri), body) {
             Ok(count) => Ok((index, Nonce { made, entropy }, count)),
             Err(Refusal::Stale) => Err(Proof::Stale),
             Err(Refusal::Wrong) => Err(Proof::Wrong),

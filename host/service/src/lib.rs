@@ -64,6 +64,7 @@ mod date;
 mod directory;
 mod mailbox;
 mod presence;
+mod problem;
 mod reach;
 mod registrar;
 mod replay;
@@ -79,5 +80,6 @@ pub use config::{
 };
 pub use core::{Core, CoreConfig, Statistics};
 pub use mailbox::{StoreChange, StoredMessage};
+pub use problem::Problem;
 pub use service::{Service, StartError};
 pub use store::StoreError;

@@ -74,6 +74,15 @@ pub(crate) struct Subscription {
     pub(crate) queued: bool,
 }
 
+impl Subscription {
+    /// Bytes of what its watcher wrote.
+    pub(crate) fn text(&self) -> usize {
+        let routes: usize = self.routes.iter().map(String::len).sum();
+        let dialog = self.dialog.call_id.len() + self.dialog.remote_tag.len();
+        dialog + self.local.len() + self.remote.len() + self.target.len() + self.event.len() + routes
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Presence {
     pub(crate) presentities: HashMap<Aor, Presentity>,

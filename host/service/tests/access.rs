@@ -243,3 +243,39 @@ fn wrong_answers_from_a_forged_source_lock_nobody_out() {
     }
     assert_eq!(status(&net.register(ALICE, 600)), 200);
 }
+
+#[test]
+fn the_whole_address_may_stand_for_the_name() {
+    let mut net = Net::new();
+    let first = request(&mut net, Method::Message, "sip:bob@example.com");
+    let challenge = net.send_once(ALICE, first.clone());
+    let mut digest =
+        attache_sip::digest::DigestClient::new("alice@example.com", "wonderland".into(), Default::default());
+    digest.learn(&challenge.challenges(), false).unwrap();
+    let (name, value) = digest.authorize("MESSAGE", "sip:bob@example.com", b"", 1).remove(0);
+    assert_eq!(status(&net.send_once(ALICE, first.cseq(50).header(name, value))), 202);
+}
+
+#[test]
+fn the_whole_address_is_refused_clearly_where_only_a_hash_for_the_name_is_known() {
+    let hash = attache_sip::digest::ha1(
+        attache_sip::digest::Algorithm::Sha256,
+        "alice",
+        "example.com",
+        &"wonderland".into(),
+    );
+    let toml = format!(
+        "[service]\ndomains = [\"example.com\"]\n[[user]]\nname = \"alice\"\nha1-sha256 = \"{hash}\"\n"
+    );
+    let mut config = config();
+    config.accounts = attache_service::ServiceConfig::parse(&toml).unwrap().accounts().unwrap();
+    let mut net = Net::with(config);
+    let first = request(&mut net, Method::Publish, "sip:alice@example.com");
+    let challenge = net.send_once(ALICE, first.clone());
+    let mut digest =
+        attache_sip::digest::DigestClient::new("alice@example.com", "wonderland".into(), Default::default());
+    digest.learn(&challenge.challenges(), false).unwrap();
+    let (name, value) = digest.authorize("PUBLISH", "sip:alice@example.com", b"", 1).remove(0);
+    assert_eq!(status(&net.send_once(ALICE, first.cseq(50).header(name, value))), 403);
+    assert_eq!(status(&net.register(ALICE, 600)), 200);
+}

@@ -359,3 +359,16 @@ fn a_watcher_who_refuses_for_ever_loses_the_subscription() {
     assert_eq!(net.core(|core, _| core.statistics()).subscriptions, 0);
     assert!(net.notes(ALICE).len() <= 6);
 }
+
+#[test]
+fn a_subscription_that_would_have_us_keep_too_much_is_refused() {
+    let mut net = Net::new();
+    let request = net.client(ALICE, |alice| {
+        let contact = alice.contact();
+        alice.request(Method::Subscribe, "sip:bob@example.com").header(HeaderName::Contact, contact)
+    });
+    let request = request.header(HeaderName::Event, "presence");
+    let long = format!("<sip:{}.example;lr>", "x".repeat(5000));
+    assert_eq!(status(&net.send(ALICE, request.header(HeaderName::RecordRoute, long))), 513);
+    assert_eq!(net.core(|core, _| core.statistics()).subscriptions, 0);
+}

@@ -45,7 +45,7 @@ impl Core {
                 return Ok(sender);
             }
             // Retransmissions never come here, so a repeat is a replay.
-            Err(self.challenge(now, request, flow, challenger, true))
+            Err(Box::new(self.challenge(now, request, flow, challenger, true)))
         });
         match outcome {
             Ok(sender) => {
@@ -68,7 +68,7 @@ impl Core {
         request: &Message,
         flow: &Flow,
         challenger: Challenger,
-    ) -> Result<(Sender, Nonce, u32), Response> {
+    ) -> Result<(Sender, Nonce, u32), Box<Response>> {
         let sender = request.from().ok().and_then(|from| identity(&from.uri().ok()?));
         let source = flow.remote.ip();
         let credentials = self.directory.credentials(request);
@@ -77,7 +77,7 @@ impl Core {
         if let Some(wait) = claimed.and_then(|name| self.guesses.wait(name, source, now)) {
             let seconds = wait.as_secs() + 1;
             let refusal = Response::new(503).reason("Too Many Wrong Passwords");
-            return Err(refusal.header(HeaderName::RetryAfter, seconds.to_string()));
+            return Err(Box::new(refusal.header(HeaderName::RetryAfter, seconds.to_string())));
         }
         let stale =
             match self.directory.proves(request, credentials.as_ref(), sender.as_deref(), source, then) {
@@ -85,7 +85,7 @@ impl Core {
                     let aor = sender.as_deref().and_then(|aor| self.directory.find(aor));
                     return match aor.filter(|aor| self.directory.owns(account, aor)) {
                         Some(aor) => Ok((Sender { account, aor }, nonce, count)),
-                        None => Err(Response::new(403).reason("From Is Not Yours")),
+                        None => Err(Box::new(Response::new(403).reason("From Is Not Yours"))),
                     };
                 }
                 Err(Proof::Wrong) => {
@@ -94,10 +94,13 @@ impl Core {
                     tracing::info!(remote = %flow.remote, "wrong password");
                     false
                 }
+                Err(Proof::Address) => {
+                    return Err(Box::new(Response::new(403).reason("User Name Without Domain Wanted")));
+                }
                 Err(Proof::Stale) => true,
                 Err(Proof::Absent | Proof::Malformed) => false,
             };
-        Err(self.challenge(now, request, flow, challenger, stale))
+        Err(Box::new(self.challenge(now, request, flow, challenger, stale)))
     }
 
     fn challenge(

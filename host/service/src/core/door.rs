@@ -51,7 +51,7 @@ impl Core {
             _ => return Some(capabilities(405)),
         };
         let then = now.checked_sub(REPEATED_FOR).unwrap_or(now);
-        self.look_at(now, then, request, flow, challenger).err()
+        self.look_at(now, then, request, flow, challenger).err().map(|refusal| *refusal)
     }
 
     fn respond_at_the_door(&mut self, request: &Message, flow: &Flow, response: &Response) {

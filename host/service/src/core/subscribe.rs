@@ -17,6 +17,9 @@ use crate::reach::Reach;
 /// More would be a route through more proxies than Max-Forwards lets anything pass.
 const MAX_ROUTES: usize = 70;
 
+/// Bytes of text that a subscription may have us keep for its time.
+const LARGEST_DIALOG: usize = 4 * 1024;
+
 impl Core {
     pub(super) fn on_subscribe(
         &mut self,
@@ -74,6 +77,10 @@ impl Core {
             self.refuse(now, id, 400, "Missing Contact Or Tag");
             return;
         };
+        if subscription.text() > LARGEST_DIALOG {
+            self.refuse(now, id, 513, "");
+            return;
+        }
         self.respond(now, id, &accepted(expires, &contact).to_tag(tag));
         let subscription = self.presence.add(subscription);
         self.arm(now, subscription, expires);
@@ -109,6 +116,7 @@ impl Core {
         subscription.remote_cseq = cseq;
         if let Some(Ok(contact)) = request.contacts().next()
             && let Ok(uri) = contact.uri()
+            && subscription.text() - subscription.target.len() + uri.as_str().len() <= LARGEST_DIALOG
         {
             subscription.target = uri.as_str().to_owned();
             subscription.reach = reach(&subscription.routes, &uri, flow);
