@@ -154,3 +154,27 @@ fn back_off_grows_and_is_jittered() {
         assert!((least..=most).contains(&retry.as_secs_f64()), "{retry:?}");
     }
 }
+
+#[test]
+fn a_granted_time_is_no_longer_than_what_was_asked_and_no_refresh_comes_at_once() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 600));
+    let first = pair.expect("REGISTER");
+    pair.accept_registration(&first, 4_000_000);
+    let AgentEvent::Registered(Registered { expires, .. }) = pair.event() else { panic!("registered") };
+    assert_eq!(expires, seconds(600));
+    let second = pair.expect("REGISTER");
+    pair.accept_registration(&second, 1);
+    pair.event();
+    pair.quiet(seconds(9));
+}
+
+#[test]
+fn a_reason_phrase_brings_no_control_characters() {
+    let mut pair = Pair::new();
+    pair.agent(|agent, now| agent.register(now, 600));
+    let register = pair.expect("REGISTER");
+    pair.respond(&register, &Response::new(403).reason("no\u{1b}[31m"));
+    let AgentEvent::RegistrationFailed { cause, .. } = pair.event() else { panic!("failed") };
+    assert!(!cause.to_string().chars().any(char::is_control), "{cause:?}");
+}

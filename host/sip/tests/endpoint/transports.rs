@@ -33,6 +33,21 @@ fn a_long_request_falls_back_to_udp_with_the_same_branch() {
 }
 
 #[test]
+fn a_request_that_no_datagram_holds_fails_alone_where_tcp_is_refused() {
+    let mut pair = Pair::new(Transport::Udp);
+    pair.sim.set_refuses_connections(bob(), true);
+    let id = pair.send(&request(Method::Message).body("text/plain", "x".repeat(65_400)));
+    pair.run(seconds(1));
+    let events = pair.events(alice());
+    assert!(
+        matches!(&events[..], [EndpointEvent::Failed { id: of, failure: Failure::Transport(_) }] if *of == id),
+        "{events:?}"
+    );
+    pair.send(&request(Method::Options));
+    pair.request_at_bob();
+}
+
+#[test]
 fn a_connection_that_breaks_fails_what_waits_on_it() {
     let mut pair = Pair::new(Transport::Tcp);
     pair.send(&request(Method::Options));
