@@ -134,6 +134,14 @@ impl GuestState {
         value
     }
 
+    /// Does what may take the host a while, on the guest's account: all of the time counts as the guest's.
+    pub(crate) fn work<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.cpu.pause(Instant::now());
+        let value = work(self);
+        self.cpu.charge(Instant::now());
+        value
+    }
+
     /// Remembers a request, so that its completion is told to this plugin and to no other.
     pub(crate) fn remember(&mut self, request: RequestId) {
         if self.requests.len() >= REQUESTS
@@ -213,7 +221,16 @@ impl CpuMeter {
     }
 
     fn pause(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.mark).min(self.tick);
+        self.add(now, self.tick);
+    }
+
+    /// Since the mark, the host worked for the guest without a pause.
+    fn charge(&mut self, now: Instant) {
+        self.add(now, Duration::MAX);
+    }
+
+    fn add(&mut self, now: Instant, most: Duration) {
+        let passed = now.saturating_duration_since(self.mark).min(most);
         self.used += passed;
         self.total += passed;
         self.mark = now;
@@ -339,5 +356,19 @@ mod tests {
         assert_eq!(cpu.tick(at(2_005)), Err(Stopped::Cpu(Period::millis(12))));
         assert_eq!(cpu.settle(at(2_005)), Duration::from_millis(15));
         assert_eq!(cpu.settle(at(2_005)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_work_of_a_host_call_is_charged_in_full_and_a_wait_is_not() {
+        let (tick, begin) = (Duration::from_millis(5), Instant::now());
+        let at = |millis| begin + Duration::from_millis(millis);
+        let mut meter = CpuMeter::new(tick);
+        meter.resume(begin);
+        meter.begin(Duration::from_millis(50));
+        meter.charge(at(40));
+        assert!(meter.tick(at(1_000)).is_ok(), "one tick for the time in which others ran");
+        meter.charge(at(1_010));
+        assert_eq!(meter.tick(at(1_010)), Err(Stopped::Cpu(Period(Duration::from_millis(50)))));
+        assert_eq!(meter.settle(at(1_010)), Duration::from_millis(55));
     }
 }

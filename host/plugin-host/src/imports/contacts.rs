@@ -18,11 +18,10 @@ type Answer<T> = wasmtime::Result<Result<T, wit::types::Error>>;
 impl wit::contacts::Host for GuestState {
     fn list_contacts(&mut self, account: u64) -> Answer<Vec<u64>> {
         self.spend_call()?;
-        let list = || -> Result<_, Error> {
-            self.granted("contacts.list-contacts", Grant::ContactsRead)?;
-            Ok(self.snapshot(account)?.contacts.keys().map(|id| id.0).collect())
-        };
-        answer(list())
+        answer(self.work(|state| {
+            state.granted("contacts.list-contacts", Grant::ContactsRead)?;
+            Ok(state.snapshot(account)?.contacts.keys().map(|id| id.0).collect())
+        }))
     }
 
     fn get_contact(&mut self, account: u64, id: u64) -> Answer<wit::types::Contact> {
@@ -47,11 +46,10 @@ impl wit::contacts::Host for GuestState {
 
     fn list_groups(&mut self, account: u64) -> Answer<Vec<wit::types::Group>> {
         self.spend_call()?;
-        let list = || -> Result<_, Error> {
-            self.granted("contacts.list-groups", Grant::ContactsRead)?;
-            Ok(self.snapshot(account)?.groups.values().map(|group| wit_group(group)).collect())
-        };
-        answer(list())
+        answer(self.work(|state| {
+            state.granted("contacts.list-groups", Grant::ContactsRead)?;
+            Ok(state.snapshot(account)?.groups.values().map(|group| wit_group(group)).collect())
+        }))
     }
 }
 

@@ -20,17 +20,16 @@ const ENTRIES: u32 = 500;
 impl wit::conversations::Host for GuestState {
     fn list_conversations(&mut self, account: u64) -> Answer<Vec<wit::types::Conversation>> {
         self.spend_call()?;
-        let list = || -> Result<_, Error> {
-            self.granted("conversations.list-conversations", Grant::ConversationsRead)?;
-            let snapshot = self.snapshot(account)?;
+        answer(self.work(|state| {
+            state.granted("conversations.list-conversations", Grant::ConversationsRead)?;
+            let snapshot = state.snapshot(account)?;
             let (open, closed): (Vec<_>, Vec<_>) = snapshot
                 .conversations
                 .values()
                 .map(|entry| wit_conversation(&entry.conversation))
                 .partition(|conversation| conversation.closed_at.is_none());
             Ok(open.into_iter().chain(closed).collect())
-        };
-        answer(list())
+        }))
     }
 
     fn get_conversation(&mut self, account: u64, id: u64) -> Answer<wit::types::Conversation> {

@@ -22,7 +22,7 @@ impl wasi::logging::logging::Host for GuestState {
             Level::Warn => log::Level::Warn,
             Level::Error | Level::Critical => log::Level::Error,
         };
-        self.instance.log.write(level, &context, &message);
+        self.work(|state| state.instance.log.write(level, &context, &message));
         Ok(())
     }
 }
