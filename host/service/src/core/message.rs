@@ -430,3 +430,41 @@ fn better(one: u16, other: u16) -> u16 {
         _ => one.min(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use attache_sip::transport::{Destination, FlowId};
+
+    use super::*;
+
+    fn absent_or_refused(transport: Transport, is_listening: bool, size: usize) -> Verdict {
+        let message = StoredMessage {
+            id: 1,
+            recipient: "bob@example.com".into(),
+            headers: Vec::new(),
+            cseq: 1,
+            content_type: "text/plain".into(),
+            body: vec![b'x'; size].into(),
+            at: SystemTime::UNIX_EPOCH,
+            until: SystemTime::UNIX_EPOCH,
+        };
+        let destination = Destination { transport, remote: ([192, 0, 2, 1], 5060).into() };
+        let flow = transport.is_reliable().then_some(FlowId(7));
+        let reach = Reach { destination, flow, is_listening };
+        verdict(&Outcome::Failed(Failure::Transport("x".into())), &message, &reach)
+    }
+
+    #[test]
+    fn a_message_that_no_datagram_holds_is_refused_for_its_size() {
+        assert!(absent_or_refused(Transport::Udp, true, 65_000) == Verdict::Refused(513));
+        assert!(absent_or_refused(Transport::Udp, true, 1_000) == Verdict::Absent { gone: false });
+    }
+
+    #[test]
+    fn only_a_contact_whose_connection_was_the_only_way_is_gone_with_it() {
+        assert!(absent_or_refused(Transport::Tcp, false, 1_000) == Verdict::Absent { gone: true });
+        assert!(absent_or_refused(Transport::Tcp, true, 1_000) == Verdict::Absent { gone: false });
+    }
+}
