@@ -197,3 +197,16 @@ async fn strangers_leave_connections_for_those_of_our_own() {
     send(&mut one, Transport::Tcp, address(&other, Transport::Tcp), message("out", ""));
     assert_eq!(while_running(&mut one, received(&mut other)).await.1, message("out", ""));
 }
+
+#[tokio::test]
+async fn garbage_between_good_messages_is_forgiven() {
+    let mut one = node_with(Limits { max_garbage: 2, ..Limits::default() });
+    let mut stream = TcpStream::connect(address(&one, Transport::Tcp)).await.unwrap();
+    for number in 0..6 {
+        let garbage = "x\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(garbage.as_bytes()).await.unwrap();
+        let good = message(&number.to_string(), "");
+        stream.write_all(&good).await.unwrap();
+        assert_eq!(received(&mut one).await.1, good);
+    }
+}
