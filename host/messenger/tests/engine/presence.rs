@@ -256,3 +256,25 @@ fn time_makes_nobody_offline_who_denies_us() {
     let seen = world.sees(ALICE);
     assert_eq!((seen.availability, seen.freshness.clone()), (None, Freshness::Denied));
 }
+
+#[test]
+fn what_an_ended_notifier_said_no_longer_counts() {
+    let mut world = World::friends(22);
+    world.run(BOB, Command::SignOut).unwrap();
+    world.settle();
+    let open = r#"<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:bob@example.com">
+        <tuple id="f"><status><basic>open</basic></status></tuple></presence>"#;
+    let closed = open.replace("open", "closed");
+    let mut fork = |cseq, state: &str, body: &str| {
+        world.sim.with(SERVICE.into(), |s: &mut crate::service::Service, now| {
+            if cseq == 1 {
+                s.publish_as(now, "bob", &closed);
+            }
+            s.notify_as_fork(now, "bob", cseq, state, body);
+        });
+        world.settle();
+        world.sees(ALICE).availability
+    };
+    assert_eq!(fork(1, "active;expires=600", open), Some(Availability::Available));
+    assert_eq!(fork(2, "terminated;reason=deactivated", ""), Some(Availability::Offline));
+}

@@ -130,6 +130,24 @@ impl Service {
         self.endpoint.send_request(now, &request, destination, None).unwrap();
     }
 
+    /// Notifies everybody who watches somebody, as another notifier that the request was forked to.
+    pub(crate) fn notify_as_fork(&mut self, now: Instant, target: &str, cseq: u32, state: &str, body: &str) {
+        for watcher in self.watchers.values().filter(|watcher| watcher.target == target) {
+            let mut request = Request::new(Method::Notify, watcher.contact.clone())
+                .from(format!("<sip:{target}@example.com>;tag=fork"))
+                .to(watcher.to.clone())
+                .call_id(watcher.call_id.clone())
+                .cseq(cseq)
+                .header(HeaderName::Event, "presence")
+                .header(HeaderName::SubscriptionState, state)
+                .header(HeaderName::Contact, "<sip:10.0.0.9:5060>");
+            if !body.is_empty() {
+                request = request.body("application/pidf+xml", Bytes::copy_from_slice(body.as_bytes()));
+            }
+            self.endpoint.send_request(now, &request, watcher.destination, None).unwrap();
+        }
+    }
+
     fn drain(&mut self, now: Instant) {
         self.now = now;
         self.expire();
