@@ -110,6 +110,7 @@ pub(crate) fn plugin(plugin: &PluginStatus) -> Vec<String> {
             InstanceState::Running => "running".to_owned(),
             InstanceState::BackingOff { until } => format!("starts again at {}", clock(until)),
             InstanceState::Quarantined { until } => format!("in quarantine until {}", clock(until)),
+            InstanceState::Throttled { until } => format!("used up its CPU time until {}", clock(until)),
             InstanceState::Failed => "failed".to_owned(),
             _ => "stopped".to_owned(),
         };
