@@ -165,7 +165,7 @@ impl Messenger {
     /// after a crash. What becomes of it is told by `message-state-changed`.
     ///
     /// # Errors
-    /// [`Code::MessageTooLong`] beyond 64 KiB, [`Code::Busy`] when the outbox is full, [`Code::Storage`].
+    /// [`Code::MessageTooLong`] beyond 48 KiB, [`Code::Busy`] when the outbox is full, [`Code::Storage`].
     pub async fn send(&self, to: &Address, text: &str) -> Result<MessageId, Error> {
         let accepted = self.shared.command(text_to(to, text)).await?;
         message_of(accepted)
