@@ -37,6 +37,9 @@ use crate::{
 
 /// Longest note of one's own, in bytes.
 const MAX_NOTE: usize = 1_024;
+/// After an outage, "nothing published" is believed only when it has held for so long: a service that restarted may have
+/// lost what people published, and they publish again as soon as they notice.
+const SETTLE: Duration = Duration::from_secs(15);
 /// Most notifiers of one person whose documents are merged.
 const MAX_FORKS: usize = 8;
 
@@ -51,6 +54,10 @@ pub(super) struct Presences {
     changes: BTreeSet<(Timestamp, ContactId)>,
     /// The same, by contact.
     next_change: HashMap<ContactId, Timestamp>,
+    /// Until when the service is taken to be filled again after an outage.
+    settling: Option<Instant>,
+    /// Who would have become offline in that time, and stays stale until its end.
+    unsettled: BTreeSet<ContactId>,
     /// Whose documents were forgiven something and that was told: most senders err the same way every time.
     forgiven: HashSet<ContactId>,
 }
@@ -60,12 +67,14 @@ impl Presences {
         self.documents.remove(&contact);
         self.dirty.remove(&contact);
         self.forgiven.remove(&contact);
+        self.unsettled.remove(&contact);
         self.expect_change(contact, None);
     }
 
     /// Nobody vouches for the documents any more.
     fn drop_documents(&mut self, contact: ContactId) {
         self.documents.remove(&contact);
+        self.unsettled.remove(&contact);
         self.expect_change(contact, None);
     }
 
@@ -117,6 +126,7 @@ impl Engine {
     /// so those that were in force are given up.
     pub(super) fn watch_everybody(&mut self) {
         let now = self.now.instant;
+        self.presences.settling = Some(now + SETTLE);
         let contacts: Vec<Arc<Contact>> =
             self.view.contacts.values().map(|entry| entry.contact.clone()).collect();
         for contact in contacts {
@@ -134,6 +144,7 @@ impl Engine {
 
     /// The service fell silent: what was live may have changed since.
     pub(super) fn presence_stale(&mut self, since: Timestamp) {
+        self.presences.unsettled.clear();
         self.reconsider(|presence, _| match &presence.freshness {
             Freshness::Live => Some(Presence { freshness: Freshness::Stale(since), ..presence.clone() }),
             Freshness::Unknown(UnknownReason::Pending) => {
@@ -151,6 +162,7 @@ impl Engine {
         self.presences.documents.clear();
         self.presences.changes.clear();
         self.presences.next_change.clear();
+        self.presences.unsettled.clear();
         self.reconsider(|presence, _| {
             let unknown = Presence::unknown(UnknownReason::SignedOut);
             (*presence != unknown).then_some(unknown)
@@ -268,6 +280,11 @@ impl Engine {
         }
         let composed = compose(&documents, self.now.wall);
         self.presences.expect_change(contact, composed.next_change_at);
+        if composed.availability == Some(Availability::Offline) && self.is_settling(&before) {
+            self.presences.unsettled.insert(contact);
+            return;
+        }
+        self.presences.unsettled.remove(&contact);
         let freshness = match (word, &before.freshness) {
             (Word::Now, _) => Freshness::Live,
             // Time may change what a document says, but not how sure we are that it still stands.
@@ -299,16 +316,37 @@ impl Engine {
         self.show(contact, presence);
     }
 
-    /// When a document's statement begins or ends to hold.
+    /// Whether somebody who was there before an outage may still be about to publish again.
+    fn is_settling(&self, before: &Presence) -> bool {
+        self.presences.settling.is_some_and(|until| self.now.instant < until)
+            && matches!(before.freshness, Freshness::Stale(_))
+            && before.availability.is_some_and(|availability| availability != Availability::Offline)
+    }
+
+    /// When a document's statement begins or ends to hold, or an outage is over for good.
     pub(super) fn presence_timeout(&self) -> Option<Instant> {
-        let (at, _) = self.presences.changes.first()?;
-        let wait = at.as_millis().saturating_sub(self.now.wall.as_millis());
-        // A wall clock may step: look again at least every hour.
-        Some(self.now.instant + Duration::from_millis(wait).min(Duration::from_secs(3600)))
+        let settled = self.presences.settling.filter(|_| !self.presences.unsettled.is_empty());
+        let change = self.presences.changes.first().map(|(at, _)| {
+            let wait = at.as_millis().saturating_sub(self.now.wall.as_millis());
+            // A wall clock may step: look again at least every hour.
+            self.now.instant + Duration::from_millis(wait).min(Duration::from_secs(3600))
+        });
+        [settled, change].into_iter().flatten().min()
+    }
+
+    /// Believes the service what it still says of those who did not publish again.
+    fn settle_presence(&mut self) {
+        if self.presences.settling.is_some_and(|until| until <= self.now.instant) {
+            self.presences.settling = None;
+            for contact in core::mem::take(&mut self.presences.unsettled) {
+                self.compose_contact(contact, Word::Now);
+            }
+        }
     }
 
     /// Composes again what time has changed.
     pub(super) fn recompose(&mut self) {
+        self.settle_presence();
         while let Some(&(at, contact)) = self.presences.changes.first()
             && at <= self.now.wall
         {

@@ -32,15 +32,53 @@ fn a_dead_service_makes_presence_stale_and_nobody_offline() {
     );
     world.sim.run_for(Duration::from_secs(48 * 3600));
     assert_eq!(world.sees(ALICE).freshness, Freshness::Stale(since), "and so it stays");
-    let offline = world.with(ALICE, |node| {
+    assert!(!told_of_offline(&mut world));
+}
+
+/// Whether Alice was told of somebody who is offline since the events were last taken.
+fn told_of_offline(world: &mut World) -> bool {
+    world.with(ALICE, |node| {
         node.events().iter().any(|event| match &event.kind {
             EventKind::PresenceChanged(changes) => {
                 changes.iter().any(|change| change.presence.availability == Some(Availability::Offline))
             }
             _ => false,
         })
-    });
-    assert!(!offline);
+    })
+}
+
+#[test]
+fn a_service_that_lost_what_people_published_shows_nobody_offline_who_comes_back() {
+    for seed in 0..8 {
+        let mut world = World::friends(seed);
+        world.publish(BOB, Availability::Busy, "").unwrap();
+        world.settle();
+        world.with(ALICE, EngineNode::take_events);
+        world.sim.kill(SERVICE.into());
+        world.sim.run_for(Duration::from_secs(100));
+        let service = World::fresh_service(&world.sim);
+        world.sim.add(SERVICE.into(), service);
+        world.sim.run_for(Duration::from_secs(120));
+        let seen = world.sees(ALICE);
+        assert_eq!((seen.availability, &seen.freshness), (Some(Availability::Busy), &Freshness::Live));
+        assert!(!told_of_offline(&mut world), "seed {seed}");
+    }
+}
+
+#[test]
+fn one_who_does_not_come_back_after_an_outage_is_offline_in_the_end() {
+    let mut world = World::friends(9);
+    world.publish(BOB, Availability::Busy, "").unwrap();
+    world.settle();
+    world.sim.kill(SERVICE.into());
+    world.sim.kill(at(BOB));
+    world.sim.run_for(Duration::from_secs(120));
+    assert!(matches!(world.sees(ALICE).freshness, Freshness::Stale(_)));
+    let service = World::fresh_service(&world.sim);
+    world.sim.add(SERVICE.into(), service);
+    world.sim.run_for(Duration::from_secs(180));
+    let seen = world.sees(ALICE);
+    assert_eq!((seen.availability, &seen.freshness), (Some(Availability::Offline), &Freshness::Live));
 }
 
 #[test]
