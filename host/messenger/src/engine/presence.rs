@@ -39,7 +39,7 @@ use crate::{
 const MAX_NOTE: usize = 1_024;
 /// After an outage, "nothing published" is believed only when it has held for so long: a service that restarted may have
 /// lost what people published, and they publish again as soon as they notice.
-const SETTLE: Duration = Duration::from_secs(15);
+const SETTLE: Duration = Duration::from_secs(90);
 /// Most notifiers of one person whose documents are merged.
 const MAX_FORKS: usize = 8;
 

@@ -55,7 +55,7 @@ fn a_service_that_lost_what_people_published_shows_nobody_offline_who_comes_back
         world.settle();
         world.with(ALICE, EngineNode::take_events);
         world.sim.kill(SERVICE.into());
-        world.sim.run_for(Duration::from_secs(100));
+        world.sim.run_for(Duration::from_secs(300));
         let service = World::fresh_service(&world.sim);
         world.sim.add(SERVICE.into(), service);
         world.sim.run_for(Duration::from_secs(120));
