@@ -19,6 +19,7 @@ use crate::{
     convert,
     engine::{Running, TICK},
     exports::Exports,
+    grant::Grant,
     instance::Instance,
     mailbox::Pending,
     plugin::Code,
@@ -172,9 +173,12 @@ impl Guest {
             EventKind::MessageReceived(message) => {
                 let automatic = message.origin == Origin::Automatic;
                 let state = self.store.data_mut();
-                let sender = crate::quota::person(&message.sender);
-                state.automatic_sender = automatic.then(|| sender.clone());
-                state.instance.quota().received(event.account, sender, automatic);
+                // Only who may send needs to know whom not to answer.
+                if state.instance.plugin.grants.has(Grant::MessagesSend) {
+                    let sender = crate::quota::person(&message.sender);
+                    state.automatic_sender = automatic.then(|| sender.to_owned());
+                    state.instance.quota().received(event.account, sender, automatic);
+                }
                 call!(self, span, None, |exports, store| async {
                     match &exports.messages {
                         Some(it) => it.call_message_received(store, info, convert::incoming(message)).await,

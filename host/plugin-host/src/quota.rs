@@ -4,6 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -34,22 +35,25 @@ pub(crate) struct SendQuota {
 /// program all the same.
 #[derive(Debug, Default)]
 struct Programs {
-    peers: HashSet<(AccountId, String)>,
+    peers: HashMap<AccountId, HashSet<Arc<str>>>,
     /// Oldest first; may hold those that are persons again.
-    order: VecDeque<(AccountId, String)>,
+    order: VecDeque<(AccountId, Arc<str>)>,
 }
 
 /// One key for a person: an address without its scheme and its port, for `im:`, `pres:` and `sip:` of one user at one
 /// host are answered by the same program.
-pub(crate) fn person(address: &Address) -> String {
+///
+/// A part of the address as it is: this is asked for every message.
+pub(crate) fn person(address: &Address) -> &str {
     let canonical = address.canonical();
     let rest = canonical.split_once(':').map_or(canonical, |(_, rest)| rest);
-    let Some((user, host)) = rest.rsplit_once('@') else { return rest.to_owned() };
+    let Some(at) = rest.rfind('@') else { return rest };
+    let host = &rest[at + 1..];
     let end = match host.find(']') {
         Some(bracket) => bracket + 1,
         None => host.find(':').unwrap_or(host.len()),
     };
-    format!("{user}@{}", &host[..end])
+    &rest[..at + 1 + end]
 }
 
 #[derive(Debug)]
@@ -70,17 +74,21 @@ impl SendQuota {
     }
 
     /// A message of `peer` (see [`person`]) came in.
-    pub(crate) fn received(&mut self, account: AccountId, peer: String, automatic: bool) {
+    pub(crate) fn received(&mut self, account: AccountId, peer: &str, automatic: bool) {
         let Programs { peers, order } = &mut self.programs;
-        let key = (account, peer);
         if !automatic {
-            peers.remove(&key);
+            if let Some(peers) = peers.get_mut(&account) {
+                peers.remove(peer);
+            }
             return;
         }
-        if peers.insert(key.clone()) {
-            order.push_back(key);
+        let peer: Arc<str> = peer.into();
+        if peers.entry(account).or_default().insert(peer.clone()) {
+            order.push_back((account, peer));
             while order.len() > PEERS {
-                if let Some(oldest) = order.pop_front() {
+                if let Some((account, oldest)) = order.pop_front()
+                    && let Some(peers) = peers.get_mut(&account)
+                {
                     peers.remove(&oldest);
                 }
             }
@@ -89,7 +97,7 @@ impl SendQuota {
 
     /// Whether the last message of `peer` was automatic.
     pub(crate) fn is_program(&self, account: AccountId, peer: &str) -> bool {
-        self.programs.peers.contains(&(account, peer.to_owned()))
+        self.programs.peers.get(&account).is_some_and(|peers| peers.contains(peer))
     }
 
     /// Takes one message to `peer` (see [`person`]) out of the quota.
@@ -245,7 +253,7 @@ mod tests {
 
     #[test]
     fn all_addresses_of_one_person_have_one_key() {
-        let key = |text| person(&Address::parse(text).unwrap());
+        let key = |text| person(&Address::parse(text).unwrap()).to_owned();
         for text in
             ["sip:bob@example.com", "im:bob@Example.com", "pres:bob@example.com", "sips:bob@example.com:5061"]
         {
@@ -260,14 +268,14 @@ mod tests {
     fn whether_a_program_wrote_last_is_remembered_for_a_bounded_number_of_peers() {
         let (mut quota, _) = quota(30, 10);
         let account = AccountId(1);
-        quota.received(account, "bob".to_owned(), true);
+        quota.received(account, "bob", true);
         assert!(quota.is_program(account, "bob"));
         assert!(!quota.is_program(AccountId(2), "bob"));
-        quota.received(account, "bob".to_owned(), false);
+        quota.received(account, "bob", false);
         assert!(!quota.is_program(account, "bob"));
         for peer in 0..3 * PEERS {
-            quota.received(account, peer.to_string(), true);
-            quota.received(account, "bob".to_owned(), peer % 2 == 0);
+            quota.received(account, &peer.to_string(), true);
+            quota.received(account, "bob", peer % 2 == 0);
         }
         assert!(quota.programs.peers.len() <= PEERS && quota.programs.order.len() <= PEERS);
     }

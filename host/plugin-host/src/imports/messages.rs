@@ -57,12 +57,12 @@ impl GuestState {
         let instance = Arc::clone(&self.instance);
         let quota = || instance.quota();
         // While the message of a program is in hand, what goes back to it is an answer, whatever the plugin calls it.
-        if self.automatic_sender.as_ref() == Some(&person)
-            || (automatic && quota().is_program(snapshot.account, &person))
+        if self.automatic_sender.as_deref() == Some(person)
+            || (automatic && quota().is_program(snapshot.account, person))
         {
             return Err(Error::new(Code::LoopGuard, "no reply to a message that no person wrote"));
         }
-        quota().take(&person, automatic, Instant::now())?;
+        quota().take(person, automatic, Instant::now())?;
         let command = Command::Send {
             to: to.clone(),
             text: Text::new(text),
@@ -72,7 +72,7 @@ impl GuestState {
         let backend = Arc::clone(&self.plugin().backend);
         let accepted = self.wait(backend.command(snapshot.account, command)).await?;
         if automatic {
-            quota().replied(&person, Instant::now());
+            quota().replied(person, Instant::now());
         }
         self.instance.meters.messages_sent.add(1);
         accepted
