@@ -33,6 +33,7 @@ const ALLOWED_IN_TESTS: [&str; 1] = ["MPL-2.0"];
 const BY_FILE: [(&str, &str, &str, &str); 2] =
     [("rsip", "0.4.0", "LICENSE", "MIT License"), ("rsip-derives", "0.4.0", "LICENSE", "MIT License")];
 
+/// The registry that cargo takes when none is named, as it stands in every lock file.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Checks every workspace of the checkout, and tells which versions are there more than once.
@@ -147,7 +148,7 @@ impl Package {
     fn verdict(&self, shipped: bool) -> Result<Option<String>> {
         let Self { name, version, .. } = self;
         if let Some(source) = self.source.as_deref().filter(|source| *source != REGISTRY) {
-            bail!("{name} {version} comes from {source}; only crates.io and paths are allowed");
+            bail!("{name} {version} comes from {source}; only the default registry and paths are allowed");
         }
         let Some(licence) = &self.licence else { return self.by_file().map(Some) };
         let context = || format!("{name} {version}");
