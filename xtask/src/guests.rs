@@ -31,8 +31,23 @@ pub(crate) fn set_up() -> Result<WasmStd> {
     Ok(std)
 }
 
-/// Builds every guest into the folder; returns the folder, absolute.
+/// Builds every guest of the checkout into the folder; returns the folder, absolute.
 pub(crate) fn build(root: &Path, folder: &Path) -> Result<PathBuf> {
+    let manifests: Vec<_> = manifests(root).collect();
+    build_all(root, folder, &manifests, true)
+}
+
+/// Builds the plugin of a crate or workspace anywhere: a folder, or its manifest.
+pub(crate) fn build_one(root: &Path, folder: &Path, plugin: &Path) -> Result<PathBuf> {
+    let manifest = if plugin.is_dir() { plugin.join("Cargo.toml") } else { plugin.to_owned() };
+    if !manifest.is_file() {
+        bail!("there is no {}: name the folder of a plugin's crate", manifest.display());
+    }
+    // A lock file is for its author to keep: one that is new, or out of date, is written.
+    build_all(root, folder, &[manifest], false)
+}
+
+fn build_all(root: &Path, folder: &Path, manifests: &[PathBuf], locked: bool) -> Result<PathBuf> {
     let std = set_up()?;
     let cache = Cache::of_user()?;
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -42,9 +57,9 @@ pub(crate) fn build(root: &Path, folder: &Path) -> Result<PathBuf> {
         );
     }
     let mut built = Vec::new();
-    for manifest in manifests(root) {
+    for manifest in manifests {
         let begun = Instant::now();
-        let guests = GuestBuild::new(&manifest, &cache).locked(true).run(&std, &mut Shell)?;
+        let guests = GuestBuild::new(manifest, &cache).locked(locked).run(&std, &mut Shell)?;
         for guest in &guests {
             if built.contains(&guest.name) {
                 bail!("two guests are named `{}`; one would replace the other", guest.name);
@@ -53,10 +68,12 @@ pub(crate) fn build(root: &Path, folder: &Path) -> Result<PathBuf> {
             eprintln!("plugins: {:<28} {:>6.1} kB", format!("{}.wasm", guest.name), size as f64 / 1000.0);
             built.push(guest.name.clone());
         }
-        let shown = manifest.strip_prefix(root).unwrap_or(&manifest).display();
+        let shown = manifest.strip_prefix(root).unwrap_or(manifest).display();
         eprintln!("plugins: {} of {shown} in {}", guests.len(), seconds(begun.elapsed()));
     }
-    folder.canonicalize().with_context(|| format!("cannot read {}", folder.display()))
+    let folder = folder.canonicalize().with_context(|| format!("cannot read {}", folder.display()))?;
+    eprintln!("plugins: all are in {}", folder.display());
+    Ok(folder)
 }
 
 /// Writes the component; never half of it, because a running host may be watching the folder.

@@ -29,6 +29,7 @@ usage: cargo xtask COMMAND
 
   setup                 find or fetch the standard library that plugins are built with
   plugins [--out DIR]   build plugins/* and tests/guests/* to DIR/NAME.wasm (default: target/plugins)
+  plugin PATH [--out DIR]  build the plugin of a crate of your own to DIR/NAME.wasm
   demo [--stay]         tell the story of two desks in the terminal; --stay keeps it open for you to type
                         (--terminal names the same thing)
   test [FILTER…]        run every test; with filters, those of the workspace whose names contain one
@@ -67,6 +68,12 @@ fn run(arguments: &[&str]) -> Result<()> {
     match (*command, rest) {
         ("setup", []) => guests::set_up().map(drop),
         ("plugins", []) => guests::build(&root, &guests::default_folder(&root)).map(drop),
+        ("plugin", [plugin]) => {
+            guests::build_one(&root, &guests::default_folder(&root), Path::new(plugin)).map(drop)
+        }
+        ("plugin", [plugin, "--out", folder]) => {
+            guests::build_one(&root, Path::new(folder), Path::new(plugin)).map(drop)
+        }
         ("plugins", ["--out", folder]) => guests::build(&root, Path::new(folder)).map(drop),
         ("demo", options) => {
             let stay = options.contains(&"--stay");

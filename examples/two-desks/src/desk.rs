@@ -152,8 +152,8 @@ pub(crate) async fn stay(alice: &Desk, bob: &Desk) -> Result<()> {
             "quit" => return Ok(()),
             "alice" => (alice, bob),
             "bob" => (bob, alice),
-            _ => {
-                println!("{HELP}");
+            other => {
+                println!("  `{other}` is nobody here.\n{HELP}");
                 continue;
             }
         };
@@ -169,7 +169,7 @@ async fn obey(desk: &Desk, other: &Desk, command: &str) -> Result<()> {
             let (name, note) = rest.split_once(' ').unwrap_or((rest, ""));
             let value =
                 Availability::from_name(name).with_context(|| format!("`{name}` is no availability"))?;
-            desk.messenger.publish(value, note).await?;
+            desk.messenger.publish(value, note.trim_matches('"')).await?;
         }
         ("history", words) => {
             let query =

@@ -89,11 +89,15 @@ pub(crate) async fn run(action: Action) -> Result<(), Failure> {
     let archive = attache::Archive::open(dir)?;
     let accounts = chosen(&config, filter.account.as_deref())?;
     let time = |text: &Option<String>| {
-        text.as_ref().map(|text| Timestamp::parse(text).with_context(|| format!("`{text}`"))).transpose()
+        let parse = |text: &String| {
+            Timestamp::parse(text).map_err(|error| Failure::Usage(format!("`{text}` is {error}")))
+        };
+        text.as_ref().map(parse).transpose()
     };
+    let address = |text: &str| Address::parse(text).map_err(|error| Failure::Usage(error.to_string()));
     let query = ArchiveQuery {
         text: words,
-        peer: filter.peer.as_deref().map(Address::parse).transpose()?,
+        peer: filter.peer.as_deref().map(address).transpose()?,
         since: time(&filter.since)?,
         until: time(&filter.until)?,
         before: None,

@@ -81,6 +81,8 @@ enum Events {
 enum Failure {
     /// Exit code 1.
     Failed(anyhow::Error),
+    /// Exit code 2; the text is complete.
+    Usage(String),
     /// Exit code 3; the text is complete.
     Configuration(String),
 }
@@ -105,6 +107,10 @@ fn main() -> ExitCode {
         Err(Failure::Failed(error)) => {
             eprintln!("attache: {error:#}");
             ExitCode::from(1)
+        }
+        Err(Failure::Usage(problem)) => {
+            eprintln!("attache: {problem}");
+            ExitCode::from(2)
         }
         Err(Failure::Configuration(problems)) => {
             eprintln!("{problems}");

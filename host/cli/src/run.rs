@@ -30,7 +30,8 @@ Commands on standard input, one a line:
   quit                           sign out and end
   help                           all of them
 or JSON, such as {\"id\":\"1\",\"command\":\"im\",\"to\":\"sip:bob@example.com\",\"text\":\"hello\"}.
-Each is answered by one command-result with its id, ok, and on failure code and message. At the end of
+Each is answered by one command-result with its id, ok, and on failure code and message.
+An account whose password was refused stays signed out until `sign-in`; the program goes on. At the end of
 standard input the program goes on until it is told to end by a signal.";
 
 /// Longest line on standard input, in bytes.

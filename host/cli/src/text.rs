@@ -77,7 +77,8 @@ pub(crate) fn presence(presence: &Presence) -> String {
         Some(availability) => availability.name().replace('-', " "),
         None => "unknown".to_owned(),
     };
-    for activity in &presence.activities {
+    let said = presence.availability.map(attache::Availability::name);
+    for activity in presence.activities.iter().filter(|activity| Some(&***activity) != said) {
         words.push_str(", ");
         words.push_str(&safe(&activity.replace('-', " ")));
     }

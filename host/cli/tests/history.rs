@@ -75,7 +75,7 @@ async fn a_mistyped_time_leaves_an_earlier_export_alone() -> Result<()> {
         .args(["history", "export", "--output", &path, "--since", "yesterday", "--config"])
         .arg(&file)
         .output()?;
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("yesterday"));
     assert_eq!(std::fs::read_to_string(&export)?, before);
     Ok(())
