@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use attache::{
     AccountConfig, Address, Availability, Change, Code, EventKind, Freshness, Host, HostConfig, Messenger,
-    Secret, SessionState,
+    Secret, SessionState, View,
 };
 use attache_service::{Service, ServiceConfig};
 
@@ -43,9 +43,8 @@ async fn signed_in(host: &Host, service: &Service, user: &str, password: &str) -
     messenger
 }
 
-/// Waits for the first event that is wanted.
-async fn event<T>(messenger: &Messenger, mut wanted: impl FnMut(&EventKind) -> Option<T>) -> T {
-    let mut view = messenger.view();
+/// Waits for the first event that is wanted, after the view was taken.
+async fn event<T>(mut view: View, mut wanted: impl FnMut(&EventKind) -> Option<T>) -> T {
     let found = async {
         while let Some(change) = view.changes.next().await {
             if let Change::Event(event) = change
@@ -67,23 +66,17 @@ async fn two_accounts_of_one_host_see_each_other_and_talk() {
     let bob = signed_in(&host, &service, "bob", "builder").await;
     bob.publish(Availability::Busy, "in a review").await.expect("published");
 
-    let seen = tokio::spawn({
-        let alice = alice.clone();
-        async move {
-            event(&alice, |kind| match kind {
-                EventKind::PresenceChanged(changes) => changes
-                    .iter()
-                    .find(|change| change.presence.availability == Some(Availability::Busy))
-                    .map(|change| change.presence.clone()),
-                _ => None,
-            })
-            .await
-        }
-    });
-    // The stream of the spawned task begins before the contact is added, or the snapshot has it already.
-    tokio::task::yield_now().await;
+    // Before the contact is added, so that nothing can happen in between.
+    let view = alice.view();
     alice.add_contact(bob.address(), "Bob").await.expect("added");
-    let presence = seen.await.expect("no panic");
+    let presence = event(view, |kind| match kind {
+        EventKind::PresenceChanged(changes) => changes
+            .iter()
+            .find(|change| change.presence.availability == Some(Availability::Busy))
+            .map(|change| change.presence.clone()),
+        _ => None,
+    })
+    .await;
     assert_eq!((&*presence.note, &presence.freshness), ("in a review", &Freshness::Live));
 
     let mut view = bob.view();
