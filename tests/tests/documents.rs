@@ -31,14 +31,38 @@ fn functions(folder: &Path, names: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn every_invariant_names_tests_that_exist() -> Result<()> {
-    let text = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
-    let (_, invariants) = text.split_once("## Invariants").context("the invariants are gone")?;
+fn all_functions() -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for folder in ["host", "tests", "plugins"] {
         functions(&root().join(folder), &mut names)?;
     }
+    Ok(names)
+}
+
+#[test]
+fn every_protocol_row_names_tests_that_exist() -> Result<()> {
+    let text = fs::read_to_string(root().join("docs/protocols.md"))?;
+    let names = all_functions()?;
+    for row in text.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        if row.starts_with("|---") || cells[0].starts_with("RFC, section") || cells[0].starts_with("Program") {
+            continue;
+        }
+        assert_eq!(cells.len(), 4, "four cells, none empty: {row}");
+        let tests: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test is named: {row}");
+        for name in tests {
+            assert!(names.contains(name), "there is no test `{name}`: {row}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_invariant_names_tests_that_exist() -> Result<()> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    let (_, invariants) = text.split_once("## Invariants").context("the invariants are gone")?;
+    let names = all_functions()?;
     let mut checked = 0;
     for line in invariants.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())) {
         let (_, tests) = line.rsplit_once("** ").with_context(|| format!("no test is named: {line}"))?;
