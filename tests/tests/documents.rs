@@ -45,7 +45,8 @@ fn every_protocol_row_names_tests_that_exist() -> Result<()> {
     let names = all_functions()?;
     for row in text.lines().filter(|line| line.starts_with('|')) {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
-        if row.starts_with("|---") || cells[0].starts_with("RFC, section") || cells[0].starts_with("Program") {
+        if row.starts_with("|---") || cells[0].starts_with("RFC, section") || cells[0].starts_with("Program")
+        {
             continue;
         }
         assert_eq!(cells.len(), 4, "four cells, none empty: {row}");
