@@ -342,17 +342,9 @@ impl Backend for Silent {
     fn snapshot(&self, account: AccountId) -> Option<Arc<Snapshot>> {
         Some(Arc::new(Snapshot {
             account,
-            address: self.address.clone(),
-            display_name: "".into(),
-            seq: 0,
             session: SessionState::SignedIn,
-            session_since: Timestamp::default(),
-            session_reason: None,
             own: Arc::new(Presence::unknown(UnknownReason::Pending)),
-            contacts: [].into_iter().collect(),
-            by_address: [].into_iter().collect(),
-            groups: [].into_iter().collect(),
-            conversations: [].into_iter().collect(),
+            ..Snapshot::new(self.address.clone(), Timestamp::default())
         }))
     }
 

@@ -1,13 +1,15 @@
 //! What the application or a plugin asks of the engine.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use crate::{
     address::Address,
     error::Error,
-    id::{ContactId, ConversationId, GroupId, MessageId, RequestId},
+    id::{ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
     message::{Author, Origin, Text},
-    presence::Availability,
+    presence::{Availability, Fact},
+    time::Timestamp,
 };
 
 /// One command. Arguments are checked by the engine; the answer is [`Accepted`] or an error at once, and
@@ -23,12 +25,66 @@ pub enum Command {
     SignOut,
     /// Publish own presence. Kept, and published again after every sign-in. Completes with what the service says to it;
     /// signed out, with [`Code::NotLoggedOn`](crate::code::Code::NotLoggedOn), though it is kept.
+    ///
+    /// In `wit/`: `presence-publisher.publish`.
     Publish {
-        /// How willing.
-        availability: Availability,
-        /// The person's own words, at most 1,024 bytes; empty for none.
+        /// How willing. `None` gives the choice back: idle time and facts decide, and without them the person is
+        /// available.
+        availability: Option<Availability>,
+        /// The person's own words, at most 1,024 bytes; empty for none. They go with any availability, and stay
+        /// when a choice runs out.
         note: Arc<str>,
+        /// When the choice runs out and the engine decides again; `None` is never. Has no meaning without a choice.
+        until: Option<Timestamp>,
     },
+    /// Says since when nobody has touched this device, or `None` that somebody does. Composed into own presence, below the
+    /// person's choice. Not kept: the application says it again after a restart.
+    ///
+    /// In `wit/`: `presence-facts.set-idle`.
+    SetIdle(Option<Timestamp>),
+    /// Contributes a fact to own presence, such as a meeting of a calendar or a call; `None` takes it back. A source has one
+    /// fact at a time. Not kept: sources say it again after a restart. There are at most
+    /// [`Limits::facts`](crate::engine::Limits::facts) sources.
+    ///
+    /// In `wit/`: `presence-facts.set-fact`.
+    SetFact {
+        /// Names who says it, such as `calendar`; at most 64 bytes.
+        source: Arc<str>,
+        /// What is so.
+        fact: Option<Fact>,
+    },
+    /// Watches somebody who need not be a contact, until the lease ends. Everybody who watches an address shares one
+    /// subscription; after the last lease it lingers for half a minute. [`Accepted::lease`] names the lease.
+    ///
+    /// In `wit/`: `presence-watcher.watch`.
+    Watch {
+        /// Whom.
+        address: Address,
+        /// For how long, at most a day.
+        ttl: Duration,
+    },
+    /// Ends a lease.
+    ///
+    /// In `wit/`: `presence-watcher.unwatch`.
+    Unwatch(LeaseId),
+    /// Lets a lease end so much later from now.
+    ///
+    /// In `wit/`: `presence-watcher.extend`.
+    ExtendLease {
+        /// Which.
+        lease: LeaseId,
+        /// For how long from now, at most a day.
+        ttl: Duration,
+    },
+    /// Tells, by [`ContactAlert`](crate::event::EventKind::ContactAlert), each time a contact becomes available; or no
+    /// longer does so. Kept.
+    ///
+    /// In `wit/`: `contacts.set-alert`.
+    SetAlert(ContactId, bool),
+    /// Asks the service for a contact's presence again.
+    ///
+    /// In `wit/`: `contacts.refresh`.
+    Refresh(ContactId),
     /// Add a contact.
     AddContact {
         /// Whom.
@@ -73,6 +129,16 @@ pub struct Accepted {
     pub request: RequestId,
     /// The message, for [`Command::Send`].
     pub message: Option<MessageId>,
+    /// The lease, for [`Command::Watch`].
+    pub lease: Option<LeaseId>,
+}
+
+impl Accepted {
+    /// A command without anything of its own to name.
+    #[must_use]
+    pub const fn new(request: RequestId) -> Self {
+        Self { request, message: None, lease: None }
+    }
 }
 
 /// What comes back at once.

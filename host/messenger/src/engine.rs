@@ -71,14 +71,13 @@ use rand_chacha::{
     ChaCha20Rng,
     rand_core::{Rng as _, SeedableRng as _},
 };
-use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
 use crate::{
     code::Code,
     command::Command,
     compose::Reason,
     error::{Error, Retry},
-    event::{Event, EventKind, SessionState},
+    event::{Event, EventKind},
     id::{ContactId, IdSource, RequestId},
     presence::{Availability, Presence, UnknownReason},
     snapshot::{ContactEntry, Snapshot},
@@ -142,22 +141,14 @@ impl Engine {
             }
         };
         let mut view = Snapshot {
-            account,
-            address: config.address.clone(),
             display_name: config.display_name.clone(),
             seq: ledger.seq(),
-            session: SessionState::SignedOut,
-            session_since: now.wall,
-            session_reason: None,
             own: Arc::new(Presence {
                 availability: Some(availability),
                 note: note.into(),
                 ..Presence::unknown(UnknownReason::SignedOut)
             }),
-            contacts: RedBlackTreeMapSync::new_sync(),
-            by_address: HashTrieMapSync::new_sync(),
-            groups: RedBlackTreeMapSync::new_sync(),
-            conversations: RedBlackTreeMapSync::new_sync(),
+            ..Snapshot::new(config.address.clone(), now.wall)
         };
         let mut roster = Roster::new();
         for group in restored.groups {
@@ -262,7 +253,19 @@ impl Engine {
         match command {
             Command::SignIn => self.sign_in(ticket),
             Command::SignOut => self.sign_out(ticket),
-            Command::Publish { availability, note } => self.publish_command(ticket, availability, &note),
+            Command::Publish { availability, note, until } => {
+                self.publish_command(ticket, availability, &note, until);
+            }
+            Command::SetIdle(_)
+            | Command::SetFact { .. }
+            | Command::Watch { .. }
+            | Command::Unwatch(_)
+            | Command::ExtendLease { .. }
+            | Command::SetAlert(..)
+            | Command::Refresh(_) => {
+                let error = Error::new(Code::UnsupportedByService, "not offered yet");
+                self.ledger.answer(ticket.token, Err(error));
+            }
             Command::Send { .. } => self.send(ticket, command),
             Command::CloseConversation(id) => self.close_conversation(ticket, id),
             Command::AddContact { .. }

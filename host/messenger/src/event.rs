@@ -10,6 +10,7 @@ use crate::{
     id::{AccountId, ContactId, ConversationId, GroupId, MessageId, RequestId},
     message::{IncomingMessage, MessageState, OutgoingMessage},
     presence::{Availability, Presence},
+    report::ServiceReport,
     time::Timestamp,
 };
 
@@ -51,6 +52,21 @@ pub enum EventKind {
     GroupRemoved(Arc<Group>),
     /// Presence of contacts changed.
     PresenceChanged(Arc<[PresenceChange]>),
+    /// Presence of people under a lease changed, contacts among them or not. In `wit/`:
+    /// `watched-presence-changed`.
+    WatchedPresenceChanged(Arc<[WatchedChange]>),
+    /// A contact for whom that was asked became available. In `wit/`: `contact-alert`.
+    ContactAlert {
+        /// Who.
+        contact: ContactId,
+        /// The contact's address.
+        address: Address,
+        /// What holds now.
+        presence: Arc<Presence>,
+    },
+    /// [`Snapshot::report`](crate::snapshot::Snapshot::report) has changed: what the service can do, or how it is used. In
+    /// `wit/`: `report-changed`.
+    ReportChanged(Arc<ServiceReport>),
     /// The account's own presence, as published, changed.
     OwnPresenceChanged(Arc<Presence>),
     /// A message arrived. Must be delivered to plugins.
@@ -96,6 +112,9 @@ impl EventKind {
             Self::GroupRenamed(_) => "group-renamed",
             Self::GroupRemoved(_) => "group-removed",
             Self::PresenceChanged(_) => "presence-changed",
+            Self::WatchedPresenceChanged(_) => "watched-presence-changed",
+            Self::ContactAlert { .. } => "contact-alert",
+            Self::ReportChanged(_) => "report-changed",
             Self::OwnPresenceChanged(_) => "own-presence-changed",
             Self::MessageReceived(_) => "message-received",
             Self::MessageAccepted(_) => "message-accepted",
@@ -172,6 +191,19 @@ pub struct PresenceChange {
     /// Who.
     pub contact: ContactId,
     /// The contact's address, for readers outside.
+    pub address: Address,
+    /// What holds now.
+    pub presence: Arc<Presence>,
+    /// The availability before, for readers that act on transitions.
+    pub previous: Option<Availability>,
+    /// Whether the note is another one than before.
+    pub note_changed: bool,
+}
+
+/// One change of the presence of somebody under a lease.
+#[derive(Clone, Debug)]
+pub struct WatchedChange {
+    /// Who.
     pub address: Address,
     /// What holds now.
     pub presence: Arc<Presence>,

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`engine`] | the state machine |
 //! | [`command`], [`event`], [`snapshot`] | what goes in and comes out |
+//! | [`report`] | what the service can do, and how it is used |
 //! | [`compose`] | presence documents into a person's presence, and why |
 //! | [`presence`], [`message`], [`address`], [`id`], [`time`] | vocabulary |
 //! | [`code`], [`error`] | failures with stable codes |
@@ -28,6 +29,7 @@ pub mod event;
 pub mod id;
 pub mod message;
 pub mod presence;
+pub mod report;
 pub mod sim;
 pub mod snapshot;
 pub mod storage;

@@ -121,6 +121,8 @@ pub struct Presence {
     pub since: Option<Timestamp>,
     /// When this will next change by itself.
     pub next_change_at: Option<Timestamp>,
+    /// Whatever else was said; `None` when nothing was, which is usual.
+    pub details: Option<Arc<Details>>,
 }
 
 impl Presence {
@@ -134,6 +136,190 @@ impl Presence {
             activities: SmallVec::new(),
             since: None,
             next_change_at: None,
+            details: None,
         }
     }
+
+    /// Devices and services through which the person can be reached.
+    #[must_use]
+    pub fn devices(&self) -> &[Device] {
+        self.details.as_ref().map_or(&[], |details| &details.devices)
+    }
+
+    /// What the person's open services can do together (RFC 5196); `None` when none of them says.
+    #[must_use]
+    pub fn capabilities(&self) -> Option<&Capabilities> {
+        self.details.as_ref().and_then(|details| details.capabilities.as_deref())
+    }
+
+    /// What the person announced for later (RFC 4481), soonest first.
+    #[must_use]
+    pub fn upcoming(&self) -> &[Upcoming] {
+        self.details.as_ref().map_or(&[], |details| &details.upcoming)
+    }
+
+    /// The person's card (RFC 4482); `None` when there is none.
+    #[must_use]
+    pub fn card(&self) -> Option<&Card> {
+        self.details.as_ref().and_then(|details| details.card.as_deref())
+    }
+}
+
+/// What people seldom say of themselves, behind one pointer. Words are those of the RFC, or the sender's own.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Details {
+    /// How the person feels (RFC 4480, section 3.4).
+    pub mood: Box<[Arc<str>]>,
+    /// Kind of the place (section 3.6), in words of RFC 4589.
+    pub place_type: Box<[Arc<str>]>,
+    /// What the place is like for media, as `audio:noisy` (section 3.5).
+    pub place_is: Box<[Arc<str>]>,
+    /// Which media others could overhear or oversee (section 3.7).
+    pub privacy: Box<[Arc<str>]>,
+    /// Which part of life, such as `work` (section 3.10).
+    pub sphere: Box<[Arc<str>]>,
+    /// A name by which senders group what belongs together (section 3.3).
+    pub class: Option<Arc<str>>,
+    /// Where a picture of the status is (section 3.11). Never fetched by the engine.
+    pub status_icon: Option<Arc<str>>,
+    /// Minutes east of UTC where the person is (section 3.12).
+    pub time_offset: Option<i16>,
+    /// When any device was last used (section 3.13).
+    pub last_input: Option<Timestamp>,
+    /// Devices and services, the most wanted first.
+    pub devices: Box<[Device]>,
+    /// What the open services can do together.
+    pub capabilities: Option<Box<Capabilities>>,
+    /// Who the person is (RFC 4482).
+    pub card: Option<Box<Card>>,
+    /// What comes (RFC 4481), soonest first.
+    pub upcoming: Box<[Upcoming]>,
+}
+
+impl Details {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A device or service through which a person can be reached.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Device {
+    /// Names it within the person's presence.
+    pub id: Arc<str>,
+    /// Where it can be reached. Some services write the watcher's own address here: an address to try, never to trust.
+    pub contact: Option<Arc<str>>,
+    /// Thousandths: 0 least, 1,000 most wanted.
+    pub priority: Option<u16>,
+    /// Whether it is open for communication; `None` when it does not say.
+    pub open: Option<bool>,
+    /// Whether nobody touches it; `None` when it does not say.
+    pub idle: Option<bool>,
+    /// Its activities of RFC 4480.
+    pub activities: Box<[Arc<str>]>,
+    /// Words on it; empty for none.
+    pub note: Arc<str>,
+    /// Whose service it is, where it is not the person's own, such as `assistant` (section 3.8).
+    pub relationship: Option<Arc<str>>,
+    /// Kind of service, such as `electronic` (section 3.9).
+    pub service_class: Option<Arc<str>>,
+    /// What it can do; `None` when it does not say.
+    pub capabilities: Option<Box<Capabilities>>,
+}
+
+/// What a service can do (RFC 5196). `None` where it does not say.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Capabilities {
+    /// Audio.
+    pub audio: Option<bool>,
+    /// Video.
+    pub video: Option<bool>,
+    /// Text as it is typed.
+    pub text: Option<bool>,
+    /// Messages and sessions of messages.
+    pub message: Option<bool>,
+    /// Streams of applications.
+    pub application: Option<bool>,
+    /// It is a focus of a conference.
+    pub is_focus: Option<bool>,
+    /// Nobody sits there: a machine answers.
+    pub automata: Option<bool>,
+    /// It moves about.
+    pub mobile: Option<bool>,
+    /// Methods of SIP that it takes, sorted.
+    pub methods: Box<[Arc<str>]>,
+    /// Methods of SIP that it does not take, sorted.
+    pub not_methods: Box<[Arc<str>]>,
+    /// Languages as in BCP 47, sorted.
+    pub languages: Box<[Arc<str>]>,
+}
+
+impl Capabilities {
+    /// Whether a call may be offered: only a service that says that it takes none is passed over.
+    #[must_use]
+    pub fn takes_calls(&self) -> bool {
+        self.audio != Some(false) && self.takes("INVITE")
+    }
+
+    /// Whether a message may be offered.
+    #[must_use]
+    pub fn takes_messages(&self) -> bool {
+        self.takes("MESSAGE")
+    }
+
+    /// Whether a method may be tried.
+    #[must_use]
+    pub fn takes(&self, method: &str) -> bool {
+        let listed = |list: &[Arc<str>]| list.iter().any(|known| known.eq_ignore_ascii_case(method));
+        !listed(&self.not_methods) && (self.methods.is_empty() || listed(&self.methods))
+    }
+}
+
+/// Who a person is (RFC 4482). Addresses are data: the engine never fetches what they name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Card {
+    /// The name that the person goes by.
+    pub display_name: Option<Arc<str>>,
+    /// Where a business card is.
+    pub card: Option<Arc<str>>,
+    /// Where a page is.
+    pub homepage: Option<Arc<str>>,
+    /// Where a picture is.
+    pub icon: Option<Arc<str>>,
+    /// Where a map is.
+    pub map: Option<Arc<str>>,
+    /// Where a sound is.
+    pub sound: Option<Arc<str>>,
+}
+
+/// What a person announced for later.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Upcoming {
+    /// From then.
+    pub from: Timestamp,
+    /// Until then; `None` when that is not known.
+    pub until: Option<Timestamp>,
+    /// What the person will be; `None` when only activities are said.
+    pub availability: Option<Availability>,
+    /// Activities of RFC 4480.
+    pub activities: Box<[Arc<str>]>,
+    /// Words on it; empty for none.
+    pub note: Arc<str>,
+}
+
+/// What an application, a calendar or a plugin knows of the account's own person.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fact {
+    /// What it makes of the person's availability; `None` leaves that as it is.
+    pub availability: Option<Availability>,
+    /// An activity of RFC 4480 such as `meeting` or `on-the-phone`, at most 64 bytes; empty for none.
+    pub activity: Arc<str>,
+    /// Words that are shown when the person has none of their own, at most 1,024 bytes; empty for none.
+    pub note: Arc<str>,
+    /// From then; `None` is now. Before that it is announced to others (RFC 4481).
+    pub from: Option<Timestamp>,
+    /// Until then; `None` is until it is taken back.
+    pub until: Option<Timestamp>,
 }

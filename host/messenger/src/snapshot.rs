@@ -5,15 +5,17 @@
 
 use std::sync::Arc;
 
-use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+use rpds::{HashTrieMapSync, HashTrieSetSync, RedBlackTreeMapSync};
 
 use crate::{
     address::Address,
+    compose::Reason,
     error::Error,
     event::{Contact, Conversation, Group, SessionState},
     id::{AccountId, ContactId, ConversationId, GroupId},
     message::{IncomingMessage, OutgoingMessage},
-    presence::Presence,
+    presence::{Presence, UnknownReason},
+    report::ServiceReport,
     time::Timestamp,
 };
 
@@ -36,14 +38,56 @@ pub struct Snapshot {
     pub session_reason: Option<Error>,
     /// Own presence, as published or to be published.
     pub own: Arc<Presence>,
+    /// Why own presence is what it is, step by step.
+    pub own_reasons: Arc<[Reason]>,
     /// Contacts by handle, which is the order in which they were added.
     pub contacts: RedBlackTreeMapSync<ContactId, ContactEntry>,
     /// Handles by address.
     pub by_address: HashTrieMapSync<Address, ContactId>,
+    /// Contacts whose becoming available is told.
+    pub alerts: HashTrieSetSync<ContactId>,
+    /// People under a lease, contacts among them or not.
+    pub watched: HashTrieMapSync<Address, WatchedEntry>,
     /// Groups by handle.
     pub groups: RedBlackTreeMapSync<GroupId, Arc<Group>>,
     /// Conversations by handle, open and lately closed.
     pub conversations: RedBlackTreeMapSync<ConversationId, ConversationEntry>,
+    /// What the service can do, what is in use, and what was refused and why.
+    pub report: Arc<ServiceReport>,
+}
+
+impl Snapshot {
+    /// An account that was just set up: signed out, with an empty list.
+    #[must_use]
+    pub fn new(address: Address, at: Timestamp) -> Self {
+        Self {
+            account: address.account_id(),
+            address,
+            display_name: Arc::from(""),
+            seq: 0,
+            session: SessionState::SignedOut,
+            session_since: at,
+            session_reason: None,
+            own: Arc::new(Presence::unknown(UnknownReason::SignedOut)),
+            own_reasons: Arc::from([]),
+            contacts: RedBlackTreeMapSync::new_sync(),
+            by_address: HashTrieMapSync::new_sync(),
+            alerts: HashTrieSetSync::new_sync(),
+            watched: HashTrieMapSync::new_sync(),
+            groups: RedBlackTreeMapSync::new_sync(),
+            conversations: RedBlackTreeMapSync::new_sync(),
+            report: Arc::default(),
+        }
+    }
+}
+
+/// Somebody under a lease.
+#[derive(Clone, Debug)]
+pub struct WatchedEntry {
+    /// What is known.
+    pub presence: Arc<Presence>,
+    /// How many leases there are.
+    pub leases: u32,
 }
 
 /// One contact with its presence.

@@ -153,7 +153,12 @@ fn every_availability_passes_the_embedded_service_over_udp_and_tcp() {
     for transport in ["udp", "tcp"] {
         let mut world = World::new(transport);
         for availability in Availability::ALL {
-            world.run("alice", Command::Publish { availability, note: "a note".into() }).unwrap();
+            world
+                .run(
+                    "alice",
+                    Command::Publish { availability: Some(availability), note: "a note".into(), until: None },
+                )
+                .unwrap();
             world.settle();
             let seen = world.sees("bob");
             assert_eq!(
@@ -217,7 +222,12 @@ fn a_message_for_one_who_is_away_comes_with_its_date_when_he_is_back() {
 #[test]
 fn an_embedded_service_that_restarts_is_found_again() {
     let mut world = World::new("tcp");
-    world.run("alice", Command::Publish { availability: Availability::Busy, note: "".into() }).unwrap();
+    world
+        .run(
+            "alice",
+            Command::Publish { availability: Some(Availability::Busy), note: "".into(), until: None },
+        )
+        .unwrap();
     world.sim.kill(at("service"));
     world.sim.run_for(Duration::from_secs(60));
     assert_eq!(

@@ -65,7 +65,7 @@ impl Backend for Notes {
             });
             self.news.notify_waiters();
         }
-        Box::pin(async move { Ok(Accepted { request: RequestId(id), message: Some(MessageId(id)) }) })
+        Box::pin(async move { Ok(Accepted { message: Some(MessageId(id)), ..Accepted::new(RequestId(id)) }) })
     }
 
     fn storage(&self) -> Arc<dyn Storage> {
@@ -334,18 +334,13 @@ fn snapshot(address: &Address, seq: u64) -> Snapshot {
     };
     let entry = ContactEntry { contact: Arc::new(contact), presence: Arc::new(presence(None, "")) };
     Snapshot {
-        account: address.account_id(),
-        address: address.clone(),
         display_name: "Alice".into(),
         seq,
         session: SessionState::SignedIn,
-        session_since: Timestamp::default(),
-        session_reason: None,
         own: Arc::new(presence(Some(Availability::Available), "")),
         contacts: [(ContactId(1), entry)].into_iter().collect(),
         by_address: [(bob, ContactId(1))].into_iter().collect(),
-        groups: [].into_iter().collect(),
-        conversations: [].into_iter().collect(),
+        ..Snapshot::new(address.clone(), Timestamp::default())
     }
 }
 

@@ -43,6 +43,9 @@ pub struct EngineConfig {
     /// Whether messages are taken from anybody who can reach us, and not only from the service's addresses. Default no: a
     /// stranger's From is worth nothing.
     pub accept_from_anywhere: bool,
+    /// Address of a list that the service holds (RFC 4662), such as `sip:alice-list@example.com`. `None` asks for none
+    /// unless the engine made one.
+    pub list: Option<String>,
     /// Bounds.
     pub limits: Limits,
     /// The timers of SIP transactions.
@@ -71,6 +74,14 @@ pub struct Limits {
     /// Identities of messages that arrived, for recognising repetitions within 31 days; the oldest go first. Default
     /// 100,000.
     pub seen: usize,
+    /// Leases on people's presence at once. Default 10,000.
+    pub leases: usize,
+    /// Contacts whose becoming available is told. Default 1,000.
+    pub alerts: usize,
+    /// Sources of facts on the account's own person. Default 64.
+    pub facts: usize,
+    /// Entries of one list that is brought along in a request (RFC 5367); more people take more requests. Default 100.
+    pub list_chunk: usize,
 }
 
 impl Default for Limits {
@@ -85,6 +96,10 @@ impl Default for Limits {
             transcript_lines: 500,
             transcript_bytes: 1024 * 1024,
             seen: 100_000,
+            leases: 10_000,
+            alerts: 1_000,
+            facts: 64,
+            list_chunk: 100,
         }
     }
 }
@@ -114,6 +129,7 @@ impl EngineConfig {
             conversation_idle: Duration::from_secs(30 * 60),
             message_attempts: 8,
             accept_from_anywhere: false,
+            list: None,
             limits: Limits::default(),
             timers: Timers::default(),
         }

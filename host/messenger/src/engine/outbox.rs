@@ -129,7 +129,10 @@ impl Engine {
             None => seq += 1,
         }
         self.ledger.emit_sealed(&mut seq, sealed.at, EventKind::MessageAccepted(message.clone()));
-        self.ledger.answer(ticket.token, Ok(Accepted { request: ticket.request, message: Some(message.id) }));
+        self.ledger.answer(
+            ticket.token,
+            Ok(Accepted { message: Some(message.id), ..Accepted::new(ticket.request) }),
+        );
         self.enqueue(entry.clone());
     }
 

@@ -302,6 +302,7 @@ impl Engine {
                     activities: composed.activities,
                     since: before.since.filter(|_| same).or(Some(self.now.wall)),
                     next_change_at: composed.next_change_at,
+                    details: None,
                 }
             }
             None => {
@@ -418,7 +419,14 @@ impl Engine {
     // ---- oneself ----
 
     /// The command: checks it and keeps it.
-    pub(super) fn publish_command(&mut self, ticket: Ticket, availability: Availability, note: &str) {
+    pub(super) fn publish_command(
+        &mut self,
+        ticket: Ticket,
+        availability: Option<Availability>,
+        note: &str,
+        _until: Option<Timestamp>,
+    ) {
+        let availability = availability.unwrap_or(Availability::Available);
         let wrong = if note.len() > MAX_NOTE {
             Some("the note is longer than 1,024 bytes")
         } else if note.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
@@ -529,7 +537,7 @@ impl Engine {
     }
 
     pub(super) fn accept(&mut self, ticket: Ticket) {
-        self.ledger.answer(ticket.token, Ok(Accepted { request: ticket.request, message: None }));
+        self.ledger.answer(ticket.token, Ok(Accepted::new(ticket.request)));
     }
 }
 

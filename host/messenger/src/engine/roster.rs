@@ -318,7 +318,7 @@ impl Engine {
             }
             Change::Nothing => {}
         }
-        self.ledger.answer(ticket.token, Ok(Accepted { request: ticket.request, message: None }));
+        self.ledger.answer(ticket.token, Ok(Accepted::new(ticket.request)));
         let kind = EventKind::CommandCompleted { request: ticket.request, outcome: Ok(()) };
         self.ledger.emit_sealed(&mut seq, at, kind);
     }

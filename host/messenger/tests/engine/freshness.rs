@@ -59,7 +59,7 @@ proptest! {
             match step {
                 Step::Publish(n) => {
                     let availability = Availability::ALL[n];
-                    world.start(BOB, Command::Publish { availability, note: "note".into() });
+                    world.start(BOB, Command::Publish { availability: Some(availability), note: "note".into(), until: None });
                 }
                 Step::Kill => world.sim.kill(SERVICE.into()),
                 Step::Revive => world.sim.revive(SERVICE.into()),

@@ -223,8 +223,10 @@ fn a_service_that_forgets_silently_is_found_out_by_the_next_refresh() {
 fn a_status_set_during_an_outage_completes_at_once_and_is_published_later() {
     let mut world = World::friends(20);
     world.sim.kill(SERVICE.into());
-    let under_way =
-        world.start(ALICE, Command::Publish { availability: Availability::Away, note: "".into() });
+    let under_way = world.start(
+        ALICE,
+        Command::Publish { availability: Some(Availability::Away), note: "".into(), until: None },
+    );
     world.sim.run_for(Duration::from_secs(200));
     assert_eq!(world.session(ALICE), Reconnecting);
     let outcome = world.with(ALICE, |node| node.outcome(under_way)).expect("completed");

@@ -136,7 +136,7 @@ impl World {
         availability: Availability,
         note: &str,
     ) -> Result<(), Error> {
-        self.run(name, Command::Publish { availability, note: note.into() })
+        self.run(name, Command::Publish { availability: Some(availability), note: note.into(), until: None })
     }
 
     pub(crate) fn say(&mut self, name: &str, to: &str, text: &str) -> u64 {

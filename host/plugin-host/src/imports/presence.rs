@@ -44,7 +44,7 @@ impl wit::presence_publisher::Host for GuestState {
             if note.len() > NOTE {
                 return Err(invalid(format!("a note has at most {NOTE} bytes")));
             }
-            Ok(Command::Publish { availability: availability(value), note: note.into() })
+            Ok(Command::Publish { availability: Some(availability(value)), note: note.into(), until: None })
         });
         answer(match checked {
             Ok(command) => self.request(account, command).await,
