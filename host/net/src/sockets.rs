@@ -263,7 +263,7 @@ impl Sockets {
     ///
     /// What goes wrong is told by a later [`Input::FlowFailed`], or [`Input::NotSent`] where it concerns one datagram.
     pub fn send(&mut self, transmit: Transmit) {
-        let Transmit { destination, flow, payload } = transmit;
+        let Transmit { destination, flow, payload, .. } = transmit;
         let outcome = match destination.transport {
             Transport::Udp => self.send_datagram(destination, flow, payload).map_err(|reason| (None, reason)),
             _ => self.send_on_stream(destination, flow, payload),

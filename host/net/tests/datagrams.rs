@@ -31,7 +31,12 @@ async fn an_answer_goes_back_over_the_flow_it_came_from() {
     let to = address(&two, Transport::Udp);
     send(&mut one, Transport::Udp, to, message("ask", ""));
     let (flow, _) = received(&mut two).await;
-    two.send(Transmit { destination: flow.back(), flow: Some(flow.id), payload: message("answer", "") });
+    two.send(Transmit {
+        destination: flow.back(),
+        flow: Some(flow.id),
+        domain: None,
+        payload: message("answer", ""),
+    });
     assert_eq!(received(&mut one).await.1, message("answer", ""));
 }
 

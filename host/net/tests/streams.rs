@@ -32,7 +32,12 @@ async fn an_answer_uses_the_connection_that_the_question_came_over() {
     let (mut one, mut two) = (node(V4), node(V4));
     send(&mut one, Transport::Tcp, address(&two, Transport::Tcp), message("ask", ""));
     let (flow, _) = received(&mut two).await;
-    two.send(Transmit { destination: flow.back(), flow: Some(flow.id), payload: message("answer", "") });
+    two.send(Transmit {
+        destination: flow.back(),
+        flow: Some(flow.id),
+        domain: None,
+        payload: message("answer", ""),
+    });
     assert_eq!(received(&mut one).await.1, message("answer", ""));
     assert_eq!((one.connection_count(), two.connection_count()), (1, 1));
 }
@@ -87,7 +92,7 @@ async fn a_flow_that_is_gone_is_replaced_by_one_to_the_same_peer() {
     let (mut one, mut two) = (node(V4), node(V4));
     let destination = Destination { transport: Transport::Tcp, remote: address(&two, Transport::Tcp) };
     let gone = Some(attache_sip::transport::FlowId(999));
-    one.send(Transmit { destination, flow: gone, payload: message("x", "") });
+    one.send(Transmit { destination, flow: gone, domain: None, payload: message("x", "") });
     assert_eq!(received(&mut two).await.1, message("x", ""));
 }
 

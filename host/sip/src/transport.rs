@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -141,6 +142,9 @@ pub struct Transmit {
     pub destination: Destination,
     /// The flow to use while it lives; a new one to the same destination otherwise. `None` leaves the choice open.
     pub flow: Option<FlowId>,
+    /// The domain that was asked for when the destination was looked up, without a port: over TLS the peer must prove
+    /// that it serves it (RFC 5922 §7.3). `None`: the peer must prove that it has the destination's IP address.
+    pub domain: Option<Arc<str>>,
     /// One whole message, or a keep-alive.
     pub payload: Bytes,
 }
@@ -151,6 +155,7 @@ impl fmt::Debug for Transmit {
         f.debug_struct("Transmit")
             .field("destination", &self.destination)
             .field("flow", &self.flow)
+            .field("domain", &self.domain)
             .field("payload", &format_args!("{} bytes", self.payload.len()))
             .finish()
     }
@@ -174,6 +179,7 @@ mod tests {
         let transmit = Transmit {
             destination: Destination { transport: Transport::Udp, remote: ([127, 0, 0, 1], 5060).into() },
             flow: None,
+            domain: None,
             payload: Bytes::from_static(b"a secret"),
         };
         assert!(!format!("{transmit:?}").contains("secret"));

@@ -58,7 +58,7 @@ fn send(sim: &mut Simulation, transport: Transport, text: &str) {
     let payload = Bytes::from(text.to_owned());
     sim.with(a(), |ear: &mut Ear, _| {
         let destination = Destination { transport, remote: b() };
-        ear.outgoing.push(Transmit { destination, flow: None, payload });
+        ear.outgoing.push(Transmit { destination, flow: None, domain: None, payload });
     });
 }
 
@@ -149,7 +149,7 @@ fn an_answer_goes_back_on_the_connection_it_came_on() {
         let flow = ear.flows[0];
         assert_ne!(flow.remote, a(), "the opener's end has a port of its own");
         let payload = Bytes::from_static(b"answer");
-        ear.outgoing.push(Transmit { destination: flow.back(), flow: Some(flow.id), payload });
+        ear.outgoing.push(Transmit { destination: flow.back(), flow: Some(flow.id), domain: None, payload });
     });
     sim.run_for(Duration::from_secs(1));
     let heard = sim.with(a(), |ear: &mut Ear, _| ear.heard.len());

@@ -52,7 +52,7 @@ pub fn message(name: &str, body: &str) -> Bytes {
 }
 
 pub fn send(from: &mut Sockets, transport: Transport, remote: SocketAddr, payload: Bytes) {
-    from.send(Transmit { destination: Destination { transport, remote }, flow: None, payload });
+    from.send(Transmit { destination: Destination { transport, remote }, flow: None, domain: None, payload });
 }
 
 pub async fn received(sockets: &mut Sockets) -> (Flow, Bytes) {

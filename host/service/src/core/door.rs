@@ -58,7 +58,7 @@ impl Core {
         match write(response, request, flow.remote, &self.stateless_tag(request)) {
             Ok(payload) => {
                 let destination = Destination { remote: way_back(request, flow), ..flow.back() };
-                self.refusals.push_back(Transmit { destination, flow: Some(flow.id), payload });
+                self.refusals.push_back(Transmit { destination, flow: Some(flow.id), domain: None, payload });
             }
             Err(error) => tracing::debug!(status = response.status, %error, "not answered"),
         }

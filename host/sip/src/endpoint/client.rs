@@ -107,7 +107,7 @@ impl Endpoint {
             fallback,
             cancel: Cancel::No,
         };
-        self.transmits.push_back(Transmit { destination, flow, payload: bytes });
+        self.transmits.push_back(Transmit { destination, flow, domain: None, payload: bytes });
         self.begin(ClientKey { id: id.0, cancel: false }, client);
         Ok(id)
     }
@@ -125,7 +125,7 @@ impl Endpoint {
     ) -> Result<(), BuildError> {
         let id = self.fresh_id();
         let payload = request.write(&self.via(destination, id), &[])?;
-        self.transmits.push_back(Transmit { destination, flow, payload });
+        self.transmits.push_back(Transmit { destination, flow, domain: None, payload });
         Ok(())
     }
 
@@ -160,7 +160,7 @@ impl Endpoint {
             cancel: Cancel::No,
         };
         self.arm(TimerKey::Client(key));
-        self.transmits.push_back(Transmit { destination, flow, payload });
+        self.transmits.push_back(Transmit { destination, flow, domain: None, payload });
         self.begin(ClientKey { id: key.id, cancel: true }, cancel);
     }
 
@@ -189,7 +189,7 @@ impl Endpoint {
             && let Some(payload) = derived(&client.request, Method::Ack, Some(&message))
         {
             let (destination, flow) = (client.destination, client.flow);
-            self.transmits.push_back(Transmit { destination, flow, payload });
+            self.transmits.push_back(Transmit { destination, flow, domain: None, payload });
         }
         let wants_cancel = client.cancel == Cancel::Wanted && client.machine.is_proceeding();
         if !client.machine.is_pending() && !client.invite {
@@ -215,6 +215,7 @@ impl Endpoint {
             Action::Retransmit => self.transmits.push_back(Transmit {
                 destination: client.destination,
                 flow: client.flow,
+                domain: None,
                 payload: client.request.clone(),
             }),
             Action::TimedOut => {
@@ -241,7 +242,7 @@ impl Endpoint {
                 client.destination = destination;
                 client.fallback = None;
             }
-            self.transmits.push_back(Transmit { destination, flow: None, payload });
+            self.transmits.push_back(Transmit { destination, flow: None, domain: None, payload });
             self.arm(TimerKey::Client(key));
             return;
         }

@@ -65,6 +65,7 @@ impl Endpoint {
                         self.transmits.push_back(Transmit {
                             destination: flow.back(),
                             flow: Some(flow.id),
+                            domain: None,
                             payload: Bytes::from_static(b"\r\n"),
                         });
                     }

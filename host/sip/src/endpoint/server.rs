@@ -78,7 +78,7 @@ impl Endpoint {
         let payload = response.write(&active.request, active.flow.remote, &tag(id.0))?;
         let (destination, flow) = way_back(&active.request, &active.flow);
         active.machine.on_respond(now, response.status, &self.config.timers);
-        self.transmits.push_back(Transmit { destination, flow, payload: payload.clone() });
+        self.transmits.push_back(Transmit { destination, flow, domain: None, payload: payload.clone() });
         if response.status < 200 || invite {
             active.last = payload;
             self.arm(TimerKey::Server(id.0));
@@ -108,7 +108,7 @@ impl Endpoint {
             Some(server) => {
                 if let Some(payload) = repeated(server, &message, flow.remote, key) {
                     let (destination, flow) = way_back(&message, &flow);
-                    self.transmits.push_back(Transmit { destination, flow, payload });
+                    self.transmits.push_back(Transmit { destination, flow, domain: None, payload });
                 }
             }
             None if method == Method::Ack => self.events.push_back(EndpointEvent::Ack { message, flow }),
@@ -171,7 +171,12 @@ impl Endpoint {
             Action::None => {}
             Action::Retransmit => {
                 let (destination, flow) = way_back(&active.request, &active.flow);
-                self.transmits.push_back(Transmit { destination, flow, payload: active.last.clone() });
+                self.transmits.push_back(Transmit {
+                    destination,
+                    flow,
+                    domain: None,
+                    payload: active.last.clone(),
+                });
             }
             Action::Trying => {
                 if let Err(error) = self.respond(now, ServerTransactionId(key), &Response::new(100)) {
@@ -195,7 +200,7 @@ impl Endpoint {
         match response.write(request, flow.remote, &tag(key)) {
             Ok(payload) => {
                 let (destination, flow) = way_back(request, flow);
-                self.transmits.push_back(Transmit { destination, flow, payload });
+                self.transmits.push_back(Transmit { destination, flow, domain: None, payload });
                 true
             }
             Err(error) => {

@@ -132,7 +132,7 @@ impl Simulation {
     }
 
     fn carry_stream(&mut self, from: SocketAddr, transmit: Transmit) {
-        let Transmit { destination, flow, payload } = transmit;
+        let Transmit { destination, flow, payload, .. } = transmit;
         let Some((number, to)) = self.connection_for(from, destination, flow) else { return };
         let link = self.link_between(from, to);
         let fate = self.decide(from, to, destination.transport, &payload);
