@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::{
     address::Address,
     error::Error,
-    id::{ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
+    id::{ConflictId, ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
     message::{Author, Origin, Text},
     presence::{Availability, Fact},
+    privacy::{Decision, Who},
     time::Timestamp,
 };
 
@@ -106,6 +107,42 @@ pub enum Command {
     AddToGroup(ContactId, GroupId),
     /// Take a contact out of a group.
     RemoveFromGroup(ContactId, GroupId),
+    /// Takes back the last edit of contacts and groups that was made here and has not been taken back yet. What was changed
+    /// again since, here or elsewhere, stays as it is. Refused with
+    /// [`Code::NotFound`](crate::code::Code::NotFound) when there is none. At least the last ten edits can be taken
+    /// back, also after a restart.
+    ///
+    /// In `wit/`: `contacts.undo`.
+    Undo,
+    /// Settles a conflict with what was edited here.
+    ///
+    /// In `wit/`: `contacts.keep-mine`.
+    KeepMine(ConflictId),
+    /// Settles a conflict with what was edited elsewhere.
+    ///
+    /// In `wit/`: `contacts.keep-theirs`.
+    KeepTheirs(ConflictId),
+    /// Answers somebody who wants to see one's presence: sets the rule for that address, and tells them no more than the
+    /// rule does.
+    ///
+    /// In `wit/`: `privacy.answer`.
+    AnswerWatcher {
+        /// Who asked.
+        address: Address,
+        /// The answer.
+        decision: Decision,
+    },
+    /// Sets a rule about who may see one's presence, or removes it. Kept, and written to the service when it is there;
+    /// completes when the service has it, or signed out, when it is kept. Refused with
+    /// [`Code::UnsupportedByService`](crate::code::Code::UnsupportedByService) where the service takes no rules.
+    ///
+    /// In `wit/`: `privacy.set-rule`.
+    SetRule {
+        /// For whom.
+        who: Who,
+        /// What happens to them; `None` removes the rule.
+        decision: Option<Decision>,
+    },
     /// Send a message. Accepted when it is in the outbox, also signed out; completed when it was delivered or has failed,
     /// however long that takes.
     Send {

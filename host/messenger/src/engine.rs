@@ -55,6 +55,7 @@ mod outbox;
 mod presence;
 mod roster;
 mod session;
+mod sync;
 mod watch;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
@@ -93,6 +94,8 @@ use outbox::Outbox;
 use presence::{Own, Presences};
 use roster::Roster;
 use session::Session;
+use sync::Http;
+pub use sync::HttpId;
 use watch::OneEach;
 
 /// One account. See the [module](self).
@@ -114,6 +117,7 @@ pub struct Engine {
     watch: OneEach,
     session: Session,
     resolves: VecDeque<Resolve>,
+    http: Http,
 }
 
 impl Engine {
@@ -189,6 +193,7 @@ impl Engine {
             watch: OneEach::new(subscription),
             session: Session::new(now.instant, now.wall),
             resolves: VecDeque::new(),
+            http: Http::default(),
             config,
         };
         for entry in restored.outbox {
@@ -255,6 +260,14 @@ impl Engine {
             Command::SignOut => self.sign_out(ticket),
             Command::Publish { availability, note, until } => {
                 self.publish_command(ticket, availability, &note, until);
+            }
+            Command::Undo
+            | Command::KeepMine(_)
+            | Command::KeepTheirs(_)
+            | Command::AnswerWatcher { .. }
+            | Command::SetRule { .. } => {
+                let error = Error::new(Code::UnsupportedByService, "no XCAP server is configured");
+                self.ledger.answer(ticket.token, Err(error));
             }
             Command::SetIdle(_)
             | Command::SetFact { .. }
@@ -334,6 +347,20 @@ impl Engine {
     /// The next name to look up.
     pub fn poll_resolve(&mut self) -> Option<Resolve> {
         self.resolves.pop_front()
+    }
+
+    /// The next request for the service's XCAP server. Its answer goes to [`handle_http`](Self::handle_http) with the same
+    /// handle; at most four are under way at once.
+    pub fn poll_http(&mut self) -> Option<(HttpId, http::Request<Bytes>)> {
+        self.http.poll()
+    }
+
+    /// The answer to a request of [`poll_http`](Self::poll_http), or why there is none. Answers of requests that the engine
+    /// no longer waits for are dropped. 401 is dealt with here: the driver only carries.
+    pub fn handle_http(&mut self, now: Now, id: HttpId, answer: Result<http::Response<Bytes>, String>) {
+        self.now = now;
+        self.http.handle(id, answer);
+        self.settle();
     }
 
     /// The next event. Presence changes of one drain come as one event, last.

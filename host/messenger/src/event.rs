@@ -10,7 +10,9 @@ use crate::{
     id::{AccountId, ContactId, ConversationId, GroupId, MessageId, RequestId},
     message::{IncomingMessage, MessageState, OutgoingMessage},
     presence::{Availability, Presence},
+    privacy::{Rule, Watcher},
     report::ServiceReport,
+    sync::Conflict,
     time::Timestamp,
 };
 
@@ -67,6 +69,19 @@ pub enum EventKind {
     /// [`Snapshot::report`](crate::snapshot::Snapshot::report) has changed: what the service can do, or how it is used. In
     /// `wit/`: `report-changed`.
     ReportChanged(Arc<ServiceReport>),
+    /// Somebody wants to see one's presence and waits for an answer; told once for each of them, until they are answered.
+    /// In `wit/`: `watcher-requested`.
+    WatcherRequested(Arc<Watcher>),
+    /// [`Snapshot::watchers`](crate::snapshot::Snapshot::watchers) has changed. In `wit/`: `watchers-changed`.
+    WatchersChanged,
+    /// The rules about who may see one's presence have changed, here or elsewhere. In `wit/`: `rules-changed`.
+    RulesChanged(Arc<[Rule]>),
+    /// An edit of the contact list here and one elsewhere cannot both hold. In `wit/`: `roster-conflict`.
+    RosterConflict(Arc<Conflict>),
+    /// A conflict was settled, or lost its object. In `wit/`: `conflict-settled`.
+    ConflictSettled(Arc<Conflict>),
+    /// The contact list here and the one on the service are the same again. In `wit/`: `roster-synced`.
+    RosterSynced,
     /// The account's own presence, as published, changed.
     OwnPresenceChanged(Arc<Presence>),
     /// A message arrived. Must be delivered to plugins.
@@ -115,6 +130,12 @@ impl EventKind {
             Self::WatchedPresenceChanged(_) => "watched-presence-changed",
             Self::ContactAlert { .. } => "contact-alert",
             Self::ReportChanged(_) => "report-changed",
+            Self::WatcherRequested(_) => "watcher-requested",
+            Self::WatchersChanged => "watchers-changed",
+            Self::RulesChanged(_) => "rules-changed",
+            Self::RosterConflict(_) => "roster-conflict",
+            Self::ConflictSettled(_) => "conflict-settled",
+            Self::RosterSynced => "roster-synced",
             Self::OwnPresenceChanged(_) => "own-presence-changed",
             Self::MessageReceived(_) => "message-received",
             Self::MessageAccepted(_) => "message-accepted",

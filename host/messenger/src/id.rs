@@ -39,6 +39,8 @@ handle! {
     MessageId;
     /// One command under way.
     RequestId;
+    /// One conflict between two edits of the contact list.
+    ConflictId;
     /// One lease on the presence of somebody who need not be a contact.
     LeaseId;
 }

@@ -11,6 +11,7 @@
 //! | [`engine`] | the state machine |
 //! | [`command`], [`event`], [`snapshot`] | what goes in and comes out |
 //! | [`report`] | what the service can do, and how it is used |
+//! | [`privacy`], [`sync`] | who may see one's presence; the contact list on the service |
 //! | [`compose`] | presence documents into a person's presence, and why |
 //! | [`presence`], [`message`], [`address`], [`id`], [`time`] | vocabulary |
 //! | [`code`], [`error`] | failures with stable codes |
@@ -29,8 +30,10 @@ pub mod event;
 pub mod id;
 pub mod message;
 pub mod presence;
+pub mod privacy;
 pub mod report;
 pub mod sim;
 pub mod snapshot;
 pub mod storage;
+pub mod sync;
 pub mod time;

@@ -102,12 +102,27 @@ pub enum XcapState {
     /// No XCAP root is configured: they are kept here.
     #[default]
     Off,
-    /// It is being asked.
-    Starting,
-    /// Everything is on the service.
-    InSync,
-    /// This many edits wait for the service.
-    Pending(usize),
-    /// It does not work, and why.
-    Failed(Arc<str>),
+    /// The service is being asked, or has not everything yet.
+    Syncing,
+    /// Everything here is on the service.
+    Synced {
+        /// When it last said so.
+        at: Timestamp,
+    },
+    /// It cannot be reached; edits wait, and it is tried again.
+    Offline {
+        /// Since when.
+        since: Timestamp,
+        /// Why, as a sentence.
+        cause: Arc<str>,
+    },
+    /// It does not take contacts from us: they are kept here, and it is not asked again before the next sign-in.
+    Refused {
+        /// The status.
+        status: u16,
+        /// What happened, as a sentence.
+        sentence: Arc<str>,
+        /// What to change, as a sentence; empty when nothing needs to be.
+        advice: Arc<str>,
+    },
 }

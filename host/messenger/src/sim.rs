@@ -52,7 +52,7 @@ use crate::{
     event::{Contact, Event, EventKind, Group},
     id::{ContactId, GroupId, MessageId, RequestId},
     snapshot::Snapshot,
-    storage::{Batch, BatchId, JournalEntry, OutboxEntry, Restored, StorageError, Write},
+    storage::{Batch, BatchId, JournalEntry, OutboxEntry, Record, RecordKind, Restored, StorageError, Write},
     time::{Now, Timestamp},
 };
 
@@ -69,6 +69,7 @@ struct Kept {
     groups: BTreeMap<GroupId, Group>,
     outbox: BTreeMap<MessageId, OutboxEntry>,
     settings: BTreeMap<&'static str, String>,
+    records: BTreeMap<(RecordKind, Arc<str>), Arc<str>>,
     seen: BTreeMap<[u8; 16], Timestamp>,
     journal: Vec<JournalEntry>,
     commits: u64,
@@ -114,6 +115,11 @@ impl MemoryStore {
             groups: kept.groups.values().cloned().collect(),
             outbox: kept.outbox.values().cloned().collect(),
             settings: kept.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            records: kept
+                .records
+                .iter()
+                .map(|((kind, key), value)| Record { kind: *kind, key: key.clone(), value: value.clone() })
+                .collect(),
             seen: kept.seen.iter().map(|(key, at)| (*key, *at)).collect(),
             last_seq: kept.journal.last().map_or(0, |entry| entry.seq),
         }
@@ -152,6 +158,12 @@ impl MemoryStore {
                 Write::AppendJournal(entry) => kept.journal.push(entry),
                 Write::PutSetting(name, value) => {
                     kept.settings.insert(name, value);
+                }
+                Write::PutRecord { kind, key, value: Some(value) } => {
+                    kept.records.insert((kind, key), value);
+                }
+                Write::PutRecord { kind, key, value: None } => {
+                    kept.records.remove(&(kind, key));
                 }
                 Write::PutSeen { key, at } => {
                     kept.seen.insert(key, at);

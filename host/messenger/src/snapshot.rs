@@ -12,10 +12,12 @@ use crate::{
     compose::Reason,
     error::Error,
     event::{Contact, Conversation, Group, SessionState},
-    id::{AccountId, ContactId, ConversationId, GroupId},
+    id::{AccountId, ConflictId, ContactId, ConversationId, GroupId},
     message::{IncomingMessage, OutgoingMessage},
     presence::{Presence, UnknownReason},
+    privacy::{Rule, Watcher},
     report::ServiceReport,
+    sync::Conflict,
     time::Timestamp,
 };
 
@@ -52,6 +54,12 @@ pub struct Snapshot {
     pub groups: RedBlackTreeMapSync<GroupId, Arc<Group>>,
     /// Conversations by handle, open and lately closed.
     pub conversations: RedBlackTreeMapSync<ConversationId, ConversationEntry>,
+    /// People who watch this account or want to, as far as the service tells.
+    pub watchers: HashTrieMapSync<Address, Arc<Watcher>>,
+    /// Rules about who may see this account's presence.
+    pub rules: Arc<[Rule]>,
+    /// Edits of the contact list that are not settled.
+    pub conflicts: RedBlackTreeMapSync<ConflictId, Arc<Conflict>>,
     /// What the service can do, what is in use, and what was refused and why.
     pub report: Arc<ServiceReport>,
 }
@@ -76,6 +84,9 @@ impl Snapshot {
             watched: HashTrieMapSync::new_sync(),
             groups: RedBlackTreeMapSync::new_sync(),
             conversations: RedBlackTreeMapSync::new_sync(),
+            watchers: HashTrieMapSync::new_sync(),
+            rules: Arc::from([]),
+            conflicts: RedBlackTreeMapSync::new_sync(),
             report: Arc::default(),
         }
     }

@@ -47,6 +47,15 @@ pub enum Write {
     AppendJournal(JournalEntry),
     /// A value that the engine keeps for itself, such as the presence to publish.
     PutSetting(&'static str, String),
+    /// Something that the engine keeps for its work with the service, under a name of its own. `None` forgets it.
+    PutRecord {
+        /// What it is.
+        kind: RecordKind,
+        /// Which one, among those of its kind; at most 512 bytes.
+        key: Arc<str>,
+        /// What it says: text that the engine reads again.
+        value: Option<Arc<str>>,
+    },
     /// The identity of a message that arrived, so that a retransmission after a restart is not a second message.
     /// Kept for at least 31 days, as far as the limit on their number lets it.
     PutSeen {
@@ -55,6 +64,62 @@ pub enum Write {
         /// When it arrived.
         at: Timestamp,
     },
+}
+
+/// What a record is. Each kind has keys of its own.
+#[derive(Copy, Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RecordKind {
+    /// A document as the service had it last, with its entity tag: the base of the next merge. What differs from it here
+    /// is the journal of edits that the service does not have yet.
+    Document,
+    /// The name that a group has in the document.
+    GroupName,
+    /// How to take an edit back.
+    Undo,
+    /// A conflict that is not settled.
+    Conflict,
+    /// A rule about who may see one's presence that the service does not have yet.
+    Rule,
+    /// Somebody who asked to see one's presence, and has been told of.
+    Watcher,
+}
+
+impl RecordKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Document, Self::GroupName, Self::Undo, Self::Conflict, Self::Rule, Self::Watcher];
+
+    /// The name under which it is kept.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Document => "document",
+            Self::GroupName => "group-name",
+            Self::Undo => "undo",
+            Self::Conflict => "conflict",
+            Self::Rule => "rule",
+            Self::Watcher => "watcher",
+        }
+    }
+
+    /// The kind with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// One record of [`Write::PutRecord`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Record {
+    /// What it is.
+    pub kind: RecordKind,
+    /// Which one.
+    pub key: Arc<str>,
+    /// What it says.
+    pub value: Arc<str>,
 }
 
 /// A message of ours that is not done.
@@ -111,6 +176,8 @@ pub struct Restored {
     pub outbox: Vec<OutboxEntry>,
     /// Settings of [`Write::PutSetting`].
     pub settings: Vec<(String, String)>,
+    /// Records of [`Write::PutRecord`], by kind and key.
+    pub records: Vec<Record>,
     /// Identities of messages that arrived lately.
     pub seen: Vec<([u8; 16], Timestamp)>,
     /// The highest `seq` in the journal.

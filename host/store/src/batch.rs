@@ -6,7 +6,7 @@ use attache_messenger::{
     address::Address,
     event::{Contact, Group},
     id::{AccountId, ContactId, GroupId},
-    storage::{Batch, JournalEntry, JournalEvent, Restored, StorageError, Write},
+    storage::{Batch, JournalEntry, JournalEvent, Record, RecordKind, Restored, StorageError, Write},
     time::Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -43,6 +43,7 @@ pub(crate) fn weight(batch: &Batch) -> usize {
         Write::PutGroup(group) => group.name.len(),
         Write::PutOutbox(entry) => entry.message.text.as_str().len() + entry.call_id.len(),
         Write::PutSetting(_, value) => value.len(),
+        Write::PutRecord { key, value, .. } => key.len() + value.as_ref().map_or(0, |value| value.len()),
         Write::AppendJournal(JournalEntry { event: JournalEvent::MessageReceived(message), .. }) => {
             message.text.as_str().len()
         }
@@ -157,6 +158,19 @@ fn apply(connection: &Connection, account: AccountId, write: &Write) -> Result<(
                 )?
                 .execute(params![owner, name, value])?;
         }
+        Write::PutRecord { kind, key, value: Some(value) } => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO record (account, kind, key, value) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (account, kind, key) DO UPDATE SET value = excluded.value",
+                )?
+                .execute(params![owner, kind.name(), key, value])?;
+        }
+        Write::PutRecord { kind, key, value: None } => {
+            connection
+                .prepare_cached("DELETE FROM record WHERE account = ?1 AND kind = ?2 AND key = ?3")?
+                .execute(params![owner, kind.name(), key])?;
+        }
         Write::PutSeen { key, at } => put_seen(connection, owner, key, *at)?,
         _ => return Err(Failure::other("the store does not know this kind of change")),
     }
@@ -206,6 +220,7 @@ pub(crate) fn load(connection: &Connection, account: AccountId) -> Result<Restor
         groups: groups(&transaction, owner)?,
         outbox: outbox(&transaction, owner)?,
         settings: settings(&transaction, owner)?,
+        records: records(&transaction, owner)?,
         seen: seen(&transaction, owner)?,
         last_seq: journal::last(&transaction, account)?,
     };
@@ -268,6 +283,18 @@ fn settings(connection: &Connection, owner: i64) -> Result<Vec<(String, String)>
         connection.prepare_cached("SELECT name, value FROM setting WHERE account = ?1 ORDER BY name")?;
     let rows = statement.query_map([owner], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn records(connection: &Connection, owner: i64) -> Result<Vec<Record>, Failure> {
+    let mut statement = connection
+        .prepare_cached("SELECT kind, key, value FROM record WHERE account = ?1 ORDER BY kind, key")?;
+    let mut rows = statement.query([owner])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some(kind) = RecordKind::from_name(row.get_ref(0)?.as_str().map_err(text)?) else { continue };
+        records.push(Record { kind, key: row.get(1)?, value: row.get(2)? });
+    }
+    Ok(records)
 }
 
 fn seen(connection: &Connection, owner: i64) -> Result<Vec<([u8; 16], Timestamp)>, Failure> {

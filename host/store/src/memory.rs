@@ -11,8 +11,8 @@ use attache_messenger::{
     event::{Contact, Group},
     id::{AccountId, ContactId, GroupId, MessageId},
     storage::{
-        ArchiveEntry, ArchiveQuery, Batch, BoxFuture, JournalEntry, OutboxEntry, Restored, Storage,
-        StorageError, Write,
+        ArchiveEntry, ArchiveQuery, Batch, BoxFuture, JournalEntry, OutboxEntry, Record, RecordKind,
+        Restored, Storage, StorageError, Write,
     },
     time::Timestamp,
 };
@@ -53,6 +53,7 @@ struct Account {
     outbox: Tree<MessageId, (u64, Arc<OutboxEntry>)>,
     next: u64,
     settings: Tree<String, String>,
+    records: Tree<(&'static str, Arc<str>), (RecordKind, Arc<str>)>,
     seen: Tree<[u8; 16], Timestamp>,
     seen_by_age: Tree<(Timestamp, [u8; 16]), ()>,
     journal: Tree<u64, Arc<JournalEntry>>,
@@ -184,6 +185,17 @@ impl Account {
                 }
                 size.add(value.len());
                 self.settings.insert_mut(name.to_owned(), value);
+            }
+            Write::PutRecord { kind, key, value } => {
+                let place = (kind.name(), key);
+                if let Some((_, old)) = self.records.get(&place) {
+                    size.remove(place.1.len() + old.len());
+                    self.records.remove_mut(&place);
+                }
+                if let Some(value) = value {
+                    size.add(place.1.len() + value.len());
+                    self.records.insert_mut(place, (kind, value));
+                }
             }
             Write::PutSeen { key, at } => self.put_seen(key, at, size)?,
             _ => return Err(StorageError::Other("the store does not know this kind of change".into())),
@@ -350,6 +362,15 @@ impl Account {
             groups: in_order(&self.groups),
             outbox: in_order(&self.outbox),
             settings: self.settings.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            records: self
+                .records
+                .iter()
+                .map(|((_, key), (kind, value))| Record {
+                    kind: *kind,
+                    key: key.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
             seen: self.seen_by_age.keys().map(|(at, key)| (*key, *at)).collect(),
             last_seq: self.last_seq,
         }

@@ -10,6 +10,7 @@
 //!   in UTC.
 //! - Addresses are kept as given; where they are compared, the canonical spelling stands in a column beside them.
 //! - `outbox.body` and `journal.body` are JSON documents; `record` describes them.
+//! - `record.kind` is the name of a `RecordKind`. Kinds that are not known are left alone: a later version may know them.
 //! - `account.last_seq` is the highest position that the journal ever had, also when it has been trimmed since.
 //! - `archive_text` is the full-text index of `archive`. It holds the account too, so that a search reads only the
 //!   postings of one account.
@@ -24,7 +25,18 @@ use crate::error::{Failure, OpenError};
 const APPLICATION_ID: i64 = 0x4174_7461;
 
 /// Step `n` leads from version `n` to version `n + 1`.
-const MIGRATIONS: &[&str] = &[VERSION_1];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
+
+/// What the engine keeps for its work with the service.
+const VERSION_2: &str = "
+CREATE TABLE record (
+    account INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (account, kind, key)
+) STRICT;
+";
 
 const VERSION_1: &str = "
 CREATE TABLE account (
@@ -257,6 +269,17 @@ mod tests {
         let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
         let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
         assert_eq!((mode.as_str(), synchronous), ("wal", 2), "2 is FULL");
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_keeps_what_it_holds() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(VERSION_1).unwrap();
+        connection.execute("INSERT INTO setting VALUES (1, 'presence', 'busy')", []).unwrap();
+        migrate(&mut connection, 1).unwrap();
+        let kept: String = connection.query_row("SELECT value FROM setting", [], |row| row.get(0)).unwrap();
+        let records: i64 = connection.query_row("SELECT count(*) FROM record", [], |row| row.get(0)).unwrap();
+        assert_eq!((kept.as_str(), records), ("busy", 0));
     }
 
     #[test]

@@ -20,6 +20,14 @@ pub struct EngineConfig {
     pub password: Secret,
     /// Address of the outbound proxy; `None` finds the service of the address's domain.
     pub service: Option<String>,
+    /// Root of the service's XCAP server (RFC 4825, section 6.1), such as `https://xcap.example.com/xcap-root`; `None`
+    /// keeps contacts here and has no rules about who may see one's presence.
+    pub xcap: Option<String>,
+    /// Name of this account at the XCAP server (its XUI); `None` takes the address.
+    pub xcap_user: Option<String>,
+    /// Whether to ask the service who watches this account (RFC 3857). Default yes; a service that does not offer it is not asked
+    /// again.
+    pub watcher_info: bool,
     /// Where this account receives, by transport. Concrete addresses, not `0.0.0.0`.
     pub local: Vec<(Transport, SocketAddr)>,
     /// Entropy, fresh for every start.
@@ -119,6 +127,9 @@ impl EngineConfig {
             auth_user: None,
             password: password.into(),
             service: None,
+            xcap: None,
+            xcap_user: None,
+            watcher_info: true,
             local,
             seed,
             user_agent: concat!("Attache/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -142,6 +153,7 @@ impl fmt::Debug for EngineConfig {
         f.debug_struct("EngineConfig")
             .field("address", &self.address)
             .field("service", &self.service)
+            .field("xcap", &self.xcap)
             .field("local", &self.local)
             .finish_non_exhaustive()
     }

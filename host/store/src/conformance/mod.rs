@@ -71,6 +71,9 @@ macro_rules! __for_each_rule {
             the_outbox_keeps_its_order
             a_message_leaves_the_outbox
             the_last_value_of_a_setting_holds
+            records_of_every_kind_come_back_in_order
+            a_forgotten_record_is_gone
+            a_large_record_comes_back_whole
             identities_of_messages_are_kept_for_ten_minutes
             identities_of_messages_do_not_pile_up
             accounts_do_not_mix

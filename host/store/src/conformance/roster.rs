@@ -5,7 +5,7 @@ use std::sync::Arc;
 use attache_messenger::{
     id::{ContactId, GroupId, MessageId},
     message::MessageState,
-    storage::{Storage, Write},
+    storage::{Record, RecordKind, Storage, Write},
 };
 
 use super::sample::*;
@@ -14,7 +14,7 @@ use super::sample::*;
 pub async fn a_new_account_has_nothing(store: Arc<dyn Storage>) {
     let restored = load(&store).await;
     assert!(restored.contacts.is_empty() && restored.groups.is_empty() && restored.outbox.is_empty());
-    assert!(restored.settings.is_empty() && restored.seen.is_empty());
+    assert!(restored.settings.is_empty() && restored.seen.is_empty() && restored.records.is_empty());
     assert_eq!(restored.last_seq, 0);
 }
 
@@ -93,6 +93,37 @@ pub async fn the_last_value_of_a_setting_holds(store: Arc<dyn Storage>) {
     assert_eq!(settings, [("note".into(), String::new()), ("show".into(), "busy".into())]);
 }
 
+/// [`Write::PutRecord`]: keys of one kind are not those of another, and the last value holds.
+pub async fn records_of_every_kind_come_back_in_order(store: Arc<dyn Storage>) {
+    let mut expected = Vec::new();
+    for (number, kind) in RecordKind::ALL.into_iter().enumerate() {
+        for key in ["b", "a \u{1f600}", ""] {
+            expected.push(Record { kind, key: key.into(), value: format!("<x n='{number}'/>\n").into() });
+        }
+    }
+    commit(&store, expected.iter().map(|record| put_record(record.kind, &record.key, "old"))).await;
+    commit(&store, expected.iter().map(|record| put_record(record.kind, &record.key, &record.value))).await;
+    expected.sort_by_key(|record| (record.kind.name(), record.key.clone()));
+    assert_eq!(load(&store).await.records, expected);
+}
+
+/// And one that is not there can be forgotten too.
+pub async fn a_forgotten_record_is_gone(store: Arc<dyn Storage>) {
+    commit(&store, [put_record(RecordKind::Undo, "1", "x"), put_record(RecordKind::Rule, "1", "y")]).await;
+    let forget = |key: &str| Write::PutRecord { kind: RecordKind::Undo, key: key.into(), value: None };
+    commit(&store, [forget("1"), forget("2")]).await;
+    let left = Record { kind: RecordKind::Rule, key: "1".into(), value: "y".into() };
+    assert_eq!(load(&store).await.records, [left]);
+}
+
+/// A contact list of ten thousand entries is a megabyte.
+pub async fn a_large_record_comes_back_whole(store: Arc<dyn Storage>) {
+    let text = "<entry uri=\"sip:somebody@example.com\"/>".repeat(50_000);
+    commit(&store, [put_record(RecordKind::Document, "resource-lists", &text)]).await;
+    let records = load(&store).await.records;
+    assert!(records.len() == 1 && *records[0].value == *text);
+}
+
 /// [`Write::PutSeen`].
 pub async fn identities_of_messages_are_kept_for_ten_minutes(store: Arc<dyn Storage>) {
     commit(&store, [Write::PutSeen { key: [1; 16], at: at(0) }]).await;
@@ -122,6 +153,7 @@ pub async fn accounts_do_not_mix(store: Arc<dyn Storage>) {
         put_outbox(&outbox(3, 0)),
         append(4),
         Write::PutSetting("note", "x".into()),
+        put_record(RecordKind::Undo, "1", "x"),
         Write::PutSeen { key: [5; 16], at: at(0) },
     ];
     ok(store.commit(BOB, batch(writes)).await);

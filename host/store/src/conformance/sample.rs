@@ -8,8 +8,8 @@ use attache_messenger::{
     id::{AccountId, ContactId, ConversationId, GroupId, MessageId},
     message::{Author, IncomingMessage, MessageState, Origin, OutgoingMessage, Text},
     storage::{
-        ArchiveEntry, ArchiveQuery, Batch, Direction, JournalEntry, JournalEvent, OutboxEntry, Restored,
-        Storage, StorageError, Write,
+        ArchiveEntry, ArchiveQuery, Batch, Direction, JournalEntry, JournalEvent, OutboxEntry, RecordKind,
+        Restored, Storage, StorageError, Write,
     },
     time::Timestamp,
 };
@@ -73,6 +73,10 @@ pub(super) fn group(id: u64, name: &str) -> Group {
 
 pub(super) fn put_group(group: &Group) -> Write {
     Write::PutGroup(Arc::new(group.clone()))
+}
+
+pub(super) fn put_record(kind: RecordKind, key: &str, value: &str) -> Write {
+    Write::PutRecord { kind, key: key.into(), value: Some(value.into()) }
 }
 
 pub(super) fn outgoing(id: u64) -> OutgoingMessage {
