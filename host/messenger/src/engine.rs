@@ -419,7 +419,7 @@ impl Engine {
                 self.on_registration_failed(&cause, retry, remaining);
             }
             AgentEvent::Unregistered { .. } => self.on_unregistered(),
-            AgentEvent::Subscription { id, state, notify } => {
+            AgentEvent::Subscription { id, state, notify, .. } => {
                 if notify.is_some() || !state.is_final() && !is_retrying(&state) {
                     self.alive();
                 }

@@ -89,15 +89,8 @@ impl World {
     }
 
     fn subscribe(&mut self, at: &str, to: &str) {
-        let params = SubscribeParams {
-            target: UriBuf::parse(to).unwrap(),
-            event: "presence".into(),
-            accept: vec!["application/pidf+xml".into()],
-            expires: 600,
-            body: None,
-            headers: Vec::new(),
-            forks: attache_sip::usage::Forks::default(),
-        };
+        let params =
+            SubscribeParams { expires: 600, ..SubscribeParams::presence(UriBuf::parse(to).unwrap()) };
         self.agent(at, |agent, now| agent.subscribe(now, params)).unwrap();
     }
 

@@ -72,6 +72,7 @@
 mod auth;
 mod config;
 pub(crate) mod core;
+mod credential;
 mod event;
 mod inbound;
 mod node;
@@ -93,11 +94,12 @@ use crate::usage::registration::Registration;
 use crate::usage::subscription::Subscriptions;
 use crate::usage::{PublishParams, SubscribeParams, refusal, retry_of};
 
-pub use config::AgentConfig;
+pub use config::{AgentConfig, NotifySource};
 use core::{Contact, Core, Done, Purpose, Route, UsageKey};
+pub use credential::Credential;
 pub use event::{
-    AgentEvent, Cause, Diagnostic, MessageId, NotifyBody, PublicationId, Registered, RequestId,
-    SubscriptionId,
+    AgentEvent, Cause, Diagnostic, FlowState, MessageId, NotifyBody, PublicationId, Registered, RequestId,
+    ServiceFacts, SubscriptionId, Terms, TokenNeeded,
 };
 
 /// A MESSAGE to be sent (RFC 3428).
@@ -178,6 +180,13 @@ impl Agent {
     pub fn set_password(&mut self, password: Secret) {
         self.core.unlock();
         self.core.auth.set_password(password);
+    }
+
+    /// Gives the access token that [`AgentEvent::TokenNeeded`] asked for, or a newer one (RFC 8898). Requests that wait for it
+    /// are sent now; so is the registration, if the lack of it had ended that.
+    pub fn set_token(&mut self, now: Instant, token: Secret) {
+        self.core.set_token(now, token);
+        self.settle(now);
     }
 
     /// Wants our binding at the registrar, for this many seconds at a time, refreshed until

@@ -14,11 +14,13 @@
 //! - [`transaction`] and [`endpoint`]: requests and their answers over an unreliable network.
 //! - [`agent`]: a user agent for one account; its documentation prints the whole run loop.
 //! - [`usage`]: registration, subscription and publication, as the agent keeps them alive.
+//! - [`budget`]: how many requests a process starts by itself in a second.
 //! - [`resolve`]: from an address to the places where a request can go.
 //! - [`sim`]: a simulated network under a virtual clock, for tests.
 
 pub mod agent;
 pub mod bridge;
+pub mod budget;
 pub mod build;
 pub mod digest;
 pub mod endpoint;

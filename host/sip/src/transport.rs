@@ -142,8 +142,8 @@ pub struct Transmit {
     pub destination: Destination,
     /// The flow to use while it lives; a new one to the same destination otherwise. `None` leaves the choice open.
     pub flow: Option<FlowId>,
-    /// The domain that was asked for when the destination was looked up, without a port: over TLS the peer must prove
-    /// that it serves it (RFC 5922 §7.3). `None`: the peer must prove that it has the destination's IP address.
+    /// The name that the peer's certificate must be for, where the transport is secure: the domain that was asked for, before any
+    /// look-up (RFC 5922 §7.1). `None` where an IP address was asked for: then the certificate must name that.
     pub domain: Option<Arc<str>>,
     /// One whole message, or a keep-alive.
     pub payload: Bytes,

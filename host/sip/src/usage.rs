@@ -14,7 +14,7 @@ use crate::agent::Cause;
 use crate::message::Message;
 
 pub use publication::{PublicationState, PublishParams};
-pub use subscription::{Forks, SubscribeParams, SubscriptionState};
+pub use subscription::{Forks, Rates, SubscribeParams, SubscriptionState};
 
 /// Nothing is refreshed sooner than this, however short a time a service grants: it must not be able to make us storm.
 pub(crate) const MIN_REFRESH: Duration = Duration::from_secs(10);

@@ -24,6 +24,7 @@ pub(crate) struct Auth {
     /// Realms with the generation in which their nonce was learned.
     learned: Vec<(bool, String, u64)>,
     rejected: Vec<String>,
+    token: Option<Secret>,
 }
 
 /// What a request remembers of its last attempt.
@@ -45,12 +46,17 @@ impl Auth {
             epoch: 0,
             learned: Vec::new(),
             rejected: Vec::new(),
+            token: None,
         }
     }
 
     /// Lets rejected realms have another try.
     pub(crate) fn forgive(&mut self) {
         self.rejected.clear();
+    }
+
+    pub(crate) fn set_token(&mut self, token: Secret) {
+        self.token = Some(token);
     }
 
     pub(crate) fn set_password(&mut self, password: Secret) {

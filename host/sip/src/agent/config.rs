@@ -1,9 +1,12 @@
 //! What an agent is made with.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::digest::{Policy, Secret};
+use super::Credential;
+use crate::budget::Budget;
+use crate::digest::Policy;
 use crate::message::MethodBuf;
 use crate::transaction::Timers;
 use crate::transport::Transport;
@@ -19,8 +22,8 @@ pub struct AgentConfig {
     pub display_name: Option<String>,
     /// The user name in credentials; `None` takes the user part of the address.
     pub auth_user: Option<String>,
-    /// The password.
-    pub password: Secret,
+    /// What proves who it is.
+    pub credential: Credential,
     /// The addresses at which this agent's sockets receive, by transport. They become Via and Contact, so they must be concrete, not
     /// `0.0.0.0`. For TCP it is the listening address.
     pub local: Vec<(Transport, SocketAddr)>,
@@ -49,20 +52,41 @@ pub struct AgentConfig {
     /// Whether requests are taken from anybody. By default only OPTIONS is: all else must come from an IP address of the service, or
     /// gets 403, for nobody else has checked who sent it.
     pub accept_from_anywhere: bool,
+    /// From whom NOTIFY is taken, besides the connections that the agent opened.
+    pub accept_notify_from: NotifySource,
+    /// What all requests draw from that the agent starts by itself: refreshes, retries, subscriptions that begin again, polls. Shared by
+    /// all agents of a process. `None` does not limit them.
+    pub budget: Option<Arc<Budget>>,
+    /// How many flows to the service are kept where it supports that and has as many targets (RFC 5626 §4.2). Two by default; one
+    /// turns it off.
+    pub flows: usize,
     /// The values of Accept that OPTIONS is answered with.
     pub accept: Vec<String>,
     /// The event packages that Allow-Events names.
     pub packages: Vec<String>,
 }
 
+/// Who may send NOTIFY. Whoever else does gets a 403; a guessed dialog is no proof.
+#[derive(Clone, Eq, PartialEq, Debug, Default)]
+#[non_exhaustive]
+pub enum NotifySource {
+    /// The IP addresses of the service, as far as they are known, and connections that the agent opened to it.
+    #[default]
+    Service,
+    /// These IP addresses as well: a notifier that stands beside the proxy.
+    ServiceAnd(Vec<IpAddr>),
+    /// Anybody who knows the dialog.
+    Anybody,
+}
+
 impl AgentConfig {
     /// Default settings for an account.
-    pub fn new(aor: UriBuf, password: impl Into<Secret>, local: Vec<(Transport, SocketAddr)>) -> Self {
+    pub fn new(aor: UriBuf, credential: impl Into<Credential>, local: Vec<(Transport, SocketAddr)>) -> Self {
         Self {
             aor,
             display_name: None,
             auth_user: None,
-            password: password.into(),
+            credential: credential.into(),
             local,
             service: None,
             user_agent: String::new(),
@@ -75,6 +99,9 @@ impl AgentConfig {
             max_retry_after: Duration::from_secs(86_400),
             methods: Vec::new(),
             accept_from_anywhere: false,
+            accept_notify_from: NotifySource::Service,
+            budget: None,
+            flows: 2,
             accept: ["text/plain", "message/cpim", "application/im-iscomposing+xml", "application/pidf+xml"]
                 .map(str::to_owned)
                 .to_vec(),

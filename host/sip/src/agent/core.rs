@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
@@ -14,13 +15,14 @@ use smallvec::SmallVec;
 
 use super::auth::{Attempt, Auth};
 use super::{AgentConfig, AgentEvent, Cause, Diagnostic, MessageId, RequestId};
+use crate::digest::Secret;
 use crate::endpoint::{Endpoint, EndpointConfig, Failure, Request};
 use crate::message::{HeaderName, Message, Method};
 use crate::resolve::{self, Resolve, ResolveId, Targets};
 use crate::transaction::TransactionId;
 use crate::transaction::queue::TimerQueue;
 use crate::transport::{Destination, Flow, Transport};
-use crate::uri::{Uri, UriBuf};
+use crate::uri::{Host, Uri, UriBuf};
 
 /// Server transactions of one account at once, besides one for each subscription: on sign-in everybody's notification may
 /// come within one timer J. A person's other traffic needs a handful; more is an attack.
@@ -110,6 +112,8 @@ pub(crate) struct Core {
     exchanges: HashMap<TransactionId, Exchange>,
     waiting: Vec<Exchange>,
     targets: Targets,
+    /// The host name of the service; `None` where it is given as an IP address.
+    domain: Option<Arc<str>>,
     lookup: Lookup,
     /// The driver set the targets, so that no name is looked up.
     fixed: bool,
@@ -136,9 +140,14 @@ impl Core {
             .clone()
             .or_else(|| config.aor.as_uri().user().map(str::to_owned))
             .unwrap_or_default();
+        let domain = match config.service.as_ref().unwrap_or(&config.aor).as_uri().host() {
+            Some(Host::Name(name)) => Some(name.into()),
+            _ => None,
+        };
         Self {
+            domain,
             endpoint: Endpoint::new(endpoint_config, endpoint_seed),
-            auth: Auth::new(user, config.password.clone(), config.digest),
+            auth: Auth::new(user, config.credential.password(), config.digest),
             config,
             timers: TimerQueue::new(),
             events: VecDeque::new(),
@@ -183,6 +192,13 @@ impl Core {
         let id = self.next_id;
         self.next_id += 1;
         id
+    }
+
+    /// An access token came (RFC 8898).
+    pub(crate) fn set_token(&mut self, now: Instant, token: Secret) {
+        self.unlock();
+        self.auth.set_token(token);
+        self.release(now, None);
     }
 
     /// A person acted: rejected credentials get another chance.
@@ -358,6 +374,12 @@ impl Core {
         self.lookup = Lookup::Asked(id);
     }
 
+    /// The name that a certificate at this place must be for: the one that the service was asked for by, whatever it led to
+    /// (RFC 5922 §7.1).
+    fn domain_at(&self, destination: Destination) -> Option<Arc<str>> {
+        if self.is_target(destination) { self.domain.clone() } else { None }
+    }
+
     fn launch(&mut self, now: Instant, mut exchange: Exchange) {
         if let Some(cause) = &self.locked {
             let cause = cause.clone();
@@ -391,7 +413,8 @@ impl Core {
         let body = request.body.as_ref().map_or(&[][..], |(_, body)| body);
         let method = request.method.as_str();
         extra.extend(self.auth.authorize(&mut exchange.attempt, method, &request.uri, body, entropy));
-        match self.endpoint.send_with(now, request, &extra, destination, None) {
+        let domain = self.domain_at(destination);
+        match self.endpoint.send_with(now, request, &extra, destination, None, domain) {
             Ok(id) => {
                 self.exchanges.insert(id, exchange);
             }

@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use thiserror::Error;
 
 use crate::message::Message;
 use crate::transaction::ServerTransactionId;
-use crate::transport::Flow;
-use crate::usage::{PublicationState, SubscriptionState};
+use crate::transport::{Destination, Flow};
+use crate::usage::{PublicationState, Rates, SubscriptionState};
 
 /// Names a subscription of one agent. It is the number in the local tag.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
@@ -56,6 +57,8 @@ pub enum AgentEvent {
         state: SubscriptionState,
         /// The body that came with it; `None` when the notification had none.
         notify: Option<NotifyBody>,
+        /// What the notifier granted.
+        terms: Terms,
     },
     /// One of several notifiers of a subscription has ended; the others go on. Its documents no longer count.
     ForkEnded {
@@ -120,8 +123,85 @@ pub enum AgentEvent {
         /// Why.
         cause: Cause,
     },
+    /// The service asks for an access token: none is known, or the one that was sent is not accepted (any more). Requests that need it
+    /// wait for [`set_token`](super::Agent::set_token).
+    TokenNeeded(TokenNeeded),
+    /// One of our flows to the service came to be, or was lost (RFC 5626).
+    Flow {
+        /// The number of the flow, from 1.
+        reg_id: u32,
+        /// What became of it.
+        state: FlowState,
+    },
+    /// An answer said something about the service that was not known before.
+    ServiceLearnt(ServiceFacts),
     /// Something worth a line in a log.
     Diagnostic(Diagnostic),
+}
+
+/// What a notifier granted a subscription, as far as it said so.
+#[derive(Clone, PartialEq, Debug, Default)]
+#[non_exhaustive]
+pub struct Terms {
+    /// The tag of the state that we have (RFC 5839): to be stored with it, and given as [`SubscribeParams::etag`](crate::usage::SubscribeParams)
+    /// when the state is subscribed to again. Of the first notifier, where there are several.
+    pub etag: Option<Arc<str>>,
+    /// The notifier says that the state we have is the present one, without sending it again: a 204, or a notification without a body
+    /// and with our tag. A notification without a body that does not say so tells that there is nothing to show.
+    pub unchanged: bool,
+    /// How often it notifies (RFC 6446), where it said so.
+    pub rates: Rates,
+}
+
+/// What a service wants to be told about a token (RFC 8898 §2.1).
+#[derive(Clone, Eq, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct TokenNeeded {
+    /// The realm that the token is for.
+    pub realm: String,
+    /// Where tokens are given out: an https URI.
+    pub authz_server: Option<String>,
+    /// The scope that the token must have.
+    pub scope: Option<String>,
+    /// Why the one that was sent was refused, such as `invalid_token`; `None` when none was sent.
+    pub error: Option<String>,
+    /// Whether there is nothing to be done with a token: the transport has no encryption, and the configuration does not allow
+    /// it to be sent there.
+    pub insecure: bool,
+}
+
+/// The state of one flow to the service (RFC 5626).
+#[derive(Clone, Eq, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum FlowState {
+    /// The registrar knows it, and requests come and go over it.
+    Up {
+        /// Where it leads.
+        to: Destination,
+    },
+    /// It was lost; it is made again by itself.
+    Down {
+        /// Why.
+        cause: Cause,
+        /// When it is tried again.
+        after: Duration,
+    },
+}
+
+/// What an answer tells about the service. What it did not mention is empty; what was known before stays true.
+#[derive(Clone, Eq, PartialEq, Debug, Default)]
+#[non_exhaustive]
+pub struct ServiceFacts {
+    /// The methods it allows.
+    pub allow: Vec<String>,
+    /// The extensions it supports, as option tags.
+    pub supported: Vec<String>,
+    /// The event packages it knows.
+    pub allow_events: Vec<String>,
+    /// What it calls itself.
+    pub server: Option<String>,
+    /// Its time when it answered. Compare it with the local clock to find the skew: certificates and message times depend on it.
+    pub date: Option<SystemTime>,
 }
 
 /// A registration as the service confirmed it.
@@ -135,6 +215,13 @@ pub struct Registered {
     pub path: Vec<String>,
     /// Our public GRUU (RFC 5627), if the service gives one.
     pub gruu: Option<String>,
+    /// Our temporary GRUU, which does not tell who we are, if the service gives one. The newest; older ones stay good as long as the
+    /// registration does.
+    pub temp_gruu: Option<String>,
+    /// Whether the service keeps several flows apart (RFC 5626): it answered with `Require: outbound`.
+    pub outbound: bool,
+    /// The number of the flow that was registered: 1, or of a further one.
+    pub reg_id: u32,
 }
 
 /// Why something that needs the network did not work.
@@ -222,10 +309,14 @@ impl Cause {
 pub struct NotifyBody {
     /// Which of the usages that forking created: 0 for the first notifier. Documents of different forks are to be merged.
     pub fork: u32,
-    /// The value of Content-Type.
+    /// The value of Content-Type, with all its parameters.
     pub content_type: String,
     /// The octets, sharing the buffer of the notification.
     pub body: Bytes,
+    /// The tag of this state (RFC 5839), if the notifier gives one.
+    pub etag: Option<Arc<str>>,
+    /// The option tags that the notification requires to be understood, such as `eventlist`.
+    pub require: Vec<String>,
 }
 
 // Presence is personal data: only its size is shown.

@@ -1,5 +1,6 @@
 //! Requests of our own.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub(super) struct Client {
     request: Bytes,
     destination: Destination,
     flow: Option<FlowId>,
+    /// The name that a certificate there must be for.
+    domain: Option<Arc<str>>,
     /// It went by TCP for its size alone, and goes here by UDP where TCP is refused.
     fallback: Option<Destination>,
     cancel: Cancel,
@@ -73,7 +76,21 @@ impl Endpoint {
         destination: Destination,
         flow: Option<FlowId>,
     ) -> Result<TransactionId, BuildError> {
-        self.send_with(now, request, &[], destination, flow)
+        self.send_with(now, request, &[], destination, flow, None)
+    }
+
+    /// [`send_request`](Self::send_request) to a place where a certificate must be for `domain`.
+    ///
+    /// # Errors
+    /// As [`send_request`](Self::send_request).
+    pub fn send_request_to(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        destination: Destination,
+        domain: Option<Arc<str>>,
+    ) -> Result<TransactionId, BuildError> {
+        self.send_with(now, request, &[], destination, None, domain)
     }
 
     /// [`send_request`](Self::send_request) with headers that only this attempt has.
@@ -84,6 +101,7 @@ impl Endpoint {
         extra: &[(HeaderName, String)],
         destination: Destination,
         flow: Option<FlowId>,
+        domain: Option<Arc<str>>,
     ) -> Result<TransactionId, BuildError> {
         let id = self.fresh_id();
         let invite = request.method == Method::Invite;
@@ -104,10 +122,11 @@ impl Endpoint {
             request: bytes.clone(),
             destination,
             flow,
+            domain: domain.clone(),
             fallback,
             cancel: Cancel::No,
         };
-        self.transmits.push_back(Transmit { destination, flow, domain: None, payload: bytes });
+        self.transmits.push_back(Transmit { destination, flow, domain, payload: bytes });
         self.begin(ClientKey { id: id.0, cancel: false }, client);
         Ok(id)
     }
@@ -149,18 +168,19 @@ impl Endpoint {
         client.cancel = Cancel::Sent;
         client.machine.limit(now + timers.timeout());
         let Some(payload) = derived(&client.request, Method::Cancel, None) else { return };
-        let (destination, flow) = (client.destination, client.flow);
+        let (destination, flow, domain) = (client.destination, client.flow, client.domain.clone());
         let cancel = Client {
             machine: ClientMachine::new(now, false, destination.transport.is_reliable(), &timers),
             invite: false,
             request: payload.clone(),
             destination,
             flow,
+            domain: domain.clone(),
             fallback: None,
             cancel: Cancel::No,
         };
         self.arm(TimerKey::Client(key));
-        self.transmits.push_back(Transmit { destination, flow, domain: None, payload });
+        self.transmits.push_back(Transmit { destination, flow, domain, payload });
         self.begin(ClientKey { id: key.id, cancel: true }, cancel);
     }
 
@@ -188,8 +208,8 @@ impl Endpoint {
         if verdict.acknowledge
             && let Some(payload) = derived(&client.request, Method::Ack, Some(&message))
         {
-            let (destination, flow) = (client.destination, client.flow);
-            self.transmits.push_back(Transmit { destination, flow, domain: None, payload });
+            let (destination, flow, domain) = (client.destination, client.flow, client.domain.clone());
+            self.transmits.push_back(Transmit { destination, flow, domain, payload });
         }
         let wants_cancel = client.cancel == Cancel::Wanted && client.machine.is_proceeding();
         if !client.machine.is_pending() && !client.invite {
@@ -215,7 +235,7 @@ impl Endpoint {
             Action::Retransmit => self.transmits.push_back(Transmit {
                 destination: client.destination,
                 flow: client.flow,
-                domain: None,
+                domain: client.domain.clone(),
                 payload: client.request.clone(),
             }),
             Action::TimedOut => {

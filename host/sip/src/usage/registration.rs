@@ -177,6 +177,9 @@ impl Registration {
             service_route: core.service_route.clone(),
             path: texts(answer, HeaderName::Path),
             gruu: own_gruu(answer, core.config.instance.as_deref()),
+            temp_gruu: None,
+            outbound: false,
+            reg_id: 1,
         }));
     }
 

@@ -20,14 +20,14 @@ use smallvec::SmallVec;
 
 use super::{When, refusal, retry_of};
 use crate::agent::core::{Core, UsageKey};
-use crate::agent::{AgentEvent, Cause, NotifyBody, SubscriptionId};
+use crate::agent::{AgentEvent, Cause, NotifyBody, SubscriptionId, Terms};
 use crate::uri::UriBuf;
 
 use fork::Fork;
 use requests::Job;
 
 /// What to subscribe to.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct SubscribeParams {
     /// Whose state.
     pub target: UriBuf,
@@ -40,6 +40,14 @@ pub struct SubscribeParams {
     pub expires: u32,
     /// Content type and octets of a body: a filter or a list.
     pub body: Option<(String, Bytes)>,
+    /// Whether a list of resources in one subscription is understood: `Supported: eventlist` (RFC 4662). With a body, the list is in the
+    /// request, and `Require: recipient-list-subscribe` is sent (RFC 5367).
+    pub event_list: bool,
+    /// The tag of the state that is known already (RFC 5839), so that the notifier need not send it again; `*` stands for whatever the state
+    /// is: only changes from now on are of interest.
+    pub etag: Option<String>,
+    /// How often notifications shall come (RFC 6446).
+    pub rates: Rates,
     /// Further headers, such as `Supported: eventlist`.
     pub headers: Vec<(String, String)>,
     /// What to do with several notifiers.
@@ -56,6 +64,34 @@ pub enum Forks {
     First,
 }
 
+/// How often notifications come, in notifications a second, as three decimal digits are kept of them (RFC 6446).
+#[derive(Copy, Clone, PartialEq, Debug, Default)]
+pub struct Rates {
+    /// No more often than this: `max-rate`.
+    pub max: Option<f64>,
+    /// At least as often, with the full state: `min-rate`.
+    pub min: Option<f64>,
+    /// At least as often on average, fewer where there are others: `adaptive-min-rate`.
+    pub adaptive_min: Option<f64>,
+}
+
+impl Rates {
+    /// An Event header with the parameters that ask for these rates.
+    fn written_behind(&self, event: &str) -> String {
+        let mut value = event.to_owned();
+        let params =
+            [("max-rate", self.max), ("min-rate", self.min), ("adaptive-min-rate", self.adaptive_min)];
+        for (name, rate) in params {
+            if let Some(rate) = rate.filter(|rate| rate.is_finite() && *rate >= 0.0) {
+                let digits = format!("{:.3}", rate.min(1000.0));
+                let digits = digits.trim_end_matches('0').trim_end_matches('.');
+                value.push_str(&format!(";{name}={digits}"));
+            }
+        }
+        value
+    }
+}
+
 impl SubscribeParams {
     /// A subscription to somebody's presence (RFC 3856), for an hour at a time.
     pub fn presence(target: UriBuf) -> Self {
@@ -65,6 +101,9 @@ impl SubscribeParams {
             accept: vec!["application/pidf+xml".to_owned()],
             expires: 3600,
             body: None,
+            event_list: false,
+            etag: None,
+            rates: Rates::default(),
             headers: Vec::new(),
             forks: Forks::Accept,
         }
@@ -369,14 +408,24 @@ impl Subscriptions {
             subscription.phase = Phase::Waiting { until: now + after, outage: cause.is_outage() };
             subscription.reported = Some(state.clone());
         }
-        core.events.push_back(AgentEvent::Subscription { id: SubscriptionId(id), state, notify });
+        core.events.push_back(AgentEvent::Subscription {
+            id: SubscriptionId(id),
+            state,
+            notify,
+            terms: Terms::default(),
+        });
         self.arm(core, id);
     }
 
     fn finish(&mut self, core: &mut Core, id: u64, cause: Cause, notify: Option<NotifyBody>) {
         if self.all.remove(&id).is_some() {
             let state = SubscriptionState::Terminated { cause };
-            core.events.push_back(AgentEvent::Subscription { id: SubscriptionId(id), state, notify });
+            core.events.push_back(AgentEvent::Subscription {
+                id: SubscriptionId(id),
+                state,
+                notify,
+                terms: Terms::default(),
+            });
         }
     }
 

@@ -6,7 +6,7 @@ use super::fork::Fork;
 use super::reason::after_termination;
 use super::{Forks, Phase, SubscriptionState, Subscriptions, When};
 use crate::agent::core::Core;
-use crate::agent::{AgentEvent, Cause, Diagnostic, NotifyBody, SubscriptionId};
+use crate::agent::{AgentEvent, Cause, Diagnostic, NotifyBody, SubscriptionId, Terms};
 use crate::endpoint::Response;
 use crate::message::{HeaderName, Message, SubscriptionStatus};
 use crate::transaction::{self, ServerTransactionId};
@@ -148,6 +148,11 @@ impl Subscriptions {
                 .map(|value| String::from_utf8_lossy(value).into_owned())
                 .unwrap_or_default(),
             body: message.body_bytes(),
+            etag: message.sip_etag().map(Into::into),
+            require: message
+                .values(HeaderName::Require)
+                .map(|tag| String::from_utf8_lossy(tag).into_owned())
+                .collect(),
         });
         let ended = said.status == SubscriptionStatus::Terminated;
         if ended || fetch {
@@ -178,7 +183,7 @@ impl Subscriptions {
         if !closing {
             subscription.reported = Some(state.clone());
             let id = SubscriptionId(id);
-            core.events.push_back(AgentEvent::Subscription { id, state, notify });
+            core.events.push_back(AgentEvent::Subscription { id, state, notify, terms: Terms::default() });
         }
         if closing && idle {
             self.close(core, now, id, fork);

@@ -240,8 +240,14 @@ impl Subscriptions {
 /// Adds what every SUBSCRIBE of these parameters carries.
 fn complete(request: Request, params: &SubscribeParams, expires: u32) -> Request {
     let mut request = request
-        .header(HeaderName::Event, params.event.clone())
+        .header(HeaderName::Event, params.rates.written_behind(&params.event))
         .header(HeaderName::Expires, expires.to_string());
+    if params.event_list {
+        request.push(HeaderName::Supported, "eventlist");
+        if params.body.is_some() {
+            request.push(HeaderName::Require, "recipient-list-subscribe");
+        }
+    }
     if !params.accept.is_empty() {
         request.push(HeaderName::Accept, params.accept.join(", "));
     }
