@@ -11,6 +11,8 @@
 //! | [`composing`] | "is typing" indications (RFC 3994) |
 //! | [`cpim`] | message wrapper (RFC 3862) |
 //! | [`html`] | text of a message that came as HTML |
+//! | [`tree`] | any XML document, for editing: nothing in it is lost |
+//! | [`select`] | selectors of a node in one (RFC 4825, section 6.3; RFC 5261, section 4.1) |
 //!
 //! No input or output, no clock.
 #![forbid(unsafe_code)]
@@ -22,6 +24,8 @@ pub mod html;
 mod limits;
 mod moment;
 pub mod pidf;
+pub mod select;
+pub mod tree;
 mod xml;
 
 pub use error::{DocumentError, Finding, Forgiven, Parsed};
