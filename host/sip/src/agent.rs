@@ -219,6 +219,13 @@ impl Agent {
         self.settle(now);
     }
 
+    /// Asks for the state of a subscription again, now: notifiers answer a refresh with the whole of it. One that waits for its
+    /// next attempt makes it now.
+    pub fn refresh(&mut self, now: Instant, id: SubscriptionId) {
+        self.subscriptions.refresh(&mut self.core, now, id.0);
+        self.settle(now);
+    }
+
     /// Publishes a document and keeps it published.
     pub fn publish(&mut self, now: Instant, params: PublishParams) -> PublicationId {
         let id = PublicationId(self.core.next_id());

@@ -285,6 +285,26 @@ impl Subscriptions {
         self.arm(core, id);
     }
 
+    pub(crate) fn refresh(&mut self, core: &mut Core, now: Instant, id: u64) {
+        let Some(subscription) = self.all.get_mut(&id) else { return };
+        if subscription.closing.is_some() {
+            return;
+        }
+        if matches!(subscription.phase, Phase::Waiting { .. }) {
+            return self.restart(core, now, id);
+        }
+        let mut idle: SmallVec<[u32; 1]> = SmallVec::new();
+        for fork in subscription.forks.iter_mut().filter(|fork| !fork.busy) {
+            fork.busy = true;
+            fork.refresh_at = None;
+            idle.push(fork.id);
+        }
+        for fork in idle {
+            self.enqueue(core, now, Job::Refresh(id, fork));
+        }
+        self.arm(core, id);
+    }
+
     /// The service is back: what failed while it was away begins again, as fast as the window lets it.
     pub(crate) fn wake(&mut self, core: &mut Core, now: Instant) {
         let mut ids: Vec<u64> = self
