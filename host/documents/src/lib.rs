@@ -11,6 +11,8 @@
 //! | [`composing`] | "is typing" indications (RFC 3994) |
 //! | [`cpim`] | message wrapper (RFC 3862) |
 //! | [`html`] | text of a message that came as HTML |
+//! | [`multipart`] | several documents in one body (RFC 2046, RFC 2387) |
+//! | [`rlmi`] | what is known of the resources of a list (RFC 4662) |
 //! | [`tree`] | any XML document, for editing: nothing in it is lost |
 //! | [`select`] | selectors of a node in one (RFC 4825, section 6.3; RFC 5261, section 4.1) |
 //!
@@ -23,7 +25,9 @@ mod error;
 pub mod html;
 mod limits;
 mod moment;
+pub mod multipart;
 pub mod pidf;
+pub mod rlmi;
 pub mod select;
 pub mod tree;
 mod xml;

@@ -25,6 +25,8 @@ pub(crate) const DATA_MODEL: &str = "urn:ietf:params:xml:ns:pidf:data-model";
 pub(crate) const RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
 /// Typing indication, RFC 3994.
 pub(crate) const COMPOSING: &str = "urn:ietf:params:xml:ns:im-iscomposing";
+/// Resource list meta-information, RFC 4662.
+pub(crate) const RLMI: &str = "urn:ietf:params:xml:ns:rlmi";
 
 const MAX_FINDINGS: usize = 16;
 const MAX_NAMESPACES: usize = 48;
@@ -36,6 +38,7 @@ pub(crate) enum Ns {
     DataModel,
     Rpid,
     Composing,
+    Rlmi,
     /// None given, or an unbound prefix.
     None,
     /// One that says nothing here.
@@ -288,6 +291,7 @@ fn known(name: &str) -> (Ns, Option<Finding>) {
         DATA_MODEL => (Ns::DataModel, None),
         RPID => (Ns::Rpid, None),
         COMPOSING => (Ns::Composing, None),
+        RLMI => (Ns::Rlmi, None),
         "urn:ietf:params:xml:ns:cpim-pidf" => (Ns::Pidf, Some(Finding::DraftNamespace)),
         "urn:ietf:params:xml:ns:pidf:person" => (Ns::DataModel, Some(Finding::DraftNamespace)),
         _ if name.starts_with("urn:ietf:params:xml:ns:pidf:rpid:")
