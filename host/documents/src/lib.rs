@@ -15,12 +15,17 @@
 //! | [`rlmi`] | what is known of the resources of a list (RFC 4662) |
 //! | [`tree`] | any XML document, for editing: nothing in it is lost |
 //! | [`select`] | selectors of a node in one (RFC 4825, section 6.3; RFC 5261, section 4.1) |
+//! | [`resource_lists`], [`rls_services`] | contact lists, and addresses that stand for them (RFC 4826) |
+//! | [`policy`] | who may see what: common policy (RFC 4745), presence rules (RFC 5025) |
+//! | [`watcher_info`] | who watches (RFC 3858) |
+//! | [`xcap`] | paths, errors, capabilities and changes of documents on a service (RFC 4825, RFC 5874) |
 //!
 //! No input or output, no clock.
 #![forbid(unsafe_code)]
 
 pub mod composing;
 pub mod cpim;
+mod dom;
 mod error;
 pub mod html;
 mod limits;
@@ -28,10 +33,16 @@ mod moment;
 pub mod multipart;
 pub mod pidf;
 pub mod rlmi;
+pub mod policy;
+pub mod resource_lists;
+pub mod rls_services;
 pub mod select;
 pub mod tree;
+pub mod watcher_info;
+pub mod xcap;
 mod xml;
 
+pub use dom::{Foreign, ForeignAttribute};
 pub use error::{DocumentError, Finding, Forgiven, Parsed};
 pub use limits::Limits;
 pub use moment::{InvalidMoment, Moment};

@@ -19,6 +19,10 @@ impl Limits {
     /// The defaults.
     pub const DEFAULT: Self =
         Self { bytes: 256 * 1024, depth: 24, elements: 8_192, entries: 256, text: 4_096 };
+
+    /// For documents that are kept on a service (RFC 4825): a contact list may have tens of thousands of entries.
+    pub const STORED: Self =
+        Self { bytes: 4 * 1024 * 1024, depth: 24, elements: 131_072, entries: 65_536, text: 16_384 };
 }
 
 impl Default for Limits {

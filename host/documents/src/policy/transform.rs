@@ -1,0 +1,133 @@
+//! What a watcher sees of a presence document (RFC 5025, section 3.3).
+//!
+//! Everything is built anew from what is granted, so an element that this module does not know is never shown by
+//! mistake.
+
+use crate::pidf::{Basic, Device, Document, Note, Person, Rich, Tuple, UserInput};
+
+use super::evaluate::Permissions;
+use super::{Attribute, DeviceSelector, PersonSelector, ServiceSelector, SubHandling, UserInputDetail};
+
+const RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
+
+/// What these permissions leave of a document. Who is blocked politely sees somebody who is not there; who is blocked,
+/// or waits for a decision, sees the same.
+#[must_use]
+pub fn transform(document: &Document, granted: &Permissions) -> Document {
+    if granted.handling != SubHandling::Allow {
+        return offline(&document.entity);
+    }
+    let fits_class = |class: &Option<String>, wanted: &String| class.as_ref() == Some(wanted);
+    let service = |tuple: &&Tuple| {
+        let uri = tuple.contact.as_ref().map(|contact| contact.uri.as_str());
+        granted.services.has(|selector| match selector {
+            ServiceSelector::Uri(wanted) => uri == Some(wanted),
+            ServiceSelector::UriScheme(wanted) => uri
+                .and_then(|uri| uri.split_once(':'))
+                .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case(wanted)),
+            ServiceSelector::OccurrenceId(wanted) => tuple.id == *wanted,
+            ServiceSelector::Class(wanted) => fits_class(&tuple.rich.class, wanted),
+        })
+    };
+    let person = |person: &&Person| {
+        granted.persons.has(|selector| match selector {
+            PersonSelector::OccurrenceId(wanted) => person.id == *wanted,
+            PersonSelector::Class(wanted) => fits_class(&person.rich.class, wanted),
+        })
+    };
+    let device = |device: &&Device| {
+        granted.devices.has(|selector| match selector {
+            DeviceSelector::DeviceId(wanted) => device.device_id.as_ref() == Some(wanted),
+            DeviceSelector::OccurrenceId(wanted) => device.id == *wanted,
+            DeviceSelector::Class(wanted) => fits_class(&device.rich.class, wanted),
+        })
+    };
+    Document {
+        entity: document.entity.clone(),
+        tuples: document.tuples.iter().filter(service).map(|one| shown_tuple(one, granted)).collect(),
+        persons: document.persons.iter().filter(person).map(|one| shown_person(one, granted)).collect(),
+        devices: document.devices.iter().filter(device).map(|one| shown_device(one, granted)).collect(),
+        notes: notes(&document.notes, granted),
+    }
+}
+
+/// The document of somebody who is not there, which tells nothing of why.
+#[must_use]
+pub fn offline(entity: &str) -> Document {
+    let tuple = Tuple { id: "offline".into(), basic: Some(Basic::Closed), ..Tuple::default() };
+    Document { entity: entity.to_owned(), tuples: vec![tuple], ..Document::default() }
+}
+
+fn shown_tuple(tuple: &Tuple, granted: &Permissions) -> Tuple {
+    if granted.all_attributes {
+        return tuple.clone();
+    }
+    Tuple {
+        id: tuple.id.clone(),
+        basic: tuple.basic,
+        contact: tuple.contact.clone(),
+        device_id: tuple.device_id.clone().filter(|_| granted.shows(Attribute::DeviceId)),
+        rich: rich(&tuple.rich, granted),
+        notes: notes(&tuple.notes, granted),
+        timestamp: tuple.timestamp,
+    }
+}
+
+fn shown_person(person: &Person, granted: &Permissions) -> Person {
+    if granted.all_attributes {
+        return person.clone();
+    }
+    Person {
+        id: person.id.clone(),
+        rich: rich(&person.rich, granted),
+        notes: notes(&person.notes, granted),
+        timestamp: person.timestamp,
+    }
+}
+
+fn shown_device(device: &Device, granted: &Permissions) -> Device {
+    if granted.all_attributes {
+        return device.clone();
+    }
+    Device {
+        id: device.id.clone(),
+        device_id: device.device_id.clone().filter(|_| granted.shows(Attribute::DeviceId)),
+        rich: rich(&device.rich, granted),
+        notes: notes(&device.notes, granted),
+        timestamp: device.timestamp,
+    }
+}
+
+fn notes(notes: &[Note], granted: &Permissions) -> Vec<Note> {
+    if granted.shows(Attribute::Note) { notes.to_vec() } else { Vec::new() }
+}
+
+fn rich(rich: &Rich, granted: &Permissions) -> Rich {
+    fn keep<T: Clone + Default>(value: &T, is_shown: bool) -> T {
+        if is_shown { value.clone() } else { T::default() }
+    }
+    Rich {
+        activities: keep(&rich.activities, granted.shows(Attribute::Activities)),
+        class: keep(&rich.class, granted.shows(Attribute::Class)),
+        mood: keep(&rich.mood, granted.shows(Attribute::Mood)),
+        place_type: keep(&rich.place_type, granted.shows(Attribute::PlaceType)),
+        privacy: keep(&rich.privacy, granted.shows(Attribute::Privacy)),
+        relationship: keep(&rich.relationship, granted.shows(Attribute::Relationship)),
+        // RFC 5025 has no element for it.
+        service_class: keep(&rich.service_class, granted.shows_unknown(RPID, "service-class")),
+        sphere: keep(&rich.sphere, granted.shows(Attribute::Sphere)),
+        status_icon: keep(&rich.status_icon, granted.shows(Attribute::StatusIcon)),
+        time_offset: keep(&rich.time_offset, granted.shows(Attribute::TimeOffset)),
+        user_input: rich.user_input.as_ref().and_then(|input| user_input(input, granted.user_input)),
+    }
+}
+
+fn user_input(input: &UserInput, detail: UserInputDetail) -> Option<UserInput> {
+    let bare = UserInput { state: input.state, idle_threshold: None, last_input: None };
+    match detail {
+        UserInputDetail::False => None,
+        UserInputDetail::Bare => Some(bare),
+        UserInputDetail::Thresholds => Some(UserInput { idle_threshold: input.idle_threshold, ..bare }),
+        UserInputDetail::Full => Some(*input),
+    }
+}
