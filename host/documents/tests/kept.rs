@@ -276,15 +276,18 @@ fn any_text() -> impl Strategy<Value = String> {
     "[ -~äß\u{1F600}]{0,12}".prop_map(|text| text.trim().to_owned())
 }
 
+fn any_name() -> impl Strategy<Value = Option<DisplayName>> {
+    prop::option::of(any_text().prop_map(DisplayName::new))
+}
+
 fn any_list() -> impl Strategy<Value = List> {
-    let name = prop::option::of(any_text().prop_map(|text| DisplayName { text, lang: None }));
-    let entry = (any_text(), name.clone())
+    let entry = (any_text(), any_name())
         .prop_map(|(uri, display_name)| Member::Entry(Entry { uri, display_name, ..Entry::default() }));
-    let leaf = (prop::option::of(any_text()), name.clone(), prop::collection::vec(entry, 0..4))
+    let leaf = (prop::option::of(any_text()), any_name(), prop::collection::vec(entry, 0..4))
         .prop_map(|(name, display_name, members)| List { name, display_name, members, ..List::default() });
-    leaf.prop_recursive(3, 12, 3, move |inner| {
+    leaf.prop_recursive(3, 12, 3, |inner| {
         let members = prop::collection::vec(inner.prop_map(Member::List), 0..3);
-        (prop::option::of(any_text()), name.clone(), members).prop_map(|(name, display_name, members)| List {
+        (prop::option::of(any_text()), any_name(), members).prop_map(|(name, display_name, members)| List {
             name,
             display_name,
             members,
