@@ -16,7 +16,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use crate::{Event, Snapshot, account::Shared};
 
 /// Batches of events that a reader may lag behind.
-pub const CAPACITY: usize = 1024;
+pub const CAPACITY: usize = 256;
 
 /// The next thing that a reader of a view learns.
 #[derive(Clone, Debug)]

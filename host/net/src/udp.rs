@@ -1,5 +1,6 @@
 //! One UDP socket, and what waits until the operating system takes it.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -20,13 +21,18 @@ const MAX_DATAGRAM: usize = 65_535;
 /// is passed over; but not for ever within one call.
 const MAX_ERRORS: usize = 8;
 
+thread_local! {
+    /// Where a datagram arrives before its length is known. Shared by the sockets that a thread serves: a process with
+    /// a thousand accounts must not hold this a thousand times.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; MAX_DATAGRAM].into_boxed_slice());
+}
+
 pub(crate) struct Udp {
     socket: UdpSocket,
     id: FlowId,
     local: SocketAddr,
     waiting: VecDeque<(SocketAddr, Bytes)>,
     max_waiting: usize,
-    scratch: Box<[u8]>,
     dropped: u64,
 }
 
@@ -39,15 +45,7 @@ impl Udp {
     ) -> io::Result<Self> {
         let socket = crate::socket::udp(address, receive_buffer)?;
         let local = socket.local_addr()?;
-        Ok(Self {
-            socket,
-            id,
-            local,
-            waiting: VecDeque::new(),
-            max_waiting,
-            scratch: vec![0; MAX_DATAGRAM].into_boxed_slice(),
-            dropped: 0,
-        })
+        Ok(Self { socket, id, local, waiting: VecDeque::new(), max_waiting, dropped: 0 })
     }
 
     pub(crate) fn id(&self) -> FlowId {
@@ -99,23 +97,27 @@ impl Udp {
     }
 
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<(Flow, Bytes)> {
-        for _ in 0..MAX_ERRORS {
-            let mut buffer = ReadBuf::new(&mut self.scratch);
-            match ready!(self.socket.poll_recv_from(cx, &mut buffer)) {
-                Ok(remote) => {
-                    let bytes = Bytes::copy_from_slice(buffer.filled());
-                    return Poll::Ready((self.flow(remote), bytes));
+        SCRATCH.with_borrow_mut(|scratch| {
+            for _ in 0..MAX_ERRORS {
+                let mut buffer = ReadBuf::new(scratch);
+                match ready!(self.socket.poll_recv_from(cx, &mut buffer)) {
+                    Ok(remote) => {
+                        let bytes = Bytes::copy_from_slice(buffer.filled());
+                        return Poll::Ready((self.flow(remote), bytes));
+                    }
+                    Err(error) => tracing::debug!(local = %self.local, %error, "receive failed"),
                 }
-                Err(error) => tracing::debug!(local = %self.local, %error, "receive failed"),
             }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
     }
 
     pub(crate) fn try_recv(&mut self) -> Option<(Flow, Bytes)> {
-        let (length, remote) = self.socket.try_recv_from(&mut self.scratch).ok()?;
-        Some((self.flow(remote), Bytes::copy_from_slice(&self.scratch[..length])))
+        SCRATCH.with_borrow_mut(|scratch| {
+            let (length, remote) = self.socket.try_recv_from(scratch).ok()?;
+            Some((self.flow(remote), Bytes::copy_from_slice(&scratch[..length])))
+        })
     }
 
     fn flow(&self, remote: SocketAddr) -> Flow {
