@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::error::FlowError;
 use crate::framing::{Framing, Received};
 use crate::options::Limits;
+use crate::tls::CertificateSummary;
 
 /// Bytes read at once.
 const READ_BUFFER: usize = 16 * 1024;
@@ -29,6 +30,8 @@ const MAX_URGENT: usize = 4;
 /// What a connection tells the owner of all of them.
 pub(crate) enum Report {
     Message(Flow, Bytes),
+    /// Handshakes are done, and this is what the peer has shown.
+    Opened(FlowId, Option<Arc<CertificateSummary>>),
     Failed(FlowId, FlowError),
     /// It never came to be.
     Unopened(FlowId, FlowError),
@@ -83,18 +86,20 @@ pub(crate) struct Manner {
     pub(crate) is_accepted: bool,
 }
 
+/// What a connection holds of its owner.
+pub(crate) struct Ends {
+    pub(crate) waiting: Waiting,
+    pub(crate) reports: mpsc::Sender<Report>,
+    pub(crate) manner: Manner,
+}
+
 /// Runs a connection until it ends, and says why. Ends in good order when the owner drops its end of the queue.
-pub(crate) async fn run<S, F>(
-    stream: S,
-    mut framing: F,
-    flow: Flow,
-    waiting: Waiting,
-    reports: mpsc::Sender<Report>,
-    manner: Manner,
-) where
+pub(crate) async fn run<S, F>(stream: S, mut framing: F, flow: Flow, ends: Ends)
+where
     S: AsyncRead + AsyncWrite + Send + 'static,
     F: Framing,
 {
+    let Ends { waiting, reports, manner } = ends;
     let pulse = Pulse::new();
     let (reader, writer) = tokio::io::split(stream);
     let (urgent, queued) = mpsc::channel(MAX_URGENT);

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::tls::CertificateProblem;
+
 /// Why a flow failed, or could not be opened.
 ///
 /// The text of [`Display`](std::fmt::Display) is what a transaction reports as its transport error.
@@ -23,6 +25,9 @@ pub enum FlowError {
     /// The connection was not established in time.
     #[error("no connection within {0} s")]
     ConnectTimeout(u64),
+    /// The connection was there, but TLS or WebSocket was not agreed on in time.
+    #[error("no TLS or WebSocket handshake within {0} s")]
+    HandshakeTimeout(u64),
     /// The peer does not read what it asked for.
     #[error("the peer did not read for {0} s")]
     WriteTimeout(u64),
@@ -41,9 +46,18 @@ pub enum FlowError {
     /// A limit on connections is reached.
     #[error("too many connections")]
     TooManyConnections,
-    /// This build cannot carry the transport.
-    #[error("transport {0} is not supported")]
+    /// This node was not given what the transport needs, such as [`Tls`](crate::Tls).
+    #[error("transport {0} is not set up on this node")]
     Unsupported(&'static str),
+    /// The peer did not prove that it is who it should be.
+    #[error("{0}")]
+    Certificate(CertificateProblem),
+    /// TLS could not be agreed on, or was broken.
+    #[error("no TLS connection: {0}")]
+    Tls(String),
+    /// The peer would not speak SIP over WebSocket (RFC 7118).
+    #[error("no WebSocket connection: {0}")]
+    WebSocket(String),
     /// The datagram is larger than the network takes.
     #[error("message too large for a datagram")]
     TooLarge,

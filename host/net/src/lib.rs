@@ -20,11 +20,15 @@
 
 mod connection;
 mod error;
+mod establish;
 mod framing;
+mod listener;
 mod options;
 mod resolve;
 mod socket;
 mod sockets;
+mod stream;
+mod tls;
 mod udp;
 
 pub use error::FlowError;
@@ -32,3 +36,4 @@ pub use options::{BindOptions, Limits};
 pub use resolve::{MAX_ADDRESSES, Query, ResolveError, Resolver, Resolving, SystemResolver};
 pub use socket::source_address;
 pub use sockets::{Input, Sockets};
+pub use tls::{CertificateProblem, CertificateSummary, Identity, Roots, Tls, TlsError, TlsOptions};

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::tls::Tls;
+
 /// What [`Sockets`](crate::Sockets) binds.
 #[derive(Clone, Debug)]
 pub struct BindOptions {
@@ -13,6 +15,16 @@ pub struct BindOptions {
     pub udp: bool,
     /// Listen for TCP connections on each address. Connections of our own are opened either way.
     pub tcp: bool,
+    /// Listen for TLS connections on each of these. Needs [`tls`](Self::tls) with a certificate.
+    pub tls_addresses: Vec<SocketAddr>,
+    /// Listen for WebSocket connections on each of these.
+    pub ws_addresses: Vec<SocketAddr>,
+    /// Listen for WebSocket connections over TLS on each of these. Needs [`tls`](Self::tls) with a certificate.
+    pub wss_addresses: Vec<SocketAddr>,
+    /// The path that a WebSocket upgrade is asked for at, in both directions.
+    pub ws_path: String,
+    /// Whom to believe, and who this node is. `None`: nothing that needs TLS is opened or accepted.
+    pub tls: Option<Tls>,
     /// Ping the connections that this node has opened so often (RFC 5626, section 4.4.1; each wait is shortened at
     /// random by up to a fifth). `None`: never, and an idle connection closes.
     pub keep_alive: Option<Duration>,
@@ -22,7 +34,18 @@ pub struct BindOptions {
 
 impl Default for BindOptions {
     fn default() -> Self {
-        Self { addresses: Vec::new(), udp: true, tcp: true, keep_alive: None, limits: Limits::default() }
+        Self {
+            addresses: Vec::new(),
+            udp: true,
+            tcp: true,
+            tls_addresses: Vec::new(),
+            ws_addresses: Vec::new(),
+            wss_addresses: Vec::new(),
+            ws_path: "/".into(),
+            tls: None,
+            keep_alive: None,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -48,8 +71,12 @@ pub struct Limits {
     pub max_message: usize,
     /// Unreadable messages in a row on one connection before it is closed.
     pub max_garbage: u32,
-    /// Time to establish a connection.
+    /// Accepted connections whose TLS or WebSocket handshake is under way. More are not accepted.
+    pub max_handshakes: usize,
+    /// Time to establish a TCP connection.
     pub connect_timeout: Duration,
+    /// Time for the TLS and WebSocket handshakes of a connection, together.
+    pub handshake_timeout: Duration,
     /// Time in which a peer must read something of what waits for it, and in which what was sent must be acknowledged
     /// where the platform can watch that.
     pub write_timeout: Duration,
@@ -76,7 +103,9 @@ impl Default for Limits {
             max_queued_datagrams: 4096,
             max_message: 64 * 1024,
             max_garbage: 16,
+            max_handshakes: 256,
             connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(20),
             message_timeout: Duration::from_secs(20),
             first_message_timeout: Duration::from_secs(20),

@@ -5,27 +5,25 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use attache_sip::transport::{Destination, Flow, FlowId, Transmit, Transport};
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
 
-use crate::connection::{self, Manner, Outgoing, Report, Waiting};
+use crate::connection::{self, Manner, Outgoing, Report};
 use crate::error::FlowError;
-use crate::framing::Plain;
-use crate::options::{BindOptions, Limits};
+use crate::establish::{self, Terms};
+use crate::listener::Listener;
+use crate::options::BindOptions;
 use crate::socket;
+use crate::tls::{CertificateSummary, Tls};
 use crate::udp::Udp;
-
-/// How long to leave a listener alone that the system gives no more connections, for want of file descriptors mostly.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// One in so many connections is kept for those that this node opens itself.
 const OUTGOING_SHARE: usize = 8;
@@ -118,7 +116,7 @@ pub struct Sockets {
     listeners: Vec<Listener>,
     connections: HashMap<FlowId, Connection>,
     /// The newest connection to each peer.
-    by_peer: HashMap<Destination, FlowId>,
+    by_peer: HashMap<Peer, FlowId>,
     per_host: HashMap<IpAddr, usize>,
     /// What failed without a task of its own to say so.
     failures: VecDeque<Input>,
@@ -128,18 +126,37 @@ pub struct Sockets {
     next_flow: u64,
     /// Which source goes first; it goes round, so that a flood on one starves no other.
     turn: usize,
-    limits: Arc<Limits>,
+    /// Accepted connections whose handshake is under way.
+    handshakes: usize,
+    terms: Arc<Terms>,
     keep_alive: Option<Duration>,
 }
 
-struct Listener {
-    socket: TcpListener,
-    local: SocketAddr,
-    pause: Option<Pin<Box<Sleep>>>,
+/// Where a connection leads, and what the peer has proved to serve. One that was opened for a domain is of no use for
+/// another, even where both live at one address (RFC 5923 §4).
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Peer {
+    destination: Destination,
+    /// In lower case; `None` where nothing had to be proved, or the address itself.
+    domain: Option<Arc<str>>,
+}
+
+impl Peer {
+    fn new(destination: Destination, domain: Option<Arc<str>>) -> Self {
+        let domain = domain.filter(|_| destination.transport.is_secure());
+        let domain = domain.map(|domain| {
+            let is_lower = !domain.bytes().any(|byte| byte.is_ascii_uppercase());
+            if is_lower { domain } else { domain.to_ascii_lowercase().into() }
+        });
+        Self { destination, domain }
+    }
 }
 
 struct Connection {
-    peer: Destination,
+    peer: Peer,
+    is_accepted: bool,
+    is_open: bool,
+    certificate: Option<Arc<CertificateSummary>>,
     outgoing: Outgoing,
     task: AbortHandle,
 }
@@ -148,8 +165,14 @@ impl Sockets {
     /// Binds what the options ask for. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// Those of the operating system: an address in use, or one that this machine does not have.
+    /// Those of the operating system: an address in use, or one that this machine does not have. And
+    /// [`io::ErrorKind::InvalidInput`] where TLS should be accepted and there is no certificate to show.
     pub fn bind(options: BindOptions) -> io::Result<Self> {
+        let needs_certificate = !(options.tls_addresses.is_empty() && options.wss_addresses.is_empty());
+        if needs_certificate && !options.tls.as_ref().is_some_and(Tls::can_serve) {
+            let words = "a certificate and its key are needed to accept TLS connections";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
+        }
         let limits = Arc::new(options.limits);
         let (reporter, reports) = mpsc::channel(limits.max_received.max(1));
         let mut sockets = Self {
@@ -164,34 +187,52 @@ impl Sockets {
             tasks: JoinSet::new(),
             next_flow: 1,
             turn: 0,
-            limits: Arc::clone(&limits),
+            handshakes: 0,
+            terms: Arc::new(Terms {
+                limits: Arc::clone(&limits),
+                tls: options.tls,
+                ws_path: options.ws_path,
+            }),
             keep_alive: options.keep_alive,
         };
         for address in options.addresses {
             let id = sockets.new_flow();
             let (listener, udp) = socket::with_one_port(address, |mut address| {
-                let listener = options.tcp.then(|| socket::tcp_listener(address)).transpose()?;
+                let listener = options.tcp.then(|| Listener::bind(address, Transport::Tcp)).transpose()?;
                 if let Some(listener) = &listener {
-                    address.set_port(listener.local_addr()?.port());
+                    address.set_port(listener.local().port());
                 }
                 let udp = options
                     .udp
                     .then(|| Udp::bind(address, id, limits.udp_receive_buffer, limits.max_queued_datagrams));
                 Ok((listener, udp.transpose()?))
             })?;
-            if let Some(socket) = listener {
-                let local = socket.local_addr()?;
-                sockets.listeners.push(Listener { socket, local, pause: None });
-            }
+            sockets.listeners.extend(listener);
             sockets.udp.extend(udp);
+        }
+        let others = [
+            (Transport::Tls, options.tls_addresses),
+            (Transport::Ws, options.ws_addresses),
+            (Transport::Wss, options.wss_addresses),
+        ];
+        for (transport, addresses) in others {
+            for address in addresses {
+                sockets.listeners.push(Listener::bind(address, transport)?);
+            }
         }
         Ok(sockets)
     }
 
-    /// The addresses that are bound, UDP first.
+    /// The addresses that are bound: UDP, TCP, TLS, WebSocket, secure WebSocket.
     pub fn local_addresses(&self) -> Vec<(Transport, SocketAddr)> {
         let udp = self.udp.iter().map(|udp| (Transport::Udp, udp.local()));
-        udp.chain(self.listeners.iter().map(|listener| (Transport::Tcp, listener.local))).collect()
+        udp.chain(self.listeners.iter().map(|listener| (listener.transport(), listener.local()))).collect()
+    }
+
+    /// What the peer of an encrypted connection has shown, while that lives. `None` also for one whose handshake is
+    /// still under way, and for a peer that has shown nothing, as most clients do.
+    pub fn peer_certificate(&self, flow: FlowId) -> Option<Arc<CertificateSummary>> {
+        self.connections.get(&flow)?.certificate.clone()
     }
 
     /// Connections that are open or being opened.
@@ -259,14 +300,15 @@ impl Sockets {
     }
 
     /// Sends a message, without ever waiting: over the flow that it names while that lives, else over a connection
-    /// that leads to the same peer already (as RFC 5923 describes), else over a new one.
+    /// that leads to the same peer already (as RFC 5923 describes), else over a new one. An encrypted connection that
+    /// was opened for one domain carries nothing for another.
     ///
     /// What goes wrong is told by a later [`Input::FlowFailed`], or [`Input::NotSent`] where it concerns one datagram.
     pub fn send(&mut self, transmit: Transmit) {
-        let Transmit { destination, flow, payload, .. } = transmit;
+        let Transmit { destination, flow, domain, payload } = transmit;
         let outcome = match destination.transport {
             Transport::Udp => self.send_datagram(destination, flow, payload).map_err(|reason| (None, reason)),
-            _ => self.send_on_stream(destination, flow, payload),
+            _ => self.send_on_stream(Peer::new(destination, domain), flow, payload),
         };
         if let Err((flow, reason)) = outcome {
             tracing::debug!(%destination, %reason, "not sent");
@@ -313,16 +355,19 @@ impl Sockets {
 
     fn send_on_stream(
         &mut self,
-        destination: Destination,
+        peer: Peer,
         flow: Option<FlowId>,
         payload: Bytes,
     ) -> Result<(), (Option<FlowId>, FlowError)> {
+        let may_carry = |connection: &Connection| {
+            peer.domain.is_none() || connection.is_accepted || connection.peer.domain == peer.domain
+        };
         let living = flow
-            .filter(|id| self.connections.contains_key(id))
-            .or_else(|| self.by_peer.get(&destination).copied());
+            .filter(|id| self.connections.get(id).is_some_and(may_carry))
+            .or_else(|| self.by_peer.get(&peer).copied());
         let id = match living {
             Some(id) => id,
-            None => self.open(destination).map_err(|reason| (flow, reason))?,
+            None => self.open(peer).map_err(|reason| (flow, reason))?,
         };
         let Some(connection) = self.connections.get(&id) else {
             return Err((flow, FlowError::Closed));
@@ -337,64 +382,60 @@ impl Sockets {
     }
 
     /// Opens a connection; what is sent meanwhile waits in its queue.
-    fn open(&mut self, peer: Destination) -> Result<FlowId, FlowError> {
-        if peer.transport != Transport::Tcp {
-            return Err(FlowError::Unsupported(peer.transport.via_name()));
+    fn open(&mut self, peer: Peer) -> Result<FlowId, FlowError> {
+        let transport = peer.destination.transport;
+        if transport.is_secure() && self.terms.tls.is_none() {
+            return Err(FlowError::Unsupported(transport.via_name()));
         }
-        self.admit(peer.remote.ip(), self.limits.max_connections)?;
+        self.admit(peer.destination.remote.ip(), self.terms.limits.max_connections)?;
         let id = self.new_flow();
-        let (outgoing, waiting) = connection::outgoing(&self.limits);
-        let task = self.tasks.spawn(dial(peer, id, waiting, self.reporter.clone(), self.manner(false)));
-        self.remember(id, Connection { peer, outgoing, task });
+        let (outgoing, waiting) = connection::outgoing(&self.terms.limits);
+        let ends = connection::Ends { waiting, reports: self.reporter.clone(), manner: self.manner(false) };
+        let dial = establish::dial(peer.destination, peer.domain.clone(), id, ends, Arc::clone(&self.terms));
+        let task = self.tasks.spawn(dial);
+        self.remember(
+            id,
+            Connection { peer, is_accepted: false, is_open: false, certificate: None, outgoing, task },
+        );
         Ok(id)
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) {
         for index in 0..self.listeners.len() {
-            let listener = &mut self.listeners[index];
-            if let Some(pause) = &mut listener.pause {
-                if is_pending(pause.as_mut(), cx) {
-                    continue;
-                }
-                listener.pause = None;
-            }
-            let local = listener.local;
-            loop {
-                match self.listeners[index].socket.poll_accept(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(Ok((stream, remote))) => self.accept(stream, local, remote),
-                    Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
-                    Poll::Ready(Err(error)) => {
-                        tracing::warn!(%local, %error, "cannot accept connections");
-                        let mut pause = Box::pin(sleep(ACCEPT_PAUSE));
-                        // Polled once so that it wakes this task.
-                        let _ = is_pending(pause.as_mut(), cx);
-                        self.listeners[index].pause = Some(pause);
-                        break;
-                    }
+            while let Poll::Ready((stream, remote)) = self.listeners[index].poll_accept(cx) {
+                let listener = &self.listeners[index];
+                let (transport, local) = (listener.transport(), listener.local());
+                if let Err(reason) = self.accept(transport, stream, local, remote) {
+                    tracing::debug!(%remote, %reason, "connection not accepted");
                 }
             }
         }
     }
 
-    fn accept(&mut self, stream: TcpStream, local: SocketAddr, remote: SocketAddr) {
+    fn accept(
+        &mut self,
+        transport: Transport,
+        stream: TcpStream,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<(), FlowError> {
         // A share is left for those that this node opens, or strangers could cut it off from everybody.
-        let most = self.limits.max_connections - self.limits.max_connections / OUTGOING_SHARE;
-        if let Err(reason) = self.admit(remote.ip(), most) {
-            tracing::debug!(%remote, %reason, "connection not accepted");
-            return;
+        let limits = &self.terms.limits;
+        self.admit(remote.ip(), limits.max_connections - limits.max_connections / OUTGOING_SHARE)?;
+        let is_open = transport == Transport::Tcp;
+        if !is_open && self.handshakes >= limits.max_handshakes {
+            return Err(FlowError::TooManyConnections);
         }
+        let (outgoing, waiting) = connection::outgoing(limits);
         let id = self.new_flow();
         let local = stream.local_addr().unwrap_or(local);
-        let flow = Flow { id, transport: Transport::Tcp, local, remote };
-        let (outgoing, waiting) = connection::outgoing(&self.limits);
-        let manner = self.manner(true);
-        let framing = Plain::new(&self.limits, remote);
-        let _ = stream.set_nodelay(true);
-        socket::give_up_after(&stream, self.limits.write_timeout);
-        let task =
-            self.tasks.spawn(connection::run(stream, framing, flow, waiting, self.reporter.clone(), manner));
-        self.remember(id, Connection { peer: flow.back(), outgoing, task });
+        let flow = Flow { id, transport, local, remote };
+        let ends = connection::Ends { waiting, reports: self.reporter.clone(), manner: self.manner(true) };
+        let task = self.tasks.spawn(establish::receive(stream, flow, ends, Arc::clone(&self.terms)));
+        let peer = Peer::new(flow.back(), None);
+        self.handshakes += usize::from(!is_open);
+        self.remember(id, Connection { peer, is_accepted: true, is_open, certificate: None, outgoing, task });
+        Ok(())
     }
 
     fn poll_reports(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
@@ -417,30 +458,41 @@ impl Sockets {
             Report::Message(flow, bytes) => {
                 self.connections.contains_key(&flow.id).then_some(Input::Message { flow, bytes })
             }
+            Report::Opened(id, certificate) => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.certificate = certificate;
+                    if !std::mem::replace(&mut connection.is_open, true) && connection.is_accepted {
+                        self.handshakes -= 1;
+                    }
+                }
+                None
+            }
             Report::Failed(id, reason) => {
-                let destination = self.forget(id)?.peer;
+                let destination = self.forget(id)?.peer.destination;
                 tracing::debug!(%destination, flow = %id, %reason, "connection ended");
                 Some(Input::FlowFailed { destination, flow: Some(id), reason })
             }
             Report::Unopened(id, reason) => {
-                let destination = self.forget(id)?.peer;
+                let connection = self.forget(id)?;
+                let destination = connection.peer.destination;
                 tracing::debug!(%destination, %reason, "no connection");
-                Some(Input::FlowFailed { destination, flow: None, reason })
+                // Of a stranger that never came in, nobody has heard and nobody need hear.
+                (!connection.is_accepted).then_some(Input::FlowFailed { destination, flow: None, reason })
             }
         }
     }
 
     fn admit(&self, host: IpAddr, most: usize) -> Result<(), FlowError> {
         let of_host = self.per_host.get(&host).copied().unwrap_or(0);
-        if self.connections.len() >= most || of_host >= self.limits.max_connections_per_host {
+        if self.connections.len() >= most || of_host >= self.terms.limits.max_connections_per_host {
             return Err(FlowError::TooManyConnections);
         }
         Ok(())
     }
 
     fn remember(&mut self, id: FlowId, connection: Connection) {
-        *self.per_host.entry(connection.peer.remote.ip()).or_default() += 1;
-        self.by_peer.insert(connection.peer, id);
+        *self.per_host.entry(connection.peer.destination.remote.ip()).or_default() += 1;
+        self.by_peer.insert(connection.peer.clone(), id);
         self.connections.insert(id, connection);
     }
 
@@ -449,7 +501,10 @@ impl Sockets {
         if self.by_peer.get(&connection.peer) == Some(&id) {
             self.by_peer.remove(&connection.peer);
         }
-        let host = connection.peer.remote.ip();
+        if connection.is_accepted && !connection.is_open {
+            self.handshakes -= 1;
+        }
+        let host = connection.peer.destination.remote.ip();
         if let Some(count) = self.per_host.get_mut(&host) {
             *count -= 1;
             if *count == 0 {
@@ -463,7 +518,7 @@ impl Sockets {
 
     fn manner(&self, is_accepted: bool) -> Manner {
         let keep_alive = if is_accepted { None } else { self.keep_alive };
-        Manner { limits: Arc::clone(&self.limits), keep_alive, is_accepted }
+        Manner { limits: Arc::clone(&self.terms.limits), keep_alive, is_accepted }
     }
 
     fn new_flow(&mut self) -> FlowId {
@@ -480,45 +535,4 @@ impl fmt::Debug for Sockets {
             .field("connections", &self.connections.len())
             .finish_non_exhaustive()
     }
-}
-
-async fn dial(
-    peer: Destination,
-    id: FlowId,
-    waiting: Waiting,
-    reports: mpsc::Sender<Report>,
-    manner: Manner,
-) {
-    let patience = manner.limits.connect_timeout;
-    let connected = match timeout(patience, TcpStream::connect(peer.remote)).await {
-        Ok(connected) => connected.map_err(FlowError::from),
-        Err(_) => Err(FlowError::ConnectTimeout(patience.as_secs())),
-    };
-    let opened = connected.and_then(|stream| {
-        stream.set_nodelay(true)?;
-        socket::give_up_after(&stream, manner.limits.write_timeout);
-        Ok((stream.local_addr()?, stream))
-    });
-    match opened {
-        Ok((local, stream)) => {
-            let flow = Flow { id, transport: peer.transport, local, remote: peer.remote };
-            let framing = Plain::new(&manner.limits, peer.remote);
-            connection::run(stream, framing, flow, waiting, reports, manner).await;
-        }
-        Err(reason) => {
-            let _ = reports.send(Report::Unopened(id, reason)).await;
-        }
-    }
-}
-
-/// Errors of `accept` that concern the connection, not the listener.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
-    )
-}
-
-fn is_pending(sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) -> bool {
-    Future::poll(sleep, cx).is_pending()
 }

@@ -71,6 +71,7 @@ impl Service {
                 max_message: message,
                 ..attache_net::Limits::default()
             },
+            ..BindOptions::default()
         })
         .map_err(|error| StartError::Listen(listen(), error))?;
         let (store, stored) = match &options.data_dir {
