@@ -186,26 +186,55 @@ impl<'d> Element<'d> {
         self.node().place.start as u64
     }
 
+    /// Whether its name, or one below it, depends on what the default namespace is around it.
+    fn inherits_default(self) -> bool {
+        let end = self.node().place.end;
+        let inside = self.dom.nodes[self.index..].iter().take_while(|node| node.place.start < end);
+        inside.enumerate().any(|(number, node)| {
+            let has_prefix = self.dom.text[..node.name.start].ends_with(':');
+            let mut at = Some(self.index + number);
+            let mut declares = false;
+            while let Some(index) = at.filter(|index| *index >= self.index) {
+                declares |= self.dom.nodes[index].declarations.iter().any(|(prefix, _)| prefix.is_empty());
+                at = self.dom.nodes[index].parent;
+            }
+            !has_prefix && !declares
+        })
+    }
+
+    fn default_namespace(self) -> &'d str {
+        let mut at = Some(self.index);
+        while let Some(index) = at {
+            let node = &self.dom.nodes[index];
+            if let Some((_, namespace)) = node.declarations.iter().find(|(prefix, _)| prefix.is_empty()) {
+                return namespace;
+            }
+            at = node.parent;
+        }
+        ""
+    }
+
     /// The element as it came, on its own feet.
     pub(crate) fn foreign(self) -> Foreign {
         let node = self.node();
         let source = &self.dom.text[node.place.clone()];
         let mut out = self.dom.text[node.place.start..node.behind_name].to_owned();
         let mut seen: Vec<&str> = node.declarations.iter().map(|(prefix, _)| prefix.as_str()).collect();
+        if self.inherits_default() && !seen.contains(&"") {
+            // Also where that is none: among other elements it could be another one.
+            seen.push("");
+            declare(&mut out, "", self.default_namespace());
+        }
         let mut above = node.parent;
         while let Some(index) = above {
             for (prefix, namespace) in &self.dom.nodes[index].declarations {
-                if seen.contains(&prefix.as_str()) {
-                    continue;
-                }
-                seen.push(prefix);
                 // A prefix may also stand in a value, so its text counts, not only the names of elements.
-                let is_used = prefix.is_empty() || source.contains(&format!("{prefix}:"));
-                if is_used && !(prefix.is_empty() && namespace.is_empty()) {
-                    let colon = if prefix.is_empty() { "" } else { ":" };
-                    out.push_str(&format!(" xmlns{colon}{prefix}=\""));
-                    escape_into(&mut out, namespace);
-                    out.push('"');
+                if !prefix.is_empty()
+                    && !seen.contains(&prefix.as_str())
+                    && source.contains(&format!("{prefix}:"))
+                {
+                    seen.push(prefix);
+                    declare(&mut out, prefix, namespace);
                 }
             }
             above = self.dom.nodes[index].parent;
@@ -213,6 +242,14 @@ impl<'d> Element<'d> {
         out.push_str(&self.dom.text[node.behind_name..node.place.end]);
         Foreign(out)
     }
+}
+
+fn declare(out: &mut String, prefix: &str, namespace: &str) {
+    out.push_str(if prefix.is_empty() { " xmlns" } else { " xmlns:" });
+    out.push_str(prefix);
+    out.push_str("=\"");
+    escape_into(out, namespace);
+    out.push('"');
 }
 
 /// A boolean of XML Schema.
@@ -480,19 +517,6 @@ impl Writer {
     }
 
     pub(crate) fn foreign(&mut self, all: &[Foreign]) {
-        for one in all {
-            // One without a namespace would otherwise be taken into the document's own.
-            let head = one.0.split_once('>').map_or("", |(head, _)| head);
-            let name =
-                head[1..].split(|c: char| c.is_ascii_whitespace() || c == '/').next().unwrap_or_default();
-            if name.contains(':') || head.contains(" xmlns=") || head.contains("\nxmlns=") {
-                self.out.push_str(&one.0);
-            } else {
-                let at = 1 + name.len();
-                self.out.push_str(&one.0[..at]);
-                self.out.push_str(" xmlns=\"\"");
-                self.out.push_str(&one.0[at..]);
-            }
-        }
+        all.iter().for_each(|one| self.out.push_str(&one.0));
     }
 }
