@@ -19,7 +19,7 @@ use attache_plugin_host::{Backend, HostOptions, PluginHost, PluginStatus};
 use attache_store::{MemoryStore, Store};
 
 use crate::{
-    AccountConfig, Address, Code, Error, HostConfig, Messenger, Snapshot,
+    AccountConfig, Address, Code, Credential, Error, HostConfig, Messenger, Snapshot,
     account::{self, Setup, Shared},
 };
 
@@ -173,10 +173,7 @@ impl Host {
             Error::new(Code::Internal, "the system has no entropy").because(error.to_string())
         })?;
         let sign_in = config.sign_in;
-        let mut engine = EngineConfig::new(address, config.password, net.local_addresses(), seed);
-        engine.display_name = config.display_name.into();
-        engine.auth_user = config.auth_user;
-        engine.service = config.service;
+        let engine = engine_config(config, net.local_addresses(), seed);
         let ready = account::prepare(Setup {
             config: engine,
             net,
@@ -263,6 +260,22 @@ impl Host {
             store.close().await;
         }
     }
+}
+
+/// What an account's engine is made with.
+fn engine_config(
+    config: AccountConfig,
+    local: Vec<(attache_sip::transport::Transport, SocketAddr)>,
+    seed: [u8; 32],
+) -> EngineConfig {
+    let (Credential::Password(secret) | Credential::Token(secret)) = config.credential;
+    let mut engine = EngineConfig::new(config.address, secret, local, seed);
+    engine.display_name = config.display_name.into();
+    engine.auth_user = config.auth_user;
+    engine.service = config.service;
+    engine.list = config.list;
+    config.tuning.apply(&mut engine);
+    engine
 }
 
 /// The address of this machine that the service will see, for Via and Contact.

@@ -56,7 +56,10 @@ pub use attache_plugin_host::{
     Limits, LoadError, LoadState, Needs, Period, PluginStatus, Scope, Sha256Pin, inspect,
 };
 pub use attache_sip::digest::Secret;
-pub use config::{AccountConfig, ConfigError, HostConfig, PluginConfig, Problem};
+pub use config::{
+    AccountConfig, ConfigError, Credential, HostConfig, Identity, PluginConfig, Problem, Roots, TlsConfig,
+    Tuning, TuningOutOfRange,
+};
 pub use events::{CAPACITY, Change, Changes, View};
 pub use host::Host;
 pub use messenger::Messenger;

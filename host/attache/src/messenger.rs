@@ -72,7 +72,10 @@ impl Messenger {
     /// # Errors
     /// [`Code::NotLoggedOn`], or what the service answered.
     pub async fn publish(&self, availability: Availability, note: &str) -> Result<(), Error> {
-        self.shared.complete(Command::Publish { availability: Some(availability), note: note.into(), until: None }).await.map(drop)
+        self.shared
+            .complete(Command::Publish { availability: Some(availability), note: note.into(), until: None })
+            .await
+            .map(drop)
     }
 
     /// Own presence, as published or to be published.

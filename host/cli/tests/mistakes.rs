@@ -125,6 +125,51 @@ fn several_mistakes_are_told_at_once() -> Result<()> {
 }
 
 #[test]
+fn mistakes_of_form_and_of_meaning_are_told_at_once() -> Result<()> {
+    refuses(
+        "[host]\nrefresh-budget = 0\nnameservers = []\n[host.tls]\nroots = \"no.pem\"\n\
+         [[account]]\naddress = 7\npassword = \"x\"\ntuning = { registration = \"1s\", keep-alive = \"1h\" }\n\
+         [[account]]\nadress = \"sip:b@example.com\"\ntoken = { env = 1 }\nservice = \"sip:x;transport=tsl\"\n\
+         xcap = \"ftp://x\"\n[[plugin]]\nname = \"a\"\nlimits = { memory = 3, mem = 1 }\n",
+        &[
+            "attache.toml:2: host.refresh-budget",
+            "attache.toml:3: host.nameservers: `nameservers` is no key that is known here; did you mean `name-servers`?",
+            "attache.toml:5: host.tls.roots",
+            "attache.toml:7: account.address",
+            "attache.toml:9: account.tuning.registration",
+            "attache.toml:9: account.tuning.keep-alive",
+            "attache.toml:11: account.adress: `adress` is no key that is known here; did you mean `address`?",
+            "attache.toml:12: account.token",
+            "attache.toml:13: account.service: `tsl` is no transport that is known here; did you mean `tls`?",
+            "attache.toml:14: account.xcap",
+            "attache.toml:17: plugin.limits.memory",
+            "attache.toml:17: plugin.limits.mem:",
+            "missing field `component`",
+        ],
+    )
+}
+
+#[test]
+fn a_password_and_a_token_are_one_too_many() -> Result<()> {
+    refuses(
+        "[[account]]\naddress = \"sip:a@example.com\"\npassword = \"x\"\ntoken = \"y\"\n",
+        &["attache.toml:4: account.token", "not both"],
+    )
+}
+
+#[test]
+fn a_certificate_without_its_key_is_named() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("me.pem"), b"")?;
+    let file = folder.path().join("attache.toml");
+    fs::write(&file, "[host.tls]\ncertificate = \"me.pem\"\n")?;
+    let (code, errors) = checked(&file)?;
+    assert_eq!(code, Some(3));
+    assert!(errors.contains("attache.toml:2: host.tls.certificate") && errors.contains("key = "), "{errors}");
+    Ok(())
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() -> Result<()> {
     let (code, errors) = checked(Path::new("/nonexistent/attache.toml"))?;
     assert_eq!(code, Some(3));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,10 +11,12 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    AccountConfig, ConfigError, HostConfig,
+    ConfigError, HostConfig, REFRESH_BUDGET,
+    account::{AccountTable, TlsTable},
     problem::{Problem, Source},
+    table,
 };
-use crate::{Address, Secret};
+use crate::Address;
 use attache_plugin_host::{ConfigError as PluginError, ConfigLocation, PluginConfig};
 
 /// The file as it was typed.
@@ -32,68 +35,52 @@ struct File {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct HostTable {
     data_dir: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct AccountTable {
-    address: Spanned<String>,
+    tls: Option<TlsTable>,
     #[serde(default)]
-    display_name: String,
-    auth_user: Option<String>,
-    password: Option<Spanned<PasswordTable>>,
-    service: Option<Spanned<String>>,
-    #[serde(default = "yes")]
-    sign_in: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a password is text, { env = \"NAME\" } or { file = \"PATH\" }")]
-enum PasswordTable {
-    Text(String),
-    Elsewhere(PasswordSource),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct PasswordSource {
-    env: Option<String>,
-    file: Option<PathBuf>,
+    name_servers: Vec<Spanned<String>>,
+    refresh_budget: Option<Spanned<u32>>,
 }
 
 pub(super) fn read(text: &str, path: &Path, secrets: bool) -> Result<HostConfig, ConfigError> {
     let source = Source { file: path, text };
-    let file: File =
-        toml::from_str(text).map_err(|error| ConfigError { problems: vec![source.unreadable(&error)] })?;
+    let typed = table::read::<File>(&source);
     let mut reader =
-        Reader { folder: path.parent().unwrap_or(Path::new("")), source, secrets, problems: Vec::new() };
-    let config = reader.host(file);
-    if reader.problems.is_empty() { Ok(config) } else { Err(ConfigError { problems: reader.problems }) }
+        Reader { folder: path.parent().unwrap_or(Path::new("")), source, secrets, problems: typed.problems };
+    let config = typed.file.map(|file| reader.host(file, &typed.spoilt)).unwrap_or_default();
+    let mut problems = reader.problems;
+    if problems.is_empty() {
+        return Ok(config);
+    }
+    problems.sort_by_key(|problem| problem.line);
+    Err(ConfigError { problems })
 }
 
 /// Goes on after a problem, so that a person sees all of them at once.
-struct Reader<'a> {
-    source: Source<'a>,
-    folder: &'a Path,
+pub(super) struct Reader<'a> {
+    pub(super) source: Source<'a>,
+    pub(super) folder: &'a Path,
     /// Whether passwords that stand elsewhere are fetched.
-    secrets: bool,
-    problems: Vec<Problem>,
+    pub(super) secrets: bool,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Reader<'_> {
-    fn host(&mut self, file: File) -> HostConfig {
+    fn host(&mut self, file: File, spoilt: &[usize]) -> HostConfig {
+        let host = file.host;
         let mut config = HostConfig {
-            data_dir: file.host.data_dir.map(|dir| self.folder.join(dir)),
+            data_dir: host.data_dir.map(|dir| self.folder.join(dir)),
+            tls: host.tls.map(|tls| self.tls(tls)).unwrap_or_default(),
+            name_servers: host.name_servers.into_iter().filter_map(|it| self.name_server(&it)).collect(),
+            refresh_budget: host.refresh_budget.map_or(REFRESH_BUDGET, |budget| self.budget(&budget)),
             ..HostConfig::default()
         };
         let mut seen: HashMap<Address, usize> = HashMap::new();
-        for table in file.account {
+        let starts: Vec<usize> = file.account.iter().map(|table| table.span().start).collect();
+        for (index, table) in file.account.into_iter().enumerate() {
             let line = self.source.line(table.span().start);
-            let Some(account) = self.account(table) else { continue };
+            let place = starts[index]..starts.get(index + 1).copied().unwrap_or(usize::MAX);
+            let whole = !spoilt.iter().any(|at| place.contains(at));
+            let Some(account) = self.account(table, whole) else { continue };
             match seen.insert(account.address.clone(), line) {
                 Some(first) => self.problems.push(Problem {
                     file: self.source.file.to_owned(),
@@ -182,68 +169,43 @@ impl Reader<'_> {
         None
     }
 
-    fn account(&mut self, table: Spanned<AccountTable>) -> Option<AccountConfig> {
-        let at = table.span();
-        let table = table.into_inner();
-        let span = table.address.span();
-        let address = Address::parse(table.address.get_ref());
-        let address = self.check(span, address.map_err(|error| error.message().to_owned()));
-        let password = match table.password {
-            Some(password) => {
-                let span = password.span();
-                let found = self.password(password.into_inner());
-                self.check(span, found)
-            }
-            None => {
-                let mut problem = self.source.problem(Some(at), "the account has no password");
-                problem.suggestion =
-                    Some("add password = { env = \"NAME\" }, { file = \"PATH\" } or text".to_owned());
-                self.problems.push(problem);
-                None
-            }
-        };
-        let service = match table.service {
-            Some(service) => {
-                let span = service.span();
-                let service = service.into_inner();
-                let checked = check_service(&service).map(|()| service);
-                Some(self.check(span, checked)?)
-            }
-            None => None,
-        };
-        Some(AccountConfig {
-            address: address?,
-            display_name: table.display_name,
-            auth_user: table.auth_user,
-            password: password?,
-            service,
-            sign_in: table.sign_in,
-        })
+    /// `127.0.0.1:5353`, or an address alone for port 53.
+    fn name_server(&mut self, text: &Spanned<String>) -> Option<SocketAddr> {
+        let name = text.get_ref();
+        let address = name.parse().or_else(|_| name.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+        let wrong =
+            |_| format!("`{name}` is no address of a name server, such as 192.0.2.53 or [2001:db8::53]:53");
+        self.check(text.span(), address.map_err(wrong))
     }
 
-    fn check<T>(&mut self, span: core::ops::Range<usize>, found: Result<T, String>) -> Option<T> {
+    fn budget(&mut self, budget: &Spanned<u32>) -> u32 {
+        let value = *budget.get_ref();
+        let checked = if (1..=100_000).contains(&value) {
+            Ok(value)
+        } else {
+            Err(format!("a refresh-budget is from 1 to 100000 requests a second, not {value}"))
+        };
+        self.check(budget.span(), checked).unwrap_or(REFRESH_BUDGET)
+    }
+
+    /// The line of a key that stands at a place or a little behind it.
+    pub(super) fn line_within(&self, start: usize, key: &str) -> Option<usize> {
+        let first = self.source.line(start);
+        let lines = self.source.text.lines().enumerate().skip(first.saturating_sub(1));
+        let mut lines = lines.take_while(|(index, line)| index + 1 == first || !line.trim().starts_with('['));
+        let named = |line: &str| {
+            let key_at = |(at, _): (usize, &str)| {
+                let before = line[..at].trim_end().chars().next_back();
+                let after = line[at + key.len()..].trim_start();
+                matches!(before, None | Some('{' | ',' | '.')) && after.starts_with('=')
+            };
+            line.match_indices(key).any(key_at)
+        };
+        lines.find(|(_, line)| named(line)).map(|(index, _)| index + 1)
+    }
+
+    pub(super) fn check<T>(&mut self, span: core::ops::Range<usize>, found: Result<T, String>) -> Option<T> {
         found.map_err(|message| self.problems.push(self.source.problem(Some(span), message))).ok()
-    }
-
-    fn password(&self, table: PasswordTable) -> Result<Secret, String> {
-        match table {
-            PasswordTable::Elsewhere(_) if !self.secrets => Ok(Secret::new(String::new())),
-            PasswordTable::Text(text) => Ok(Secret::new(text)),
-            PasswordTable::Elsewhere(PasswordSource { env: Some(name), file: None }) => std::env::var(&name)
-                .map(Secret::new)
-                .map_err(|_| format!("the environment variable `{name}` is not set, or is not UTF-8")),
-            PasswordTable::Elsewhere(PasswordSource { env: None, file: Some(file) }) => {
-                let file = self.folder.join(file);
-                let text = std::fs::read_to_string(&file).map_err(|error| {
-                    format!("the password file {} cannot be read: {error}", file.display())
-                })?;
-                Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-            }
-            PasswordTable::Elsewhere(_) => {
-                Err("a password comes from one place: text, { env = \"NAME\" } or { file = \"PATH\" }"
-                    .to_owned())
-            }
-        }
     }
 }
 
@@ -265,10 +227,4 @@ fn near_file(path: &Path) -> Option<String> {
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     super::problem::suggest(&wanted, &names)
-}
-
-fn check_service(service: &str) -> Result<(), String> {
-    attache_sip::uri::UriBuf::parse(service).map(drop).map_err(|error| {
-        format!("`{service}` is no address of a service, such as sip:sip.example.com;transport=tcp: {error}")
-    })
 }

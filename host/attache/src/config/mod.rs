@@ -1,20 +1,31 @@
 //! The one file of the operator, and the same as Rust values.
 //!
-//! Reading has two stages: what was typed (private types that mirror TOML, with places) and what it means
-//! ([`HostConfig`]), so that an embedder who has no file builds the second directly.
+//! Reading has three stages: what was typed, with every mistake of form at once (`table`); what it means (`file`,
+//! `account`); and [`HostConfig`], which an embedder who has no file builds directly.
 
+mod account;
 mod file;
 mod problem;
+mod table;
+mod tuning;
 
-use std::path::{Path, PathBuf};
+use core::fmt;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 pub use attache_plugin_host::PluginConfig;
 pub use problem::{ConfigError, Problem};
+pub use tuning::{Tuning, TuningOutOfRange};
 
 use crate::{Address, Secret};
 
+/// Requests a second that a process starts by itself, unless configured otherwise.
+pub(crate) const REFRESH_BUDGET: u32 = 200;
+
 /// What a host is made of. Every default is safe: no account, no plugin, nothing on disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HostConfig {
     /// Folder of the database and of the cache of compiled plugins; created with mode 0700. None keeps
@@ -26,10 +37,78 @@ pub struct HostConfig {
     pub plugins: Vec<PluginConfig>,
     /// Upper bounds for the limits of every plugin; an operator's file cannot go beyond.
     pub plugin_caps: Option<attache_plugin_host::Limits>,
+    /// Whom to trust over TLS, and how to show who we are; accounts may have settings of their own.
+    pub tls: TlsConfig,
+    /// Name servers to ask (RFC 3263); empty asks those of the system.
+    pub name_servers: Vec<SocketAddr>,
+    /// Requests a second that the accounts of this process may start by themselves, such as refreshes and retries:
+    /// 1 to 100,000, default 200. What a person asks for does not wait.
+    pub refresh_budget: u32,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: None,
+            accounts: Vec::new(),
+            plugins: Vec::new(),
+            plugin_caps: None,
+            tls: TlsConfig::default(),
+            name_servers: Vec::new(),
+            refresh_budget: REFRESH_BUDGET,
+        }
+    }
+}
+
+/// How connections over TLS are made (RFC 5922). Certificates of services are always checked.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TlsConfig {
+    /// Whom to trust.
+    pub roots: Roots,
+    /// Certificate of this side, where a service asks for one.
+    pub identity: Option<Identity>,
+}
+
+/// Certificate authorities that are trusted.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Roots {
+    /// Those of the system.
+    #[default]
+    System,
+    /// Only those in a file of PEM certificates.
+    File(PathBuf),
+}
+
+/// A certificate of this side.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// PEM file with the certificate, and those that lead to its root.
+    pub certificate: PathBuf,
+    /// PEM file with its private key.
+    pub key: PathBuf,
+}
+
+/// How an account says who it is.
+#[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Credential {
+    /// Digest authentication (RFC 7616, RFC 8760). An empty password is sent as it is.
+    Password(Secret),
+    /// A bearer token (RFC 8898); never sent but over TLS.
+    Token(Secret),
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Password(_) => "Password",
+            Self::Token(_) => "Token",
+        })
+    }
 }
 
 /// One user of a service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct AccountConfig {
     /// Address of record, such as `sip:alice@example.com`.
@@ -38,19 +117,54 @@ pub struct AccountConfig {
     pub display_name: String,
     /// Name for digest authentication where it is not the user part of the address.
     pub auth_user: Option<String>,
-    /// Password; an empty one is sent as it is.
-    pub password: Secret,
-    /// Outbound proxy, such as `sip:sip.example.com;transport=tcp`. None: the domain of the address is asked.
+    /// Password or token.
+    pub credential: Credential,
+    /// Outbound proxy, such as `sip:sip.example.com;transport=tls`; `transport` is `udp`, `tcp`, `tls`, `ws` or `wss`.
+    /// None: the service of the address's domain is looked up (RFC 3263).
     pub service: Option<String>,
     /// Sign in as soon as the host starts (default), or when the application says so.
     pub sign_in: bool,
+    /// TLS settings of this account; None takes those of the host.
+    pub tls: Option<TlsConfig>,
+    /// XCAP root (RFC 4825), such as `https://xcap.example.com/xcap-root`, where contacts and privacy rules are kept on
+    /// the service. None keeps contacts in the local store only.
+    pub xcap: Option<String>,
+    /// Address of a list that the service holds (RFC 4662), such as `sip:alice-list@example.com`. None: with XCAP one is
+    /// made there, without it the list goes into the request or contacts are subscribed to one by one.
+    pub list: Option<String>,
+    /// Whether connections are registered by RFC 5626 where the service offers it. Default true.
+    pub outbound: bool,
+    /// Times and bounds.
+    pub tuning: Tuning,
 }
 
 impl AccountConfig {
     /// An account with defaults for the rest.
     #[must_use]
     pub fn new(address: Address, password: Secret) -> Self {
-        Self { address, display_name: String::new(), auth_user: None, password, service: None, sign_in: true }
+        Self::with(address, Credential::Password(password))
+    }
+
+    /// An account that shows a bearer token, with defaults for the rest.
+    #[must_use]
+    pub fn with_token(address: Address, token: Secret) -> Self {
+        Self::with(address, Credential::Token(token))
+    }
+
+    fn with(address: Address, credential: Credential) -> Self {
+        Self {
+            address,
+            display_name: String::new(),
+            auth_user: None,
+            credential,
+            service: None,
+            sign_in: true,
+            tls: None,
+            xcap: None,
+            list: None,
+            outbound: true,
+            tuning: Tuning::default(),
+        }
     }
 
     /// The same account with an outbound proxy.
@@ -64,6 +178,20 @@ impl AccountConfig {
     #[must_use]
     pub fn display_name(mut self, name: impl Into<String>) -> Self {
         self.display_name = name.into();
+        self
+    }
+
+    /// The same account with an XCAP root.
+    #[must_use]
+    pub fn xcap(mut self, root: impl Into<String>) -> Self {
+        self.xcap = Some(root.into());
+        self
+    }
+
+    /// The same account with TLS settings of its own.
+    #[must_use]
+    pub fn tls(mut self, tls: TlsConfig) -> Self {
+        self.tls = Some(tls);
         self
     }
 }
