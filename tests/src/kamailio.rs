@@ -9,12 +9,10 @@
 //!
 //! # Layout
 //! - `instance`: what differs between two instances: checked [`Options`] and the files written from them
-//! - `install`: Debian's packages, without their daemon
 //! - `process`: the process group, its guard, ports and the readiness probe
 //! - `tests/kamailio/kamailio.cfg`: the configuration proper, which all instances share; the `README.md` beside it
 //!   lists Kamailio's quirks
 
-mod install;
 mod instance;
 mod process;
 #[cfg(test)]
@@ -29,9 +27,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+use crate::debian::Program;
 use instance::Instance;
+pub(crate) use process::free_port;
 use process::{Group, Readiness};
 
+/// The packages that the configuration needs; the other modules come with the first.
+const PROGRAM: Program = Program {
+    name: "Kamailio",
+    packages: &["kamailio", "kamailio-presence-modules"],
+    files: &[process::KAMAILIO, instance::SHIPPED_TABLES],
+    // One module of each package.
+    libraries: &["kamailio/modules/msilo.so", "kamailio/modules/presence_xml.so"],
+    daemon: Some("kamailio"),
+};
 /// How long Kamailio may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// How long Kamailio may take to end by itself: its timer process notices after a second or two.
@@ -137,7 +146,7 @@ impl Kamailio {
         instance.write_shared(dir.path())?;
         let mut kamailio = Self { group: None, port: 0, instance, started_in: Duration::ZERO, dir };
         for _ in 0..PORT_ATTEMPTS {
-            kamailio.port = process::free_port()?;
+            kamailio.port = free_port()?;
             match kamailio.launch()? {
                 Readiness::Ready => return Ok(kamailio),
                 // Somebody took the port between the look and the bind.
@@ -153,7 +162,7 @@ impl Kamailio {
     /// # Errors
     /// Elsewhere, or when apt fails: the error names the command to run.
     pub fn ensure_installed() -> Result<()> {
-        install::ensure()
+        PROGRAM.ensure()
     }
 
     /// Where it listens for UDP.

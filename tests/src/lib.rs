@@ -1,8 +1,15 @@
 //! Cross-crate tests: interop, hostile guests, faults.
 
+#[cfg(unix)]
+pub mod clients;
 pub mod console;
 #[cfg(unix)]
+mod debian;
+pub mod desk;
+#[cfg(unix)]
 pub mod kamailio;
+#[cfg(unix)]
+pub mod server;
 
 pub use attache_messenger;
 pub use attache_store;

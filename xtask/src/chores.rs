@@ -51,7 +51,7 @@ fn test_steps(root: &Path, filters: &[&str], steps: &mut Steps) {
         plugins = Some(guests::build(root, &guests::default_folder(root))?);
         Ok(())
     });
-    steps.run("kamailio", kamailio);
+    steps.run("programs of others", peers);
     steps.run("tests of the workspace", || {
         let mut command = test_command(root, filters, &[]);
         command.envs(plugins.as_deref().map(|folder| ("ATTACHE_PLUGINS", folder)));
@@ -70,21 +70,33 @@ fn test_steps(root: &Path, filters: &[&str], steps: &mut Steps) {
     }
 }
 
-/// The tests against Kamailio install it where they can. Where they cannot, better say so at once than after minutes.
-fn kamailio() -> Result<()> {
-    if Path::new("/usr/sbin/kamailio").exists() {
+/// The programs of others that tests run, and the packages of Debian 12 that bring them.
+const PEERS: [(&str, &str); 4] = [
+    ("/usr/sbin/kamailio", "kamailio kamailio-presence-modules"),
+    ("/usr/bin/baresip", "baresip-core"),
+    ("/usr/bin/linphonec", "linphone-cli"),
+    ("/usr/bin/python3", "python3-venv"),
+];
+
+/// The tests against programs of others install them where they can. Where they cannot, better say so at once than
+/// after minutes.
+fn peers() -> Result<()> {
+    let missing: Vec<_> = PEERS.into_iter().filter(|(path, _)| !Path::new(path).exists()).collect();
+    if missing.is_empty() {
         return Ok(());
     }
+    let names = missing.iter().map(|(path, _)| *path).collect::<Vec<_>>().join(", ");
     let root = process::read(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     if root && Path::new("/usr/bin/apt-get").exists() {
         eprintln!(
-            "Kamailio is not installed; the first test that needs it installs it with apt (about a minute)"
+            "{names}: not installed; the first test that needs one installs it with apt (about a minute)"
         );
         return Ok(());
     }
+    let packages = missing.iter().map(|(_, packages)| *packages).collect::<Vec<_>>().join(" ");
     bail!(
-        "Kamailio is not installed, and some tests want it as Debian 12 ships it; there, run as root: \
-         apt-get update && apt-get install kamailio kamailio-presence-modules"
+        "{names}: not installed, and some tests want them as Debian 12 ships them; there, run as root: \
+         apt-get update && apt-get install {packages}"
     )
 }
 

@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{install, instance};
+use super::instance;
 
+/// The program as Debian installs it.
+pub(super) const KAMAILIO: &str = "/usr/sbin/kamailio";
 /// Below the range from which Linux takes the ports of outgoing connections, so that a port stays free while its
 /// instance is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -46,7 +48,7 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn spawn(dir: &Path) -> Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(dir.join(instance::LOG))?;
-        let mut leader = Command::new(install::KAMAILIO)
+        let mut leader = Command::new(KAMAILIO)
             // In the foreground, logging to stderr; megabytes of shared and private memory, of which only what is used
             // counts (a few thousand unanswered NOTIFYs fill 64); folders of its own.
             .args(["-DD", "-E", "-m", "512", "-M", "16", "-Y"])
@@ -60,7 +62,7 @@ impl Group {
             .stderr(log)
             .process_group(0)
             .spawn()
-            .context(install::KAMAILIO)?;
+            .context(KAMAILIO)?;
         let guard = Command::new("/bin/sh")
             .args(["-c", "read -r _; kill -s KILL -- \"-$1\"; rm -rf -- \"$2\"", "guard"])
             .arg(leader.id().to_string())
@@ -172,7 +174,7 @@ fn signal(name: &str, target: &str) -> Result<()> {
 }
 
 /// A port that nothing uses just now, neither for UDP nor for TCP.
-pub(super) fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     // Each runner begins elsewhere, each instance of a runner one further: clashes are rare, not just survived.
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     let span = PORTS.end - PORTS.start;
