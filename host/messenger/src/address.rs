@@ -125,6 +125,18 @@ impl PartialEq for Address {
 
 impl Eq for Address {}
 
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Address {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        self.canonical.cmp(&other.canonical)
+    }
+}
+
 impl Hash for Address {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.canonical.hash(state);

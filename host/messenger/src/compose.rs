@@ -5,16 +5,23 @@
 //! counterpart is [`express`]: what it writes composes to what was meant, through any presence agent that passes the
 //! elements of RFC 4480 on.
 
+mod own;
+
 use core::fmt;
 use std::{collections::BTreeSet, sync::Arc};
 
 use attache_documents::{
     Moment,
-    pidf::{Activity, Basic, Contact, Document, Note, Person, Rich, Tuple, UserInput, UserInputState, Valid},
+    pidf::{Activity, Basic, Document, Note, Rich, UserInput, UserInputState, Valid},
 };
 use smallvec::SmallVec;
 
-use crate::{presence::Availability, time::Timestamp};
+use crate::{
+    presence::{Availability, Details},
+    time::Timestamp,
+};
+
+pub use own::{OwnComposition, OwnFacts, compose_own, express, express_own};
 
 /// RFC 4480 has no word for "back in a moment": this one goes beside `away`, so that others still see the person away.
 const BE_RIGHT_BACK: &str = "be-right-back";
@@ -36,6 +43,8 @@ pub struct Composition {
     pub activities: SmallVec<[Arc<str>; 1]>,
     /// When a part of the documents begins or ends to hold.
     pub next_change_at: Option<Timestamp>,
+    /// Whatever else was said; `None` when nothing was.
+    pub details: Option<Details>,
     /// What led to `availability`.
     pub reasons: Vec<Reason>,
 }
@@ -62,6 +71,16 @@ pub enum Reason {
     Outdated(usize),
     /// This many statements do not hold now.
     NotNow(usize),
+    /// The person chose it, until then where a time is given.
+    Chosen(Option<Timestamp>),
+    /// What the person chose has run out.
+    ChoiceOver,
+    /// A fact of this source.
+    Fact(Arc<str>),
+    /// Neither a choice nor a fact makes the person less available.
+    NothingElse,
+    /// Nobody has touched the device since then.
+    NotTouched(Timestamp),
 }
 
 impl fmt::Display for Reason {
@@ -76,6 +95,12 @@ impl fmt::Display for Reason {
             Self::Idle => f.write_str("no device is in use"),
             Self::Outdated(count) => write!(f, "{count} older statements passed over"),
             Self::NotNow(count) => write!(f, "{count} statements that do not hold now"),
+            Self::Chosen(None) => f.write_str("chosen by the person"),
+            Self::Chosen(Some(until)) => write!(f, "chosen by the person, until {until}"),
+            Self::ChoiceOver => f.write_str("what the person chose has run out"),
+            Self::Fact(source) => write!(f, "`{source}` says so"),
+            Self::NothingElse => f.write_str("nothing makes the person less available"),
+            Self::NotTouched(since) => write!(f, "nobody has touched the device since {since}"),
         }
     }
 }
@@ -158,6 +183,7 @@ pub fn compose(documents: &[Document], now: Timestamp) -> Composition {
             .next
             .and_then(|at| u64::try_from(at.as_millis()).ok())
             .map(Timestamp::from_millis),
+        details: None,
         reasons,
     }
 }
@@ -231,18 +257,11 @@ impl<'a> Facts<'a> {
         let mut result = Availability::Available;
         let mut because = None;
         for word in &self.activities {
-            let means = match *word {
-                word if is_undisturbed(word) => Availability::DoNotDisturb,
-                word if is_soon_back(word) => Availability::BeRightBack,
-                // Said beside `be-right-back` for those who do not know that word.
-                "away" if soon_back => continue,
-                "away" | "permanent-absence" | "vacation" | "holiday" | "sleeping" | "travel"
-                | "in-transit" | "breakfast" | "lunch" | "dinner" | "meal" | "shopping" | "playing"
-                | "spectator" | "tv" => Availability::Away,
-                "busy" | "on-the-phone" | "meeting" | "appointment" | "presentation" | "performance"
-                | "steering" | "worship" => Availability::Busy,
-                _ => continue,
-            };
+            // Said beside `be-right-back` for those who do not know that word.
+            if soon_back && *word == "away" {
+                continue;
+            }
+            let Some(means) = implied(word) else { continue };
             if means > result {
                 result = means;
                 because = Some(*word);
@@ -277,52 +296,17 @@ fn is_undisturbed(word: &str) -> bool {
         || word.eq_ignore_ascii_case("do not disturb")
 }
 
-/// What to publish. `instance` names this device among those of the person, and stays the same over restarts.
-///
-/// Everybody can read open and closed; those who know RFC 4480 see activities and use of the device; the words that
-/// it lacks go beside the nearest that it has.
-#[must_use]
-pub fn express(
-    entity: &str,
-    instance: &str,
-    availability: Availability,
-    note: &str,
-    now: Timestamp,
-) -> Document {
-    let at = Moment::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
-    let (basic, activities): (_, &[Activity]) = match availability {
-        Availability::Available | Availability::Idle => (Basic::Open, &[]),
-        Availability::Busy | Availability::BusyIdle => (Basic::Open, &[Activity::Busy]),
-        Availability::BeRightBack | Availability::Away => (Basic::Open, &[Activity::Away]),
-        Availability::DoNotDisturb => (Basic::Open, &[Activity::Busy]),
-        Availability::Offline => (Basic::Closed, &[]),
-    };
-    let mut rich = Rich::default();
-    rich.activities.list = activities.to_vec();
-    match availability {
-        Availability::BeRightBack => rich.activities.list.push(Activity::Other(BE_RIGHT_BACK.to_owned())),
-        Availability::DoNotDisturb => rich.activities.list.push(Activity::Other(DO_NOT_DISTURB.to_owned())),
-        _ => {}
-    }
-    let input = match availability {
-        Availability::Idle | Availability::BusyIdle => Some(UserInputState::Idle),
-        Availability::Available | Availability::Busy => Some(UserInputState::Active),
+/// What an activity alone makes of a person's availability; `None` where it says nothing about that.
+pub(crate) fn implied(word: &str) -> Option<Availability> {
+    match word {
+        word if is_undisturbed(word) => Some(Availability::DoNotDisturb),
+        word if is_soon_back(word) => Some(Availability::BeRightBack),
+        "away" | "permanent-absence" | "vacation" | "holiday" | "sleeping" | "travel" | "in-transit"
+        | "breakfast" | "lunch" | "dinner" | "meal" | "shopping" | "playing" | "spectator" | "tv" => {
+            Some(Availability::Away)
+        }
+        "busy" | "on-the-phone" | "meeting" | "appointment" | "presentation" | "performance" | "steering"
+        | "worship" => Some(Availability::Busy),
         _ => None,
-    };
-    rich.user_input = input.map(|state| UserInput { state, idle_threshold: None, last_input: None });
-    let notes: Vec<Note> = (!note.is_empty()).then(|| Note::new(note)).into_iter().collect();
-    Document {
-        entity: entity.to_owned(),
-        tuples: vec![Tuple {
-            id: format!("t-{instance}"),
-            basic: Some(basic),
-            contact: Some(Contact { uri: entity.to_owned(), priority: None }),
-            // Simple watchers read notes here only.
-            notes: notes.clone(),
-            timestamp: Some(at),
-            ..Tuple::default()
-        }],
-        persons: vec![Person { id: format!("p-{instance}"), rich, notes, timestamp: Some(at) }],
-        ..Document::default()
     }
 }

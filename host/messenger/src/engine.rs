@@ -50,9 +50,12 @@
 mod config;
 mod conversations;
 mod inbox;
+mod leases;
 mod ledger;
 mod outbox;
+mod own;
 mod presence;
+mod report;
 mod roster;
 mod session;
 mod sync;
@@ -72,6 +75,7 @@ use rand_chacha::{
     ChaCha20Rng,
     rand_core::{Rng as _, SeedableRng as _},
 };
+use rpds::HashTrieSetSync;
 
 use crate::{
     code::Code,
@@ -80,7 +84,7 @@ use crate::{
     error::{Error, Retry},
     event::{Event, EventKind},
     id::{ContactId, IdSource, RequestId},
-    presence::{Availability, Presence, UnknownReason},
+    presence::{Presence, UnknownReason},
     snapshot::{ContactEntry, Snapshot},
     storage::{Batch, BatchId, Restored, StorageError},
     time::Now,
@@ -89,14 +93,17 @@ use crate::{
 pub use config::{EngineConfig, Limits};
 use conversations::Conversations;
 use inbox::Inbox;
+use leases::{Leases, restored_alerts};
 use ledger::{Effect, Ledger, Sealed, Ticket};
 use outbox::Outbox;
-use presence::{Own, Presences};
+use own::Own;
+use presence::Presences;
+use report::Reporting;
 use roster::Roster;
 use session::Session;
 use sync::Http;
 pub use sync::HttpId;
-use watch::OneEach;
+use watch::{Settings, Watch};
 
 /// One account. See the [module](self).
 pub struct Engine {
@@ -114,7 +121,11 @@ pub struct Engine {
     inbox: Inbox,
     presences: Presences,
     own: Own,
-    watch: OneEach,
+    watch: Watch,
+    leases: Leases,
+    /// As it will be once everything is durable.
+    alerts: HashTrieSetSync<ContactId>,
+    reporting: Reporting,
     session: Session,
     resolves: VecDeque<Resolve>,
     http: Http,
@@ -135,7 +146,6 @@ impl Engine {
         let account = config.address.account_id();
         let mut ids = IdSource::new((rng.next_u32() & 0xffff) as u16);
         let mut ledger = Ledger::new(account, restored.last_seq.max(reserved));
-        let (availability, note) = setting(ledger::OWN).map_or((Availability::Available, ""), kept_presence);
         let instance = match setting(ledger::INSTANCE) {
             Some(instance) => instance.to_owned(),
             None => {
@@ -147,13 +157,11 @@ impl Engine {
         let mut view = Snapshot {
             display_name: config.display_name.clone(),
             seq: ledger.seq(),
-            own: Arc::new(Presence {
-                availability: Some(availability),
-                note: note.into(),
-                ..Presence::unknown(UnknownReason::SignedOut)
-            }),
             ..Snapshot::new(config.address.clone(), now.wall)
         };
+        let own = Own::new(instance, setting(ledger::OWN));
+        let alerts = setting(ledger::ALERTS).map(restored_alerts).unwrap_or_default();
+        view.alerts = alerts.clone();
         let mut roster = Roster::new();
         for group in restored.groups {
             ids.skip_past(group.id.0);
@@ -189,13 +197,27 @@ impl Engine {
             outbox: Outbox::default(),
             inbox,
             presences: Presences::default(),
-            own: Own { instance, publication: None, waiting: Vec::new() },
-            watch: OneEach::new(subscription),
+            own,
+            watch: Watch::new(Settings {
+                expires: subscription,
+                chunk: config.limits.list_chunk,
+                polling: config.polling,
+                most: config.limits.contacts.saturating_mul(2),
+                list: config.list.as_deref().and_then(|list| UriBuf::parse(list).ok()),
+            }),
+            leases: Leases::default(),
+            alerts,
+            reporting: Reporting::default(),
             session: Session::new(now.instant, now.wall),
             resolves: VecDeque::new(),
             http: Http::default(),
             config,
         };
+        let contacts: Vec<_> = engine.view.contacts.values().map(|entry| entry.contact.clone()).collect();
+        for contact in contacts {
+            engine.watch_contact(&contact);
+        }
+        engine.compose_own();
         for entry in restored.outbox {
             engine.ids.skip_past(entry.message.id.0);
             engine.ids.skip_past(entry.message.conversation.0);
@@ -269,16 +291,13 @@ impl Engine {
                 let error = Error::new(Code::UnsupportedByService, "no XCAP server is configured");
                 self.ledger.answer(ticket.token, Err(error));
             }
-            Command::SetIdle(_)
-            | Command::SetFact { .. }
-            | Command::Watch { .. }
-            | Command::Unwatch(_)
-            | Command::ExtendLease { .. }
-            | Command::SetAlert(..)
-            | Command::Refresh(_) => {
-                let error = Error::new(Code::UnsupportedByService, "not offered yet");
-                self.ledger.answer(ticket.token, Err(error));
-            }
+            Command::SetIdle(since) => self.idle_command(ticket, since),
+            Command::SetFact { source, fact } => self.fact_command(ticket, source, fact),
+            Command::Watch { address, ttl } => self.watch_command(ticket, address, ttl),
+            Command::Unwatch(lease) => self.unwatch_command(ticket, lease),
+            Command::ExtendLease { lease, ttl } => self.extend_command(ticket, lease, ttl),
+            Command::SetAlert(contact, on) => self.alert_command(ticket, contact, on),
+            Command::Refresh(contact) => self.refresh_command(ticket, contact),
             Command::Send { .. } => self.send(ticket, command),
             Command::CloseConversation(id) => self.close_conversation(ticket, id),
             Command::AddContact { .. }
@@ -324,6 +343,8 @@ impl Engine {
         self.ledger.handle_timeout(now);
         self.session_due();
         self.recompose();
+        self.leases_due();
+        self.own_due();
         self.close_idle();
         self.wake_messages();
         self.settle();
@@ -365,8 +386,13 @@ impl Engine {
 
     /// The next event. Presence changes of one drain come as one event, last.
     pub fn poll_event(&mut self) -> Option<Event> {
-        if !self.ledger.has_events() && self.has_presence_changes() && self.ledger.is_clear() {
-            self.tell_presence();
+        if !self.ledger.has_events() && self.ledger.is_clear() {
+            if self.has_report_changes() {
+                self.tell_report();
+            }
+            if self.has_presence_changes() {
+                self.tell_presence();
+            }
         }
         let event = self.ledger.poll_event()?;
         self.view.seq = event.seq;
@@ -380,6 +406,8 @@ impl Engine {
             self.ledger.poll_timeout(),
             self.session_timeout(),
             self.presence_timeout(),
+            self.leases_timeout(),
+            self.own_timeout(),
             self.conversations_timeout(),
             self.outbox_timeout(),
         ]
@@ -414,16 +442,20 @@ impl Engine {
 
     fn on_agent_event(&mut self, event: AgentEvent) {
         match event {
-            AgentEvent::Registered(_) => self.on_registered(),
+            AgentEvent::Registered(registered) => {
+                self.note_registered(&registered);
+                self.on_registered();
+            }
+            AgentEvent::ServiceLearnt(learnt) => self.on_service_learnt(&learnt),
             AgentEvent::RegistrationFailed { cause, retry, remaining } => {
                 self.on_registration_failed(&cause, retry, remaining);
             }
             AgentEvent::Unregistered { .. } => self.on_unregistered(),
-            AgentEvent::Subscription { id, state, notify, .. } => {
+            AgentEvent::Subscription { id, state, notify, terms } => {
                 if notify.is_some() || !state.is_final() && !is_retrying(&state) {
                     self.alive();
                 }
-                self.on_subscription(id, state, notify);
+                self.on_subscription(id, state, notify, terms.unchanged);
             }
             AgentEvent::ForkEnded { id, fork } => self.on_fork_ended(id, fork),
             AgentEvent::Publication { id, state } => self.on_publication(id, &state),
@@ -450,9 +482,8 @@ impl Engine {
             Effect::Reserved(end) => self.ledger.reserved(*end, true),
             Effect::Setting(..) => {}
             Effect::Roster { ticket, change } => self.apply_edit(sealed, *ticket, change),
-            Effect::Own { ticket, availability, note, .. } => {
-                self.apply_own(sealed, *ticket, *availability, note);
-            }
+            Effect::Own { ticket, choice } => self.apply_own(sealed, *ticket, choice),
+            Effect::Alerts { ticket, alerts, .. } => self.apply_alerts(sealed, *ticket, alerts),
             Effect::Incoming { message, key } => self.apply_incoming(sealed, message, *key),
             Effect::Accepted { ticket, entry } => self.apply_accepted(sealed, *ticket, entry),
             Effect::Finished { message, state } => self.apply_finished(sealed, message, state),
@@ -469,6 +500,7 @@ impl Engine {
                 self.revert_edits(error);
             }
             Effect::Own { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
+            Effect::Alerts { ticket, .. } => self.refuse_alerts(ticket, error),
             Effect::Incoming { message, key } => self.refuse_incoming(&message, key),
             Effect::Accepted { ticket, entry } => self.refuse_accepted(ticket, &entry, error.clone()),
             // It happened on the wire and cannot be undone: it must be kept some time.
@@ -533,12 +565,6 @@ fn agent_config(config: &EngineConfig) -> AgentConfig {
         max_subscriptions: config.limits.contacts.saturating_mul(2),
         ..AgentConfig::new(aor, config.password.clone(), config.local.clone())
     }
-}
-
-/// The presence to publish, as it was kept.
-fn kept_presence(kept: &str) -> (Availability, &str) {
-    let (name, note) = kept.split_once('\n').unwrap_or((kept, ""));
-    (Availability::from_name(name).unwrap_or(Availability::Available), note)
 }
 
 fn store_error(error: &StorageError) -> Error {

@@ -43,6 +43,9 @@ pub struct EngineConfig {
     pub subscription: Duration,
     /// A quiet service is asked for a sign of life this often. Default 30 seconds.
     pub keep_alive: Duration,
+    /// Where the service takes no subscription, each person is asked about this often, give or take a quarter. Default 5
+    /// minutes.
+    pub polling: Duration,
     /// A conversation without a message for so long is closed. Default 30 minutes.
     pub conversation_idle: Duration,
     /// Most attempts at one message that the service answers with a failure of its own, before it has failed.
@@ -137,6 +140,7 @@ impl EngineConfig {
             publication: Duration::from_secs(600),
             subscription: Duration::from_secs(900),
             keep_alive: Duration::from_secs(30),
+            polling: Duration::from_secs(300),
             conversation_idle: Duration::from_secs(30 * 60),
             message_attempts: 8,
             accept_from_anywhere: false,

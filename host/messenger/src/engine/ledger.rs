@@ -10,13 +10,14 @@
 use core::time::Duration;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
+use rpds::HashTrieSetSync;
+
 use crate::{
     command::Answer,
-    engine::roster::Change,
+    engine::{own::Choice, roster::Change},
     event::{Event, EventKind},
-    id::{AccountId, RequestId},
+    id::{AccountId, ContactId, RequestId},
     message::{IncomingMessage, MessageState, OutgoingMessage},
-    presence::Availability,
     storage::{Batch, BatchId, JournalEntry, JournalEvent, OutboxEntry, Write},
     time::{Now, Timestamp},
 };
@@ -34,6 +35,8 @@ pub(super) const SEQ: &str = "seq";
 pub(super) const OWN: &str = "presence";
 /// Name of the setting that names this device among those of the person.
 pub(super) const INSTANCE: &str = "instance";
+/// Name of the setting that names the contacts whose becoming available is told.
+pub(super) const ALERTS: &str = "alerts";
 
 /// Who waits for a command's outcome.
 #[derive(Copy, Clone, Debug)]
@@ -52,7 +55,9 @@ pub(super) enum Effect {
     /// The contact list changes.
     Roster { ticket: Ticket, change: Change },
     /// Own presence changes.
-    Own { ticket: Ticket, availability: Availability, note: Arc<str>, kept: String },
+    Own { ticket: Ticket, choice: Choice },
+    /// Which contacts' becoming available is told changes.
+    Alerts { ticket: Ticket, alerts: HashTrieSetSync<ContactId>, kept: String },
     /// A message arrived.
     Incoming { message: Arc<IncomingMessage>, key: [u8; 16] },
     /// A message of ours is in the outbox.
@@ -67,7 +72,7 @@ impl Effect {
         match self {
             Self::Reserved(_) | Self::Setting(..) => 0,
             Self::Roster { change, .. } => 1 + change.events(),
-            Self::Own { .. } | Self::Incoming { .. } => 2,
+            Self::Own { .. } | Self::Incoming { .. } | Self::Alerts { .. } => 2,
             Self::Accepted { .. } | Self::Finished { .. } => 2,
         }
     }
@@ -78,7 +83,8 @@ impl Effect {
             Self::Reserved(end) => writes.push(Write::PutSetting(SEQ, end.to_string())),
             Self::Setting(name, value) => writes.push(Write::PutSetting(name, value.clone())),
             Self::Roster { change, .. } => change.write(writes),
-            Self::Own { kept, .. } => writes.push(Write::PutSetting(OWN, kept.clone())),
+            Self::Own { choice, .. } => writes.push(Write::PutSetting(OWN, choice.kept())),
+            Self::Alerts { kept, .. } => writes.push(Write::PutSetting(ALERTS, kept.clone())),
             Self::Incoming { message, key } => {
                 writes.push(journal(JournalEvent::MessageReceived(message.clone())));
                 writes.push(Write::PutSeen { key: *key, at });

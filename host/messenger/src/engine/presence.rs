@@ -1,4 +1,4 @@
-//! Presence of contacts and of oneself.
+//! Presence of people: contacts, and whoever an application looks at for a while.
 //!
 //! A value is live while a subscription says so, stale from the last sign of life of a service that fell silent, and
 //! unknown or denied for a reason. Nothing here makes anybody offline: only the service's word does.
@@ -12,79 +12,129 @@ use std::{
 
 use attache_documents::{Limits, pidf};
 use attache_sip::{
-    agent::{Cause, NotifyBody, PublicationId, SubscriptionId},
-    usage::{PublicationState, PublishParams, SubscriptionState},
+    agent::{Cause, NotifyBody, SubscriptionId},
+    uri::UriBuf,
+    usage::SubscriptionState,
 };
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::{
-    code::Code,
-    command::Accepted,
-    compose::{Reason, compose, express},
+    address::Address,
+    compose::{Reason, compose},
     engine::{
         Engine,
-        ledger::{Effect, Sealed, Ticket},
-        watch::{News, Strategy as _},
+        watch::{Hands, News, Told, list::Part},
     },
-    error::{Error, Retry},
-    event::{Contact, EventKind, PresenceChange, SessionState},
-    id::{ContactId, RequestId},
+    event::{Contact, EventKind, PresenceChange, SessionState, WatchedChange},
+    id::ContactId,
     presence::{Availability, Freshness, Presence, UnknownReason},
-    snapshot::ContactEntry,
+    snapshot::{ContactEntry, WatchedEntry},
     time::Timestamp,
 };
 
-/// Longest note of one's own, in bytes.
-const MAX_NOTE: usize = 1_024;
 /// After an outage, "nothing published" is believed only when it has held for so long: a service that restarted may have
 /// lost what people published, and they publish again as soon as they notice.
 const SETTLE: Duration = Duration::from_secs(90);
 /// Most notifiers of one person whose documents are merged.
 const MAX_FORKS: usize = 8;
+/// Most words that are kept once for everybody.
+const MAX_WORDS: usize = 1_024;
 
-/// What the contacts' presence rests on.
+/// What the presence of people rests on.
 #[derive(Debug, Default)]
 pub(super) struct Presences {
-    /// The latest document of each notifier. A copy of its own: a slice would keep the whole notification alive.
-    documents: HashMap<ContactId, SmallVec<[(u32, Bytes); 1]>>,
+    people: HashMap<Address, Person>,
     /// What was shown when the last batch of changes was told.
-    dirty: BTreeMap<ContactId, Arc<Presence>>,
+    dirty: BTreeMap<Address, Arc<Presence>>,
+    /// Who is under a lease since then.
+    newly_watched: BTreeSet<Address>,
     /// When documents say that something begins or ends to hold.
-    changes: BTreeSet<(Timestamp, ContactId)>,
-    /// The same, by contact.
-    next_change: HashMap<ContactId, Timestamp>,
+    changes: BTreeSet<(Timestamp, Address)>,
     /// Until when the service is taken to be filled again after an outage.
     settling: Option<Instant>,
     /// Who would have become offline in that time, and stays stale until its end.
-    unsettled: BTreeSet<ContactId>,
-    /// Whose documents were forgiven something and that was told: most senders err the same way every time.
-    forgiven: HashSet<ContactId>,
+    unsettled: BTreeSet<Address>,
+    /// Words that many documents hold.
+    words: HashSet<Arc<str>>,
+    /// Contacts that were available when last anything was known of them.
+    available: HashSet<ContactId>,
+}
+
+/// One person that somebody wants to see.
+#[derive(Debug)]
+struct Person {
+    shown: Arc<Presence>,
+    contact: Option<ContactId>,
+    leases: u32,
+    /// Nobody has wanted to see the person since then.
+    lingers: bool,
+    /// Whether the documents were forgiven something and that was told: most senders err the same way every time.
+    forgiven: bool,
+    /// The latest document of each notifier.
+    documents: SmallVec<[Kept; 1]>,
+    /// When the documents say that something begins or ends to hold.
+    next_change: Option<Timestamp>,
+}
+
+/// A document. A copy of its own: a slice would keep the whole notification alive.
+#[derive(Clone, Debug)]
+struct Kept {
+    source: u32,
+    body: Bytes,
+}
+
+impl Person {
+    fn new(reason: UnknownReason) -> Self {
+        Self {
+            shown: Arc::new(Presence::unknown(reason)),
+            contact: None,
+            leases: 0,
+            lingers: false,
+            forgiven: false,
+            documents: SmallVec::new(),
+            next_change: None,
+        }
+    }
 }
 
 impl Presences {
-    fn forget(&mut self, contact: ContactId) {
-        self.documents.remove(&contact);
-        self.dirty.remove(&contact);
-        self.forgiven.remove(&contact);
-        self.unsettled.remove(&contact);
-        self.expect_change(contact, None);
+    fn forget(&mut self, address: &Address) {
+        self.drop_documents(address);
+        self.people.remove(address);
+        self.dirty.remove(address);
+        self.newly_watched.remove(address);
     }
 
     /// Nobody vouches for the documents any more.
-    fn drop_documents(&mut self, contact: ContactId) {
-        self.documents.remove(&contact);
-        self.unsettled.remove(&contact);
-        self.expect_change(contact, None);
+    fn drop_documents(&mut self, address: &Address) {
+        if let Some(person) = self.people.get_mut(address) {
+            person.documents = SmallVec::new();
+        }
+        self.unsettled.remove(address);
+        self.expect_change(address, None);
     }
 
-    fn expect_change(&mut self, contact: ContactId, at: Option<Timestamp>) {
-        if let Some(before) = self.next_change.remove(&contact) {
-            self.changes.remove(&(before, contact));
+    fn expect_change(&mut self, address: &Address, at: Option<Timestamp>) {
+        let Some(person) = self.people.get_mut(address) else { return };
+        if let Some(before) = core::mem::replace(&mut person.next_change, at) {
+            self.changes.remove(&(before, address.clone()));
         }
         if let Some(at) = at {
-            self.next_change.insert(contact, at);
-            self.changes.insert((at, contact));
+            self.changes.insert((at, address.clone()));
+        }
+    }
+
+    /// The same word for everybody.
+    fn word(&mut self, word: Arc<str>) -> Arc<str> {
+        match self.words.get(&word) {
+            Some(known) => known.clone(),
+            None => {
+                if self.words.len() < MAX_WORDS {
+                    self.words.insert(word.clone());
+                }
+                word
+            }
         }
     }
 }
@@ -92,49 +142,129 @@ impl Presences {
 /// When the service gave the documents that a value is made of.
 #[derive(Copy, Clone, Eq, PartialEq)]
 enum Word {
-    /// Just now.
+    /// Just now, and it will tell changes.
     Now,
+    /// Just now, and it will not.
+    Once,
     /// Before: it is time alone that changes the value.
     Before,
 }
 
-/// Own presence.
-#[derive(Debug)]
-pub(super) struct Own {
-    /// Names this device among those of the person.
-    pub(super) instance: String,
-    pub(super) publication: Option<PublicationId>,
-    /// Commands that wait for the service's word.
-    pub(super) waiting: Vec<RequestId>,
-}
-
 impl Engine {
-    // ---- contacts ----
+    // ---- who is wanted ----
 
     pub(super) fn watch_contact(&mut self, contact: &Contact) {
+        let reason = self.unknown_reason();
+        let person =
+            self.presences.people.entry(contact.address.clone()).or_insert_with(|| Person::new(reason));
+        person.contact = Some(contact.id);
+        person.lingers = false;
+        let entry = ContactEntry { contact: Arc::new(contact.clone()), presence: person.shown.clone() };
+        if let Some(known) = self.view.contacts.get(&contact.id)
+            && !Arc::ptr_eq(&known.presence, &entry.presence)
+        {
+            let entry = ContactEntry { contact: known.contact.clone(), ..entry };
+            self.view.contacts.insert_mut(contact.id, entry);
+        }
+        self.watch_person(&contact.address);
+    }
+
+    pub(super) fn unwatch_contact(&mut self, contact: &Contact) {
+        self.presences.available.remove(&contact.id);
+        self.forget_alert(contact.id);
+        let Some(person) = self.presences.people.get_mut(&contact.address) else { return };
+        person.contact = None;
+        if person.leases == 0 {
+            self.forget_person(&contact.address);
+        }
+    }
+
+    /// A lease began; how many there are now.
+    pub(super) fn lease_person(&mut self, address: &Address) {
+        let reason = self.unknown_reason();
+        let person = self.presences.people.entry(address.clone()).or_insert_with(|| Person::new(reason));
+        person.leases += 1;
+        person.lingers = false;
+        let entry = WatchedEntry { presence: person.shown.clone(), leases: person.leases };
+        if person.leases == 1 {
+            self.presences.newly_watched.insert(address.clone());
+        }
+        self.view.watched.insert_mut(address.clone(), entry);
+        self.watch_person(address);
+    }
+
+    /// A lease ended; true when it was the last, and nobody else wants to see the person.
+    pub(super) fn release_person(&mut self, address: &Address) -> bool {
+        let Some(person) = self.presences.people.get_mut(address) else { return false };
+        person.leases = person.leases.saturating_sub(1);
+        if person.leases > 0 {
+            let entry = WatchedEntry { presence: person.shown.clone(), leases: person.leases };
+            self.view.watched.insert_mut(address.clone(), entry);
+            return false;
+        }
+        person.lingers = person.contact.is_none();
+        let lingers = person.lingers;
+        self.view.watched.remove_mut(address);
+        self.presences.newly_watched.remove(address);
+        lingers
+    }
+
+    /// Whoever nobody wanted to see for a while is watched no longer.
+    pub(super) fn end_linger(&mut self, address: &Address) {
+        if self.presences.people.get(address).is_some_and(|person| person.lingers) {
+            self.forget_person(address);
+        }
+    }
+
+    fn watch_person(&mut self, address: &Address) {
         if self.view.session == SessionState::SignedIn {
-            self.watch.watch(&mut self.agent, self.now.instant, contact.id, &contact.address);
+            let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
+            self.watch.add(&mut hands, address);
         }
     }
 
-    pub(super) fn unwatch_contact(&mut self, id: ContactId) {
-        self.watch.forget(&mut self.agent, self.now.instant, id);
-        self.presences.forget(id);
+    fn forget_person(&mut self, address: &Address) {
+        let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
+        self.watch.remove(&mut hands, address);
+        self.presences.forget(address);
     }
 
-    /// Signed in: everybody is watched anew. A service that was away may have lost every subscription without knowing,
-    /// so those that were in force are given up.
+    /// Asks the service about somebody again.
+    pub(super) fn ask_again(&mut self, address: &Address) {
+        let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
+        self.watch.again(&mut hands, address);
+    }
+
+    /// The service holds our contacts as a list at this address, or no longer does.
+    #[allow(dead_code, reason = "called by the part that keeps lists on the service")]
+    pub(super) fn use_list(&mut self, list: Option<UriBuf>) {
+        let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
+        self.watch.set_list(&mut hands, list);
+    }
+
+    // ---- the session ----
+
+    /// Signed in: everybody is watched anew.
     pub(super) fn watch_everybody(&mut self) {
-        let now = self.now.instant;
-        self.presences.settling = Some(now + SETTLE);
-        let contacts: Vec<Arc<Contact>> =
-            self.view.contacts.values().map(|entry| entry.contact.clone()).collect();
-        for contact in contacts {
+        self.presences.settling = Some(self.now.instant + SETTLE);
+        let mut everybody: Vec<Address> =
+            self.view.contacts.values().map(|entry| entry.contact.address.clone()).collect();
+        let mut others: Vec<Address> = self
+            .presences
+            .people
+            .iter()
+            .filter(|(_, person)| person.contact.is_none())
+            .map(|(address, _)| address.clone())
+            .collect();
+        others.sort_unstable();
+        everybody.extend(others);
+        for address in &everybody {
             // What comes next is a new beginning, by notifiers that are numbered anew.
-            self.presences.drop_documents(contact.id);
-            self.watch.renew(&mut self.agent, now, contact.id, &contact.address);
+            self.presences.drop_documents(address);
         }
-        self.reconsider(|presence, _| match &presence.freshness {
+        let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
+        self.watch.start(&mut hands, &everybody);
+        self.reconsider(|presence| match &presence.freshness {
             Freshness::Unknown(UnknownReason::SignedOut | UnknownReason::ServiceUnavailable) => {
                 Some(Presence::unknown(UnknownReason::Pending))
             }
@@ -142,125 +272,173 @@ impl Engine {
         });
     }
 
+    /// Nobody is watched any longer.
+    pub(super) fn watch_nobody(&mut self) {
+        let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
+        self.watch.stop(&mut hands);
+    }
+
     /// The service fell silent: what was live may have changed since.
     pub(super) fn presence_stale(&mut self, since: Timestamp) {
         self.presences.unsettled.clear();
-        self.reconsider(|presence, _| match &presence.freshness {
+        self.reconsider(|presence| match &presence.freshness {
             Freshness::Live => Some(Presence { freshness: Freshness::Stale(since), ..presence.clone() }),
             Freshness::Unknown(UnknownReason::Pending) => {
                 Some(Presence::unknown(UnknownReason::ServiceUnavailable))
             }
             _ => None,
         });
-        if self.view.own.freshness == Freshness::Live {
-            self.show_own(Freshness::Stale(since));
-        }
+        self.own_stale(since);
     }
 
     /// Signed out: nothing is known of anybody.
     pub(super) fn presence_signed_out(&mut self) {
-        self.presences.documents.clear();
         self.presences.changes.clear();
-        self.presences.next_change.clear();
         self.presences.unsettled.clear();
-        self.reconsider(|presence, _| {
+        self.presences.available.clear();
+        for person in self.presences.people.values_mut() {
+            person.documents = SmallVec::new();
+            person.next_change = None;
+        }
+        self.reconsider(|presence| {
             let unknown = Presence::unknown(UnknownReason::SignedOut);
             (*presence != unknown).then_some(unknown)
         });
-        self.show_own(Freshness::Unknown(UnknownReason::SignedOut));
+        self.own_signed_out();
     }
+
+    // ---- what the service says ----
 
     pub(super) fn on_subscription(
         &mut self,
         id: SubscriptionId,
         state: SubscriptionState,
         notify: Option<NotifyBody>,
+        unchanged: bool,
     ) {
-        let Some((contact, news)) = self.watch.read(id, state, notify) else { return };
-        match news {
-            News::Document(body) => self.on_document(contact, &body),
-            News::Empty => {
-                // Of several notifiers, one that holds nothing does not speak for the others.
-                if self.presences.documents.get(&contact).is_none_or(|documents| documents.len() < 2) {
-                    self.presences.documents.remove(&contact);
-                    self.compose_contact(contact, Word::Now);
-                }
-            }
-            News::Pending => {
-                self.presences.drop_documents(contact);
-                self.show(contact, Presence::unknown(UnknownReason::Pending));
-            }
-            News::Away(cause) => {
-                // What comes next is a new beginning: documents of notifiers that are gone must not be merged into it.
-                self.presences.drop_documents(contact);
-                let alive = self.session.alive_at;
-                let Some(entry) = self.view.contacts.get(&contact) else { return };
-                let presence = match (&entry.presence.freshness, entry.presence.availability) {
-                    (Freshness::Live, Some(_)) => {
-                        Presence { freshness: Freshness::Stale(alive), ..Presence::clone(&entry.presence) }
-                    }
-                    (Freshness::Stale(_), Some(_)) => return,
-                    _ if cause.is_outage() => Presence::unknown(UnknownReason::ServiceUnavailable),
-                    _ => Presence::unknown(UnknownReason::Other(cause.to_string().into())),
-                };
-                self.show(contact, presence);
-            }
-            News::Ended(cause) => {
-                // Nor must time make anything of documents that nobody vouches for any more.
-                self.presences.drop_documents(contact);
-                if let Some(presence) = ended(&cause) {
-                    self.show(contact, presence);
-                }
-            }
+        let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
+        for told in self.watch.read(&mut hands, id, state, notify, unchanged) {
+            self.on_news(told);
         }
     }
 
     /// One of several notifiers of a person is gone, and its document with it.
     pub(super) fn on_fork_ended(&mut self, id: SubscriptionId, fork: u32) {
-        let Some(contact) = self.watch.contact(id) else { return };
-        let Some(documents) = self.presences.documents.get_mut(&contact) else { return };
-        let before = documents.len();
-        documents.retain(|(known, _)| *known != fork);
-        if documents.len() != before {
-            self.compose_contact(contact, Word::Before);
+        let Some(address) = self.watch.person(id).cloned() else { return };
+        let Some(person) = self.presences.people.get_mut(&address) else { return };
+        let before = person.documents.len();
+        person.documents.retain(|known| known.source != fork);
+        if person.documents.len() != before {
+            self.compose_person(&address, Word::Before);
         }
     }
 
-    fn on_document(&mut self, contact: ContactId, body: &NotifyBody) {
-        let documents = self.presences.documents.entry(contact).or_default();
-        let place = documents.iter().position(|(fork, _)| *fork == body.fork);
-        let live =
-            self.view.contacts.get(&contact).is_some_and(|entry| entry.presence.freshness == Freshness::Live);
-        match place {
-            // The usual refresh: nothing new to read.
-            Some(place) if documents[place].1 == body.body && live => return,
-            Some(place) => documents[place].1 = Bytes::copy_from_slice(&body.body),
-            None => {
-                if documents.len() == MAX_FORKS {
-                    documents.remove(0);
+    fn on_news(&mut self, (address, news): Told) {
+        let Some(person) = self.presences.people.get(&address) else { return };
+        match news {
+            News::Documents { parts, sources, live } => self.on_documents(&address, parts, &sources, live),
+            News::Unchanged => {
+                if !person.documents.is_empty() {
+                    self.compose_person(&address, Word::Now);
+                } else if matches!(person.shown.freshness, Freshness::Stale(_)) {
+                    let presence = Presence { freshness: Freshness::Live, ..Presence::clone(&person.shown) };
+                    self.show(&address, presence);
                 }
-                documents.push((body.fork, Bytes::copy_from_slice(&body.body)));
+            }
+            News::Empty => {
+                // Of several notifiers, one that holds nothing does not speak for the others.
+                if person.documents.len() < 2 {
+                    self.presences.drop_documents(&address);
+                    self.compose_person(&address, Word::Now);
+                }
+            }
+            News::Pending => {
+                self.presences.drop_documents(&address);
+                self.show(&address, Presence::unknown(UnknownReason::Pending));
+            }
+            News::Listed => {
+                let shown = person.shown.clone();
+                self.presences.drop_documents(&address);
+                match (&shown.freshness, shown.availability) {
+                    (Freshness::Stale(_), Some(_)) => {}
+                    // The service vouches no longer for what it said.
+                    (Freshness::Live, Some(_)) => self.show_stale(&address, &shown),
+                    _ => self.show(&address, Presence::unknown(UnknownReason::Pending)),
+                }
+            }
+            News::Restart => self.presences.drop_documents(&address),
+            News::Away(cause) => {
+                // What comes next is a new beginning: documents of notifiers that are gone must not be merged into it.
+                let shown = person.shown.clone();
+                self.presences.drop_documents(&address);
+                match (&shown.freshness, shown.availability) {
+                    (Freshness::Live, Some(_)) => self.show_stale(&address, &shown),
+                    (Freshness::Stale(_), Some(_)) => {}
+                    _ if cause.is_outage() => {
+                        self.show(&address, Presence::unknown(UnknownReason::ServiceUnavailable));
+                    }
+                    _ => {
+                        let why = UnknownReason::Other(cause.to_string().into());
+                        self.show(&address, Presence::unknown(why));
+                    }
+                }
+            }
+            News::Ended(cause) => {
+                // Nor must time make anything of documents that nobody vouches for any more.
+                self.presences.drop_documents(&address);
+                if let Some(presence) = ended(&cause) {
+                    self.show(&address, presence);
+                }
             }
         }
-        self.compose_contact(contact, Word::Now);
     }
 
-    /// Makes a contact's presence of what the service holds.
-    fn compose_contact(&mut self, contact: ContactId, word: Word) {
-        let Some(entry) = self.view.contacts.get(&contact) else { return };
-        let address = entry.contact.address.clone();
-        let before = entry.presence.clone();
-        let bodies = self.presences.documents.get(&contact).cloned().unwrap_or_default();
+    fn on_documents(&mut self, address: &Address, parts: SmallVec<[Part; 1]>, sources: &[u32], live: bool) {
+        let Some(person) = self.presences.people.get_mut(address) else { return };
+        let mut changed = person.shown.freshness != Freshness::Live || !live;
+        if !sources.is_empty() {
+            let before = person.documents.len();
+            person.documents.retain(|kept| sources.contains(&kept.source));
+            changed |= person.documents.len() != before;
+        }
+        for part in parts {
+            let place = person.documents.iter().position(|kept| kept.source == part.source);
+            let place = match place {
+                // The usual refresh: nothing new to read.
+                Some(place) if person.documents[place].body == part.body => continue,
+                Some(place) => place,
+                None => {
+                    if person.documents.len() == MAX_FORKS {
+                        person.documents.remove(0);
+                    }
+                    person.documents.push(Kept { source: part.source, body: Bytes::new() });
+                    person.documents.len() - 1
+                }
+            };
+            person.documents[place].body = Bytes::copy_from_slice(&part.body);
+            changed = true;
+        }
+        if person.documents.is_empty() {
+            return self.on_news((address.clone(), News::Listed));
+        }
+        if changed {
+            self.compose_person(address, if live { Word::Now } else { Word::Once });
+        }
+    }
+
+    /// Makes a person's presence of what the service holds.
+    fn compose_person(&mut self, address: &Address, word: Word) {
+        let Some(person) = self.presences.people.get(address) else { return };
+        let before = person.shown.clone();
+        let known_errors = person.forgiven;
+        let bodies = person.documents.clone();
         let mut documents = Vec::with_capacity(bodies.len());
         let mut unreadable = None;
-        for (_, body) in &bodies {
-            match pidf::read(body, &Limits::DEFAULT) {
+        let mut forgiven = None;
+        for kept in &bodies {
+            match pidf::read(&kept.body, &Limits::DEFAULT) {
                 Ok(parsed) => {
-                    if let Some(first) = parsed.forgiven.first()
-                        && self.presences.forgiven.insert(contact)
-                    {
-                        self.diagnose(format!("in the presence document of {address}, {first}"));
-                    }
+                    forgiven = forgiven.or(parsed.forgiven.first().copied());
                     documents.push(parsed.document);
                 }
                 Err(error) => {
@@ -269,40 +447,48 @@ impl Engine {
                 }
             }
         }
+        if let Some(first) = forgiven.filter(|_| !known_errors) {
+            self.diagnose(format!("in the presence document of {address}, {first}"));
+            if let Some(person) = self.presences.people.get_mut(address) {
+                person.forgiven = true;
+            }
+        }
         // What cannot be read says nothing; least of all that somebody is offline.
         if documents.is_empty()
             && let Some(error) = unreadable
         {
             if before.availability.is_none() {
-                self.show(contact, Presence::unknown(UnknownReason::Other(error.into())));
+                self.show(address, Presence::unknown(UnknownReason::Other(error.into())));
             }
             return;
         }
         let composed = compose(&documents, self.now.wall);
-        self.presences.expect_change(contact, composed.next_change_at);
+        self.presences.expect_change(address, composed.next_change_at);
         if composed.availability == Some(Availability::Offline) && self.is_settling(&before) {
-            self.presences.unsettled.insert(contact);
+            self.presences.unsettled.insert(address.clone());
             return;
         }
-        self.presences.unsettled.remove(&contact);
+        self.presences.unsettled.remove(address);
         let freshness = match (word, &before.freshness) {
             (Word::Now, _) => Freshness::Live,
+            (Word::Once, _) => Freshness::Stale(self.now.wall),
             // Time may change what a document says, but not how sure we are that it still stands.
             (Word::Before, Freshness::Live | Freshness::Stale(_)) => before.freshness.clone(),
             (Word::Before, _) if self.view.session == SessionState::SignedIn => Freshness::Live,
             (Word::Before, _) => Freshness::Stale(self.session.alive_at),
         };
+        let activities = composed.activities.into_iter().map(|word| self.presences.word(word)).collect();
         let presence = match composed.availability {
             Some(availability) => {
                 let same = before.availability == Some(availability) && before.note == composed.note;
                 Presence {
                     availability: Some(availability),
                     freshness,
-                    note: composed.note,
-                    activities: composed.activities,
+                    note: if before.note == composed.note { before.note.clone() } else { composed.note },
+                    activities,
                     since: before.since.filter(|_| same).or(Some(self.now.wall)),
                     next_change_at: composed.next_change_at,
-                    details: None,
+                    details: composed.details.map(Arc::new),
                 }
             }
             None => {
@@ -310,11 +496,12 @@ impl Engine {
                 Presence {
                     note: composed.note,
                     since: Some(self.now.wall),
+                    details: composed.details.map(Arc::new),
                     ..Presence::unknown(UnknownReason::Other(why.into()))
                 }
             }
         };
-        self.show(contact, presence);
+        self.show(address, presence);
     }
 
     /// Whether somebody who was there before an outage may still be about to publish again.
@@ -324,220 +511,164 @@ impl Engine {
             && before.availability.is_some_and(|availability| availability != Availability::Offline)
     }
 
+    // ---- time ----
+
     /// When a document's statement begins or ends to hold, or an outage is over for good.
     pub(super) fn presence_timeout(&self) -> Option<Instant> {
         let settled = self.presences.settling.filter(|_| !self.presences.unsettled.is_empty());
-        let change = self.presences.changes.first().map(|(at, _)| {
-            let wait = at.as_millis().saturating_sub(self.now.wall.as_millis());
-            // A wall clock may step: look again at least every hour.
-            self.now.instant + Duration::from_millis(wait).min(Duration::from_secs(3600))
-        });
-        [settled, change].into_iter().flatten().min()
+        let change = self.presences.changes.first().map(|(at, _)| self.instant_of(*at));
+        [settled, change, self.watch.deadline()].into_iter().flatten().min()
+    }
+
+    /// When a time of the wall clock is reached. That may step: looks again at least every hour.
+    pub(super) fn instant_of(&self, at: Timestamp) -> Instant {
+        let wait = at.as_millis().saturating_sub(self.now.wall.as_millis());
+        self.now.instant + Duration::from_millis(wait).min(Duration::from_secs(3600))
     }
 
     /// Believes the service what it still says of those who did not publish again.
     fn settle_presence(&mut self) {
         if self.presences.settling.is_some_and(|until| until <= self.now.instant) {
             self.presences.settling = None;
-            for contact in core::mem::take(&mut self.presences.unsettled) {
-                self.compose_contact(contact, Word::Now);
+            for address in core::mem::take(&mut self.presences.unsettled) {
+                self.compose_person(&address, Word::Now);
             }
         }
     }
 
-    /// Composes again what time has changed.
+    /// Does what time asks for: composes again what it has changed.
     pub(super) fn recompose(&mut self) {
+        let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
+        self.watch.due(&mut hands);
         self.settle_presence();
-        while let Some(&(at, contact)) = self.presences.changes.first()
+        while let Some((at, address)) = self.presences.changes.first().cloned()
             && at <= self.now.wall
         {
-            self.presences.expect_change(contact, None);
-            if self.presences.documents.contains_key(&contact) {
-                self.compose_contact(contact, Word::Before);
+            self.presences.expect_change(&address, None);
+            if self.presences.people.get(&address).is_some_and(|person| !person.documents.is_empty()) {
+                self.compose_person(&address, Word::Before);
             }
         }
     }
 
     /// Why a contact's presence is what it is: see [`Engine::why`].
     pub(super) fn reasons(&self, contact: ContactId) -> Vec<Reason> {
-        let Some(bodies) = self.presences.documents.get(&contact) else { return Vec::new() };
-        let documents: Vec<_> = bodies
+        let person = self
+            .view
+            .contacts
+            .get(&contact)
+            .and_then(|entry| self.presences.people.get(&entry.contact.address));
+        let Some(person) = person.filter(|person| !person.documents.is_empty()) else { return Vec::new() };
+        let documents: Vec<_> = person
+            .documents
             .iter()
-            .filter_map(|(_, body)| pidf::read(body, &Limits::DEFAULT).ok())
+            .filter_map(|kept| pidf::read(&kept.body, &Limits::DEFAULT).ok())
             .map(|read| read.document)
             .collect();
         compose(&documents, self.now.wall).reasons
     }
 
-    fn reconsider(&mut self, change: impl Fn(&Presence, ContactId) -> Option<Presence>) {
-        let changed: Vec<(ContactId, Presence)> = self
-            .view
-            .contacts
-            .iter()
-            .filter_map(|(id, entry)| Some((*id, change(&entry.presence, *id)?)))
-            .collect();
-        for (id, presence) in changed {
-            self.show(id, presence);
+    // ---- what is shown ----
+
+    fn reconsider(&mut self, change: impl Fn(&Presence) -> Option<Presence>) {
+        // Most are shown the same, and then share it.
+        let mut last: Option<Arc<Presence>> = None;
+        let mut changed: Vec<(Address, Arc<Presence>)> = Vec::new();
+        for (address, person) in &self.presences.people {
+            let Some(presence) = change(&person.shown) else { continue };
+            let shared = match &last {
+                Some(known) if **known == presence => known.clone(),
+                _ => Arc::new(presence),
+            };
+            last = Some(shared.clone());
+            changed.push((address.clone(), shared));
+        }
+        for (address, presence) in changed {
+            self.show_shared(&address, presence);
         }
     }
 
-    fn show(&mut self, contact: ContactId, presence: Presence) {
-        let Some(entry) = self.view.contacts.get(&contact) else { return };
-        if *entry.presence == presence {
+    fn show_stale(&mut self, address: &Address, shown: &Presence) {
+        let freshness = Freshness::Stale(self.session.alive_at);
+        self.show(address, Presence { freshness, ..shown.clone() });
+    }
+
+    fn show(&mut self, address: &Address, presence: Presence) {
+        self.show_shared(address, Arc::new(presence));
+    }
+
+    fn show_shared(&mut self, address: &Address, presence: Arc<Presence>) {
+        let Some(person) = self.presences.people.get_mut(address) else { return };
+        if person.shown == presence {
             return;
         }
-        self.presences.dirty.entry(contact).or_insert_with(|| entry.presence.clone());
-        let entry = ContactEntry { contact: entry.contact.clone(), presence: Arc::new(presence) };
-        self.view.contacts.insert_mut(contact, entry);
+        let before = core::mem::replace(&mut person.shown, presence.clone());
+        if let Some(id) = person.contact
+            && let Some(entry) = self.view.contacts.get(&id)
+        {
+            let entry = ContactEntry { contact: entry.contact.clone(), presence: presence.clone() };
+            self.view.contacts.insert_mut(id, entry);
+        }
+        if person.leases > 0 {
+            let entry = WatchedEntry { presence, leases: person.leases };
+            self.view.watched.insert_mut(address.clone(), entry);
+        }
+        self.presences.dirty.entry(address.clone()).or_insert(before);
     }
 
     /// Whether there are changes to be told.
     pub(super) fn has_presence_changes(&self) -> bool {
-        !self.presences.dirty.is_empty()
+        !self.presences.dirty.is_empty() || !self.presences.newly_watched.is_empty()
     }
 
-    /// All changes since the last time, as one event.
+    /// All changes since the last time, as one event for contacts and one for leases.
     pub(super) fn tell_presence(&mut self) {
-        let changes: Arc<[PresenceChange]> = core::mem::take(&mut self.presences.dirty)
-            .into_iter()
-            .filter_map(|(contact, before)| {
-                let entry = self.view.contacts.get(&contact)?;
-                (*entry.presence != *before).then(|| PresenceChange {
-                    contact,
-                    address: entry.contact.address.clone(),
-                    presence: entry.presence.clone(),
-                    previous: before.availability,
-                    note_changed: entry.presence.note != before.note,
-                })
-            })
-            .collect();
-        if !changes.is_empty() {
-            self.ledger.emit(self.now.wall, EventKind::PresenceChanged(changes));
-        }
-    }
-
-    // ---- oneself ----
-
-    /// The command: checks it and keeps it.
-    pub(super) fn publish_command(
-        &mut self,
-        ticket: Ticket,
-        availability: Option<Availability>,
-        note: &str,
-        _until: Option<Timestamp>,
-    ) {
-        let availability = availability.unwrap_or(Availability::Available);
-        let wrong = if note.len() > MAX_NOTE {
-            Some("the note is longer than 1,024 bytes")
-        } else if note.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
-            Some("the note holds control characters")
-        } else {
-            None
-        };
-        if let Some(what) = wrong {
-            self.ledger.answer(ticket.token, Err(Error::new(Code::InvalidArgument, what)));
-            return;
-        }
-        let note: Arc<str> = note.trim().into();
-        let kept = format!("{}\n{note}", availability.name());
-        self.ledger.keep(Effect::Own { ticket, availability, note, kept });
-    }
-
-    /// The choice is durable: shows and publishes it.
-    pub(super) fn apply_own(
-        &mut self,
-        sealed: &Sealed,
-        ticket: Ticket,
-        availability: Availability,
-        note: &Arc<str>,
-    ) {
-        let changed = self.view.own.availability != Some(availability) || self.view.own.note != *note;
-        let own = Arc::new(Presence {
-            availability: Some(availability),
-            note: note.clone(),
-            since: if changed { Some(sealed.at) } else { self.view.own.since },
-            ..Presence::clone(&self.view.own)
-        });
-        self.view.own = own.clone();
-        if changed {
-            self.ledger.emit_sealed(&mut { sealed.seq }, sealed.at, EventKind::OwnPresenceChanged(own));
-        }
-        self.accept(ticket);
-        match self.view.session {
-            SessionState::SignedOut | SessionState::SigningOut => {
-                let text = "not signed in; the status is kept, and published after the next sign-in";
-                let error = Error::new(Code::NotLoggedOn, text).retry(Retry::AfterChange);
-                self.complete(ticket.request, Err(error));
+        let at = self.now.wall;
+        let newly = core::mem::take(&mut self.presences.newly_watched);
+        let mut contacts = Vec::new();
+        let mut watched = Vec::new();
+        let mut alerts = Vec::new();
+        for (address, before) in core::mem::take(&mut self.presences.dirty) {
+            let Some(person) = self.presences.people.get(&address) else { continue };
+            let presence = person.shown.clone();
+            if *presence == *before {
+                continue;
             }
-            SessionState::SignedIn => {
-                self.own.waiting.push(ticket.request);
-                self.publish_own();
+            let (previous, note_changed) = (before.availability, presence.note != before.note);
+            if person.leases > 0 && !newly.contains(&address) {
+                let (address, presence) = (address.clone(), presence.clone());
+                watched.push(WatchedChange { address, presence, previous, note_changed });
             }
-            SessionState::SigningIn => self.own.waiting.push(ticket.request),
-            // An outage may last: nobody is kept waiting for its end.
-            SessionState::Reconnecting => self.complete(ticket.request, Err(kept_for_later())),
-        }
-    }
-
-    /// Gives the service the document of the moment.
-    pub(super) fn publish_own(&mut self) {
-        let now = self.now;
-        let availability = self.view.own.availability.unwrap_or(Availability::Available);
-        let entity = self.config.address.as_str();
-        let document = express(entity, &self.own.instance, availability, &self.view.own.note, now.wall);
-        let body = Bytes::from(pidf::write(&document));
-        match self.own.publication {
-            Some(id) => self.agent.modify(now.instant, id, body),
-            None => {
-                let expires = u32::try_from(self.config.publication.as_secs()).unwrap_or(u32::MAX);
-                let params = PublishParams { expires, ..PublishParams::presence(body) };
-                self.own.publication = Some(self.agent.publish(now.instant, params));
+            let Some(contact) = person.contact else { continue };
+            match presence.availability {
+                Some(Availability::Available) if presence.freshness == Freshness::Live => {
+                    if self.presences.available.insert(contact) && self.view.alerts.contains(&contact) {
+                        let (address, presence) = (address.clone(), presence.clone());
+                        alerts.push(EventKind::ContactAlert { contact, address, presence });
+                    }
+                }
+                Some(Availability::Available) | None => {}
+                Some(_) => {
+                    self.presences.available.remove(&contact);
+                }
             }
+            contacts.push(PresenceChange { contact, address, presence, previous, note_changed });
         }
-    }
-
-    pub(super) fn on_publication(&mut self, id: PublicationId, state: &PublicationState) {
-        if self.own.publication != Some(id) {
-            return;
+        for address in newly {
+            let Some(person) = self.presences.people.get(&address) else { continue };
+            let presence = person.shown.clone();
+            let note_changed = !presence.note.is_empty();
+            watched.push(WatchedChange { address, presence, previous: None, note_changed });
         }
-        if state.is_final() {
-            self.own.publication = None;
+        if !contacts.is_empty() {
+            self.ledger.emit(at, EventKind::PresenceChanged(contacts.into()));
         }
-        match state {
-            PublicationState::Published { .. } => {
-                self.show_own(Freshness::Live);
-                self.complete_publish(&Ok(()));
-            }
-            PublicationState::Retrying { cause, after } => {
-                self.show_own(Freshness::Unknown(UnknownReason::ServiceUnavailable));
-                self.complete_publish(&Err(refused(cause).retry(Retry::After(*after))));
-            }
-            PublicationState::Failed { cause } => {
-                self.show_own(Freshness::Unknown(UnknownReason::Other(cause.to_string().into())));
-                self.complete_publish(&Err(refused(cause)));
-            }
-            _ => {}
+        if !watched.is_empty() {
+            self.ledger.emit(at, EventKind::WatchedPresenceChanged(watched.into()));
         }
-    }
-
-    /// Everybody who waits for the service's word on own presence hears it.
-    pub(super) fn complete_publish(&mut self, outcome: &Result<(), Error>) {
-        for request in core::mem::take(&mut self.own.waiting) {
-            self.complete(request, outcome.clone());
+        for alert in alerts {
+            self.ledger.emit(at, alert);
         }
-    }
-
-    fn show_own(&mut self, freshness: Freshness) {
-        if self.view.own.freshness == freshness {
-            return;
-        }
-        let own = Arc::new(Presence { freshness, ..Presence::clone(&self.view.own) });
-        self.view.own = own.clone();
-        self.ledger.emit(self.now.wall, EventKind::OwnPresenceChanged(own));
-    }
-
-    pub(super) fn accept(&mut self, ticket: Ticket) {
-        self.ledger.answer(ticket.token, Ok(Accepted::new(ticket.request)));
     }
 }
 
@@ -561,23 +692,4 @@ fn ended(cause: &Cause) -> Option<Presence> {
         cause if cause.is_outage() => Some(Presence::unknown(UnknownReason::ServiceUnavailable)),
         cause => Some(Presence::unknown(UnknownReason::Other(cause.to_string().into()))),
     }
-}
-
-/// The service is away: the status is kept, and goes out by itself when the session is back.
-pub(super) fn kept_for_later() -> Error {
-    let text = "the service is away; the status is kept, and published after the reconnect";
-    Error::new(Code::ServerUnavailable, text).retry(Retry::AfterChange)
-}
-
-/// What a cause means for a publication.
-fn refused(cause: &Cause) -> Error {
-    let (code, text) = match cause {
-        Cause::Status { code: 404 | 405 | 415 | 489 | 501, .. } => {
-            (Code::UnsupportedByService, "the service takes no presence")
-        }
-        Cause::Status { code: 403 | 603, .. } => (Code::PolicyRestricted, "the service does not allow it"),
-        cause if cause.is_outage() => (Code::ServerUnavailable, "the service did not take the status"),
-        _ => (Code::ServerError, "the service refused the status"),
-    };
-    Error::new(code, text).because(cause.to_string())
 }

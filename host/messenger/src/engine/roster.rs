@@ -298,7 +298,7 @@ impl Engine {
                 self.view.by_address.remove_mut(&contact.address);
                 self.view.contacts.remove_mut(&contact.id);
                 self.ledger.emit_sealed(&mut seq, at, EventKind::ContactRemoved(contact.clone()));
-                self.unwatch_contact(contact.id);
+                self.unwatch_contact(contact);
             }
             Change::GroupAdded(group) => {
                 self.view.groups.insert_mut(group.id, group.clone());

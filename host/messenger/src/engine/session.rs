@@ -16,7 +16,7 @@ use attache_sip::{
 
 use crate::{
     code::Code,
-    engine::{Engine, ledger::Ticket, presence::kept_for_later, watch::Strategy as _},
+    engine::{Engine, ledger::Ticket, own::kept_for_later},
     error::{Error, Retry},
     event::{EventKind, SessionState},
     id::RequestId,
@@ -150,10 +150,8 @@ impl Engine {
                 let now = self.now.instant;
                 self.change_session(SessionState::SigningOut, None);
                 self.session.probe = None;
-                if let Some(id) = self.own.publication.take() {
-                    self.agent.remove(now, id);
-                }
-                self.watch.clear(&mut self.agent, now);
+                self.unpublish();
+                self.watch_nobody();
                 self.agent.unregister(now);
                 self.complete_publish(&Err(Error::new(
                     Code::NotLoggedOn,
@@ -174,7 +172,7 @@ impl Engine {
                 for request in core::mem::take(&mut self.session.signing_in) {
                     self.complete(request, Ok(()));
                 }
-                self.publish_own();
+                self.publish_first();
                 self.watch_everybody();
                 self.resume_outbox();
             }
@@ -196,11 +194,8 @@ impl Engine {
         match retry {
             None => {
                 // The agent has given up: so does the session, until somebody corrects what is wrong.
-                let now = self.now.instant;
-                if let Some(id) = self.own.publication.take() {
-                    self.agent.remove(now, id);
-                }
-                self.watch.clear(&mut self.agent, now);
+                self.unpublish();
+                self.watch_nobody();
                 let error = error.retry(Retry::AfterChange);
                 self.change_session(SessionState::SignedOut, Some(error.clone()));
                 self.fail_sign_in(&error);

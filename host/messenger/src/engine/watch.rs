@@ -1,151 +1,555 @@
 //! Watching people: how subscriptions come to be and what they say, apart from what is made of it.
 //!
-//! The seam for other ways to watch: a strategy is told whom to watch, and reports what is known of each. There is one
-//! strategy now, a subscription for each contact; a list held by the service (RFC 4662), a list in the request (RFC
-//! 5367) and polling fit behind the same words. The agent paces the requests, so ten thousand contacts do not make a
-//! storm.
+//! People are known by their address here, whoever wants to see them. There are four ways to watch, tried from the
+//! cheapest: a list that the service holds, lists brought along in requests, a subscription for each person, and asking
+//! now and then. Which one holds is decided by what the service is known or found to do; what it refuses is not asked for
+//! again before the next sign-in, and everybody concerned is watched by the next way at once. Whoever is not on the
+//! service's list is watched beside it.
+//!
+//! The agent paces the requests, so ten thousand people do not make a storm.
 
-use std::{collections::HashMap, time::Instant};
+pub(super) mod list;
+mod read;
+pub(super) mod report;
+pub(super) mod versions;
 
-use attache_sip::{
-    agent::{Agent, Cause, NotifyBody, SubscriptionId},
-    usage::{SubscribeParams, SubscriptionState},
+use core::time::Duration;
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Instant,
 };
 
-use crate::{address::Address, id::ContactId};
+use attache_documents::{
+    pidf,
+    resource_lists::{self, Entry, List, Member, ResourceLists},
+    rlmi,
+};
+use attache_sip::{
+    agent::{Agent, Cause, SubscriptionId},
+    uri::UriBuf,
+    usage::{Forks, SubscribeParams},
+};
+use bytes::Bytes;
+use rand_chacha::{ChaCha20Rng, rand_core::Rng as _};
+use smallvec::SmallVec;
+
+use crate::{address::Address, report::Strategy, time::Now};
+use list::{ListState, Part};
+use report::Tally;
+
+/// So long may a list take to tell who is on it, before people are watched beside it.
+const LIST_PATIENCE: Duration = Duration::from_secs(60);
+/// The first question where no subscription is taken comes within this time, so that a thousand do not come together.
+const FIRST_POLL: Duration = Duration::from_secs(10);
 
 /// What became known of somebody.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum News {
-    /// The service passed a document on, and will pass on the next one.
-    Document(NotifyBody),
+    /// Documents came; the sources that are not named here are gone, unless none is.
+    Documents {
+        /// What is new.
+        parts: SmallVec<[Part; 1]>,
+        /// Every source that counts; empty where others are not concerned.
+        sources: SmallVec<[u32; 2]>,
+        /// Whether changes will be told.
+        live: bool,
+    },
+    /// The service answers for the person, and what is known is still so.
+    Unchanged,
     /// The service answers for the person, and holds nothing.
     Empty,
-    /// Nobody has allowed it yet.
+    /// Nobody has allowed it yet, or nothing has come.
     Pending,
+    /// The service has the person on a list, and has said nothing more yet.
+    Listed,
+    /// Another way of watching begins: what documents said before does not count beside what comes.
+    Restart,
     /// Nothing is known at present; it is tried again.
     Away(Cause),
     /// It is over, and not tried again by itself.
     Ended(Cause),
 }
 
-/// A way to watch people.
-pub(super) trait Strategy {
-    /// Watches somebody.
-    fn watch(&mut self, agent: &mut Agent, now: Instant, contact: ContactId, address: &Address);
-    /// Watches somebody no longer.
-    fn forget(&mut self, agent: &mut Agent, now: Instant, contact: ContactId);
-    /// Watches somebody from the beginning, if what was before may be lost.
-    fn renew(&mut self, agent: &mut Agent, now: Instant, contact: ContactId, address: &Address);
-    /// Watches nobody any longer.
-    fn clear(&mut self, agent: &mut Agent, now: Instant);
-    /// Whom a subscription is about.
-    fn contact(&self, id: SubscriptionId) -> Option<ContactId>;
-    /// Whom a report of the agent is about, and what it says.
-    fn read(
-        &mut self,
-        id: SubscriptionId,
-        state: SubscriptionState,
-        notify: Option<NotifyBody>,
-    ) -> Option<(ContactId, News)>;
+/// What became known of whom.
+pub(super) type Told = (Address, News);
+
+/// What watching needs of the engine.
+pub(super) struct Hands<'a> {
+    pub(super) agent: &'a mut Agent,
+    pub(super) rng: &'a mut ChaCha20Rng,
+    pub(super) now: Now,
 }
 
-/// A subscription for each contact.
-#[derive(Debug)]
-pub(super) struct OneEach {
-    expires: u32,
-    by_contact: HashMap<ContactId, SubscriptionId>,
-    by_id: HashMap<SubscriptionId, Watched>,
+impl Hands<'_> {
+    /// A part of a time, by chance between two shares of it in percent.
+    fn share(&mut self, of: Duration, from: u64, to: u64) -> Duration {
+        let millis = u64::try_from(of.as_millis()).unwrap_or(u64::MAX);
+        let percent = from + self.rng.next_u64() % (to - from).max(1);
+        Duration::from_millis(millis.saturating_mul(percent) / 100)
+    }
 }
 
+/// How one person is watched.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum How {
+    /// The service's list has not told yet who is on it.
+    Waiting,
+    /// By the service's list.
+    Listed,
+    /// By a list in a request.
+    Requested(SubscriptionId),
+    /// By a subscription of the person's own.
+    Own(SubscriptionId),
+    /// By asking then; perhaps a question is under way.
+    Polled { at: Instant, asked: Option<SubscriptionId> },
+    /// Not at all: it was refused for good.
+    Ended,
+}
+
+impl How {
+    fn strategy(&self) -> Option<Strategy> {
+        match self {
+            Self::Waiting | Self::Listed => Some(Strategy::ServerList),
+            Self::Requested(_) => Some(Strategy::RequestList),
+            Self::Own(_) => Some(Strategy::OneEach),
+            Self::Polled { .. } => Some(Strategy::Polling),
+            Self::Ended => None,
+        }
+    }
+}
+
+/// One subscription.
 #[derive(Debug)]
-struct Watched {
-    contact: ContactId,
+struct Sub {
+    about: About,
     /// Whether the service has taken it, as far as is known.
     in_force: bool,
 }
 
-impl OneEach {
-    pub(super) fn new(expires: u32) -> Self {
-        Self { expires, by_contact: HashMap::new(), by_id: HashMap::new() }
+#[derive(Debug)]
+enum About {
+    Person(Address),
+    /// A single question about a person.
+    Question(Address),
+    ServerList(ListState),
+    RequestList {
+        members: HashSet<Address>,
+        state: ListState,
+    },
+}
+
+/// What came of the service's list.
+#[derive(Debug)]
+enum Server {
+    /// None is known.
+    None,
+    /// It was subscribed to, and has not told who is on it. People wait for it until then.
+    Asked { id: SubscriptionId, until: Option<Instant> },
+    /// It works.
+    Works(SubscriptionId),
+    /// It does not, until the next sign-in.
+    Refused,
+}
+
+/// Whom to watch, and how it is done.
+#[derive(Debug)]
+pub(super) struct Watch {
+    expires: u32,
+    chunk: usize,
+    polling: Duration,
+    most: usize,
+    people: HashMap<Address, How>,
+    subs: HashMap<SubscriptionId, Sub>,
+    list: Option<UriBuf>,
+    server: Server,
+    /// Where lists in requests go, if the service takes them.
+    requests: Option<UriBuf>,
+    requests_refused: bool,
+    polls: BTreeSet<(Instant, Address)>,
+    signed_in: bool,
+    pub(super) tally: Tally,
+}
+
+/// What [`Watch`] is made with.
+pub(super) struct Settings {
+    /// Lifetime of a subscription in seconds.
+    pub(super) expires: u32,
+    /// Most people of one list in a request.
+    pub(super) chunk: usize,
+    /// Between two questions about one person.
+    pub(super) polling: Duration,
+    /// Most members of a list.
+    pub(super) most: usize,
+    /// The service's list, where the configuration names one.
+    pub(super) list: Option<UriBuf>,
+}
+
+impl Watch {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            expires: settings.expires,
+            chunk: settings.chunk.max(1),
+            polling: settings.polling,
+            most: settings.most,
+            people: HashMap::new(),
+            subs: HashMap::new(),
+            list: settings.list,
+            server: Server::None,
+            requests: None,
+            requests_refused: false,
+            polls: BTreeSet::new(),
+            signed_in: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// The service has, or has no longer, a list with our contacts.
+    pub(super) fn set_list(&mut self, hands: &mut Hands<'_>, list: Option<UriBuf>) {
+        if self.list == list {
+            return;
+        }
+        self.list = list;
+        if !self.signed_in {
+            return;
+        }
+        if let Server::Asked { id, .. } | Server::Works(id) = self.server {
+            self.drop_sub(hands, id);
+        }
+        self.server = Server::None;
+        self.ask_list(hands);
+        // Who was on the list before is watched otherwise until the new one tells.
+        let mut left: Vec<Address> = self
+            .people
+            .iter()
+            .filter(|(_, how)| matches!(how, How::Waiting | How::Listed))
+            .map(|(address, _)| address.clone())
+            .collect();
+        left.sort_unstable();
+        self.individually(hands, left);
+    }
+
+    /// The service takes lists in requests to this address.
+    pub(super) fn offer_request_lists(&mut self, to: UriBuf) {
+        self.requests = Some(to);
+    }
+
+    /// Signed in: everybody is watched anew. A service that was away may have lost every subscription without knowing, so
+    /// those that were in force are given up; one that the agent tries again anyway began anew by itself when the service
+    /// came back. Whatever was refused before is tried again.
+    pub(super) fn start(&mut self, hands: &mut Hands<'_>, everybody: &[Address]) {
+        self.signed_in = true;
+        self.requests_refused = false;
+        self.tally.restart();
+        let mut over: Vec<SubscriptionId> =
+            self.subs.iter().filter(|(_, sub)| sub.in_force).map(|(id, _)| *id).collect();
+        over.sort_unstable();
+        for id in over {
+            self.drop_sub(hands, id);
+        }
+        match self.server {
+            Server::Asked { id, .. } | Server::Works(id) if self.subs.contains_key(&id) => {}
+            _ => self.server = Server::None,
+        }
+        self.ask_list(hands);
+        let unwatched: Vec<Address> = everybody
+            .iter()
+            .filter(|address| match self.people.get(*address) {
+                Some(How::Own(id) | How::Requested(id)) => !self.subs.contains_key(id),
+                Some(How::Waiting | How::Listed) => {
+                    matches!(self.server, Server::None | Server::Refused)
+                        || self.people.get(*address) == Some(&How::Listed)
+                }
+                _ => true,
+            })
+            .cloned()
+            .collect();
+        self.assign(hands, unwatched);
+    }
+
+    /// Watches nobody any longer.
+    pub(super) fn stop(&mut self, hands: &mut Hands<'_>) {
+        self.signed_in = false;
+        let mut ids: Vec<SubscriptionId> = self.subs.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.drop_sub(hands, id);
+        }
+        for (_, how) in core::mem::take(&mut self.people) {
+            if let Some(strategy) = how.strategy() {
+                self.tally.count(strategy, -1);
+            }
+        }
+        self.polls.clear();
+        self.server = Server::None;
+    }
+
+    /// Watches somebody more.
+    pub(super) fn add(&mut self, hands: &mut Hands<'_>, address: &Address) {
+        if self.signed_in && !self.people.contains_key(address) {
+            self.assign(hands, vec![address.clone()]);
+        }
+    }
+
+    /// Watches somebody no longer.
+    pub(super) fn remove(&mut self, hands: &mut Hands<'_>, address: &Address) {
+        self.detach(hands, address);
+        self.set(address, None);
+    }
+
+    /// Asks about somebody again, now.
+    pub(super) fn again(&mut self, hands: &mut Hands<'_>, address: &Address) {
+        let now = hands.now.instant;
+        match self.people.get(address) {
+            Some(How::Own(id) | How::Requested(id)) => hands.agent.refresh(now, *id),
+            Some(How::Waiting | How::Listed) => {
+                if let Server::Asked { id, .. } | Server::Works(id) = self.server {
+                    hands.agent.refresh(now, id);
+                }
+            }
+            Some(How::Polled { asked: None, .. }) => self.poll(hands, address),
+            Some(How::Polled { .. }) => {}
+            Some(How::Ended) => {
+                self.set(address, None);
+                self.assign(hands, vec![address.clone()]);
+            }
+            None => {}
+        }
+    }
+
+    /// When [`due`](Self::due) wants to be called.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let list = match self.server {
+            Server::Asked { until, .. } => until,
+            _ => None,
+        };
+        [list, self.polls.first().map(|(at, _)| *at)].into_iter().flatten().min()
+    }
+
+    /// Does what time asks for.
+    pub(super) fn due(&mut self, hands: &mut Hands<'_>) {
+        let now = hands.now.instant;
+        if let Server::Asked { id, until: Some(until) } = self.server
+            && until <= now
+        {
+            self.server = Server::Asked { id, until: None };
+            self.tally.because(Strategy::OneEach, "the service's list has not told yet who is on it");
+            let waiting = self.waiting();
+            self.individually(hands, waiting);
+        }
+        while let Some((at, address)) = self.polls.first().cloned()
+            && at <= now
+        {
+            self.poll(hands, &address);
+        }
+    }
+
+    /// Whom a subscription of their own is about.
+    pub(super) fn person(&self, id: SubscriptionId) -> Option<&Address> {
+        match &self.subs.get(&id)?.about {
+            About::Person(address) | About::Question(address) => Some(address),
+            _ => None,
+        }
+    }
+
+    // ---- the ways ----
+
+    fn ask_list(&mut self, hands: &mut Hands<'_>) {
+        let Some(list) = self.list.clone() else { return };
+        if !matches!(self.server, Server::None) {
+            return;
+        }
+        let params = SubscribeParams {
+            expires: self.expires,
+            accept: accepted(true),
+            event_list: true,
+            forks: Forks::First,
+            ..SubscribeParams::presence(list)
+        };
+        let Some(id) = hands.agent.subscribe(hands.now.instant, params) else { return };
+        let about = About::ServerList(ListState::new(self.most));
+        self.subs.insert(id, Sub { about, in_force: false });
+        self.server = Server::Asked { id, until: Some(hands.now.instant + LIST_PATIENCE) };
+        self.tally.because(Strategy::ServerList, "the account has a list on the service");
+    }
+
+    /// Finds a way for people who have none.
+    fn assign(&mut self, hands: &mut Hands<'_>, addresses: Vec<Address>) {
+        let mut rest = Vec::new();
+        for address in addresses {
+            self.detach(hands, &address);
+            match self.server {
+                Server::Asked { until: Some(_), .. } => self.set(&address, Some(How::Waiting)),
+                Server::Works(id) if self.list_holds(id, &address) => self.set(&address, Some(How::Listed)),
+                _ => rest.push(address),
+            }
+        }
+        self.individually(hands, rest);
+    }
+
+    fn list_holds(&self, id: SubscriptionId, address: &Address) -> bool {
+        match self.subs.get(&id).map(|sub| &sub.about) {
+            Some(About::ServerList(state)) => state.holds(address),
+            _ => false,
+        }
+    }
+
+    /// Watches people beside a list of the service.
+    fn individually(&mut self, hands: &mut Hands<'_>, addresses: Vec<Address>) {
+        if addresses.is_empty() {
+            return;
+        }
+        if self.requests.is_some() && !self.requests_refused && addresses.len() > 1 {
+            self.tally.because(Strategy::RequestList, "the service takes lists in requests");
+            for chunk in addresses.chunks(self.chunk) {
+                self.request_list(hands, chunk);
+            }
+            return;
+        }
+        let reason = match (&self.server, self.requests_refused) {
+            (Server::Works(_), _) => "these are not on the service's list",
+            (Server::Refused, _) => "the service's list cannot be used",
+            (Server::Asked { .. }, _) => "the service's list has not told yet who is on it",
+            (Server::None, true) => "the service refused lists in requests",
+            (Server::None, false) if self.requests.is_some() => "these came one by one",
+            (Server::None, false) => "the account has no list on the service, and it takes none in requests",
+        };
+        self.tally.because(Strategy::OneEach, reason);
+        for address in addresses {
+            self.one(hands, &address);
+        }
+    }
+
+    fn request_list(&mut self, hands: &mut Hands<'_>, members: &[Address]) {
+        let Some(target) = self.requests.clone() else { return };
+        let entries = members
+            .iter()
+            .filter_map(|address| address.to_uri().ok())
+            .map(|uri| {
+                let uri = uri.as_str().to_owned();
+                Member::Entry(Entry { uri, ..Entry::default() })
+            })
+            .collect();
+        let list = List { members: entries, ..List::default() };
+        let body = resource_lists::write(&ResourceLists { lists: vec![list], ..ResourceLists::default() });
+        let params = SubscribeParams {
+            expires: self.expires,
+            accept: accepted(true),
+            event_list: true,
+            body: Some((resource_lists::MEDIA_TYPE.to_owned(), Bytes::from(body))),
+            forks: Forks::First,
+            ..SubscribeParams::presence(target)
+        };
+        let Some(id) = hands.agent.subscribe(hands.now.instant, params) else { return };
+        let about = About::RequestList {
+            members: members.iter().cloned().collect(),
+            state: ListState::new(members.len()),
+        };
+        self.subs.insert(id, Sub { about, in_force: false });
+        for address in members {
+            self.set(address, Some(How::Requested(id)));
+        }
+    }
+
+    fn one(&mut self, hands: &mut Hands<'_>, address: &Address) {
+        let Ok(target) = address.to_uri() else { return self.set(address, Some(How::Ended)) };
+        let params = SubscribeParams {
+            expires: self.expires,
+            accept: accepted(false),
+            ..SubscribeParams::presence(target)
+        };
+        let Some(id) = hands.agent.subscribe(hands.now.instant, params) else {
+            return self.set(address, Some(How::Ended));
+        };
+        self.subs.insert(id, Sub { about: About::Person(address.clone()), in_force: false });
+        self.set(address, Some(How::Own(id)));
+    }
+
+    fn poll(&mut self, hands: &mut Hands<'_>, address: &Address) {
+        let Some(How::Polled { at, .. }) = self.people.get(address).cloned() else { return };
+        self.polls.remove(&(at, address.clone()));
+        let Ok(target) = address.to_uri() else { return };
+        let params =
+            SubscribeParams { expires: 0, accept: accepted(false), ..SubscribeParams::presence(target) };
+        let Some(id) = hands.agent.subscribe(hands.now.instant, params) else { return };
+        self.subs.insert(id, Sub { about: About::Question(address.clone()), in_force: false });
+        self.set(address, Some(How::Polled { at, asked: Some(id) }));
+    }
+
+    /// Asks about somebody again after a while.
+    fn poll_after(&mut self, hands: &mut Hands<'_>, address: &Address, wait: Duration) {
+        let at = hands.now.instant + wait;
+        self.polls.insert((at, address.clone()));
+        self.set(address, Some(How::Polled { at, asked: None }));
+    }
+
+    fn waiting(&self) -> Vec<Address> {
+        let mut waiting: Vec<Address> = self
+            .people
+            .iter()
+            .filter(|(_, how)| **how == How::Waiting)
+            .map(|(address, _)| address.clone())
+            .collect();
+        waiting.sort_unstable();
+        waiting
+    }
+
+    // ---- books ----
+
+    fn set(&mut self, address: &Address, how: Option<How>) {
+        let after = how.as_ref().and_then(How::strategy);
+        let before = match how {
+            Some(how) => self.people.insert(address.clone(), how),
+            None => self.people.remove(address),
+        }
+        .and_then(|how| how.strategy());
+        if before != after {
+            if let Some(strategy) = before {
+                self.tally.count(strategy, -1);
+            }
+            if let Some(strategy) = after {
+                self.tally.count(strategy, 1);
+            }
+        }
+    }
+
+    /// Gives up the subscription that was for this person alone, or the person's place in one for several.
+    fn detach(&mut self, hands: &mut Hands<'_>, address: &Address) {
+        match self.people.get(address).cloned() {
+            Some(How::Own(id)) => self.drop_sub(hands, id),
+            Some(How::Polled { at, asked }) => {
+                self.polls.remove(&(at, address.clone()));
+                if let Some(id) = asked {
+                    self.drop_sub(hands, id);
+                }
+            }
+            Some(How::Requested(id)) => {
+                let empty = match self.subs.get_mut(&id).map(|sub| &mut sub.about) {
+                    Some(About::RequestList { members, .. }) => {
+                        members.remove(address);
+                        members.is_empty()
+                    }
+                    _ => false,
+                };
+                if empty {
+                    self.drop_sub(hands, id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn drop_sub(&mut self, hands: &mut Hands<'_>, id: SubscriptionId) {
+        if self.subs.remove(&id).is_some() {
+            hands.agent.unsubscribe(hands.now.instant, id);
+        }
     }
 }
 
-impl Strategy for OneEach {
-    fn watch(&mut self, agent: &mut Agent, now: Instant, contact: ContactId, address: &Address) {
-        let Ok(target) = address.to_uri() else { return };
-        if self.by_contact.contains_key(&contact) {
-            return;
-        }
-        let params = SubscribeParams { expires: self.expires, ..SubscribeParams::presence(target) };
-        let Some(id) = agent.subscribe(now, params) else { return };
-        self.by_contact.insert(contact, id);
-        self.by_id.insert(id, Watched { contact, in_force: false });
+/// The types of documents that are understood.
+fn accepted(list: bool) -> Vec<String> {
+    let mut types = vec![pidf::MEDIA_TYPE];
+    if list {
+        types.extend([rlmi::MEDIA_TYPE, "multipart/related"]);
     }
-
-    fn forget(&mut self, agent: &mut Agent, now: Instant, contact: ContactId) {
-        if let Some(id) = self.by_contact.remove(&contact) {
-            self.by_id.remove(&id);
-            agent.unsubscribe(now, id);
-        }
-    }
-
-    fn renew(&mut self, agent: &mut Agent, now: Instant, contact: ContactId, address: &Address) {
-        // One that the agent tries again anyway began anew by itself when the service came back.
-        let in_force = self
-            .by_contact
-            .get(&contact)
-            .is_some_and(|id| self.by_id.get(id).is_some_and(|watched| watched.in_force));
-        if in_force {
-            self.forget(agent, now, contact);
-        }
-        self.watch(agent, now, contact, address);
-    }
-
-    fn clear(&mut self, agent: &mut Agent, now: Instant) {
-        let mut ids: Vec<(ContactId, SubscriptionId)> = self.by_contact.drain().collect();
-        self.by_id.clear();
-        ids.sort_unstable();
-        for (_, id) in ids {
-            agent.unsubscribe(now, id);
-        }
-    }
-
-    fn contact(&self, id: SubscriptionId) -> Option<ContactId> {
-        self.by_id.get(&id).map(|watched| watched.contact)
-    }
-
-    fn read(
-        &mut self,
-        id: SubscriptionId,
-        state: SubscriptionState,
-        notify: Option<NotifyBody>,
-    ) -> Option<(ContactId, News)> {
-        let watched = self.by_id.get_mut(&id)?;
-        let contact = watched.contact;
-        let news = match state {
-            SubscriptionState::Pending => {
-                watched.in_force = true;
-                News::Pending
-            }
-            SubscriptionState::Active => {
-                watched.in_force = true;
-                match notify {
-                    Some(body) if !body.body.is_empty() => News::Document(body),
-                    _ => News::Empty,
-                }
-            }
-            SubscriptionState::Retrying { cause, .. } => {
-                watched.in_force = false;
-                News::Away(cause)
-            }
-            SubscriptionState::Terminated { cause } => {
-                self.by_id.remove(&id);
-                self.by_contact.remove(&contact);
-                News::Ended(cause)
-            }
-            _ => return None,
-        };
-        Some((contact, news))
-    }
+    types.into_iter().map(str::to_owned).collect()
 }

@@ -1,0 +1,112 @@
+//! What is told of the service: see [`ServiceReport`].
+
+use core::time::Duration;
+use std::{sync::Arc, time::SystemTime};
+
+use attache_sip::{
+    agent::{Registered, ServiceFacts as Learnt},
+    uri::UriBuf,
+};
+
+use crate::{
+    engine::Engine,
+    event::EventKind,
+    report::{ServiceFacts, ServiceReport, XcapState},
+    time::Timestamp,
+};
+
+/// The extension of a service that takes lists in requests (RFC 5367).
+const REQUEST_LISTS: &str = "recipient-list-subscribe";
+/// Clocks differ; less than this is not worth a word.
+const SKEW_STEP: i64 = 1_000;
+
+/// The report as it is, and whether readers have it.
+#[derive(Debug, Default)]
+pub(super) struct Reporting {
+    draft: ServiceReport,
+    changed: bool,
+}
+
+impl Engine {
+    pub(super) fn on_service_learnt(&mut self, learnt: &Learnt) {
+        let facts = ServiceFacts {
+            server: learnt.server.as_deref().unwrap_or_default().into(),
+            allow: sorted(&learnt.allow),
+            supported: sorted(&learnt.supported),
+            allow_events: sorted(&learnt.allow_events),
+        };
+        if learnt.supported.iter().any(|tag| tag.eq_ignore_ascii_case(REQUEST_LISTS))
+            && let Some(to) = self.request_list_address()
+        {
+            self.watch.offer_request_lists(to);
+        }
+        if let Some(date) = learnt.date {
+            self.note_clock(date);
+        }
+        let draft = &mut self.reporting.draft;
+        if draft.service != facts {
+            draft.service = facts;
+            self.reporting.changed = true;
+        }
+    }
+
+    /// A list in a request goes to the service itself.
+    fn request_list_address(&self) -> Option<UriBuf> {
+        let address = self.config.address.canonical();
+        let (_, domain) = address.rsplit_once('@')?;
+        UriBuf::parse(&format!("sip:{domain}")).ok()
+    }
+
+    fn note_clock(&mut self, date: SystemTime) {
+        let theirs = Timestamp::from(date).as_millis();
+        let skew =
+            i64::try_from(theirs).unwrap_or(i64::MAX).saturating_sub_unsigned(self.now.wall.as_millis());
+        // Date has whole seconds, and an answer takes its time.
+        let skew = skew / SKEW_STEP * SKEW_STEP;
+        let known = &mut self.reporting.draft.clock_skew;
+        if known.is_none_or(|known| known.abs_diff(skew) > 1_000) {
+            *known = Some(skew);
+            self.reporting.changed = true;
+        }
+    }
+
+    pub(super) fn note_registered(&mut self, registered: &Registered) {
+        let gruu: Option<Arc<str>> = registered.gruu.as_deref().map(Into::into);
+        let draft = &mut self.reporting.draft;
+        // Refreshed at some time in the second half; that it moves on is no news.
+        draft.next_refresh = Some(self.now.wall + Duration::from_secs(registered.expires.as_secs() / 2));
+        if draft.gruu != gruu {
+            draft.gruu = gruu;
+            self.reporting.changed = true;
+        }
+    }
+
+    #[allow(dead_code, reason = "called by the part that keeps contacts on the service")]
+    pub(super) fn set_xcap(&mut self, state: XcapState) {
+        if self.reporting.draft.xcap != state {
+            self.reporting.draft.xcap = state;
+            self.reporting.changed = true;
+        }
+    }
+
+    pub(super) fn has_report_changes(&self) -> bool {
+        self.reporting.changed || self.watch.tally.has_changed()
+    }
+
+    pub(super) fn tell_report(&mut self) {
+        self.watch.tally.fill(&mut self.reporting.draft);
+        self.reporting.changed = false;
+        if *self.view.report == self.reporting.draft {
+            return;
+        }
+        self.view.report = Arc::new(self.reporting.draft.clone());
+        self.ledger.emit(self.now.wall, EventKind::ReportChanged(self.view.report.clone()));
+    }
+}
+
+fn sorted(words: &[String]) -> Vec<Arc<str>> {
+    let mut words: Vec<Arc<str>> = words.iter().map(|word| word.as_str().into()).collect();
+    words.sort_unstable();
+    words.dedup();
+    words
+}

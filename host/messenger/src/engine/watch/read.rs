@@ -1,0 +1,319 @@
+//! What the agent reports of subscriptions, and which way of watching follows from it.
+
+use attache_sip::{
+    agent::{Cause, NotifyBody, SubscriptionId},
+    usage::SubscriptionState,
+};
+use smallvec::smallvec;
+
+use super::{
+    About, FIRST_POLL, Hands, How, News, Server, Told, Watch,
+    list::{Outcome, Part, Said},
+};
+use crate::{address::Address, report::Strategy};
+
+impl Watch {
+    /// Takes a report of the agent. `unchanged`: the service said that what is known is still so (RFC 5839).
+    pub(in crate::engine) fn read(
+        &mut self,
+        hands: &mut Hands<'_>,
+        id: SubscriptionId,
+        state: SubscriptionState,
+        notify: Option<NotifyBody>,
+        unchanged: bool,
+    ) -> Vec<Told> {
+        let Some(sub) = self.subs.get_mut(&id) else { return Vec::new() };
+        match &state {
+            SubscriptionState::Pending | SubscriptionState::Active => sub.in_force = true,
+            SubscriptionState::Retrying { .. } => sub.in_force = false,
+            _ => {}
+        }
+        match &sub.about {
+            About::Person(address) => {
+                let address = address.clone();
+                self.read_person(hands, id, address, state, notify, unchanged)
+            }
+            About::Question(address) => {
+                let address = address.clone();
+                self.read_question(hands, id, address, state, notify)
+            }
+            About::ServerList(_) => self.read_server_list(hands, id, state, notify),
+            About::RequestList { .. } => self.read_request_list(hands, id, state, notify),
+        }
+    }
+
+    fn read_person(
+        &mut self,
+        hands: &mut Hands<'_>,
+        id: SubscriptionId,
+        address: Address,
+        state: SubscriptionState,
+        notify: Option<NotifyBody>,
+        unchanged: bool,
+    ) -> Vec<Told> {
+        let news = match state {
+            SubscriptionState::Pending => News::Pending,
+            SubscriptionState::Active => match notify {
+                Some(body) if !body.body.is_empty() => document(body, true),
+                _ if unchanged => News::Unchanged,
+                _ => News::Empty,
+            },
+            SubscriptionState::Retrying { cause, .. } => News::Away(cause),
+            SubscriptionState::Terminated { cause } => {
+                self.subs.remove(&id);
+                if takes_no_subscription(&cause) {
+                    self.tally.refuse(
+                        "one-each",
+                        &cause,
+                        "the service takes no subscription to presence",
+                        hands.now.wall,
+                    );
+                    self.tally.because(Strategy::Polling, "the service takes no subscription to presence");
+                    let wait = hands.share(FIRST_POLL, 5, 100);
+                    self.poll_after(hands, &address, wait);
+                    return vec![(address, News::Away(cause))];
+                }
+                self.set(&address, Some(How::Ended));
+                News::Ended(cause)
+            }
+            _ => return Vec::new(),
+        };
+        vec![(address, news)]
+    }
+
+    fn read_question(
+        &mut self,
+        hands: &mut Hands<'_>,
+        id: SubscriptionId,
+        address: Address,
+        state: SubscriptionState,
+        notify: Option<NotifyBody>,
+    ) -> Vec<Told> {
+        let SubscriptionState::Terminated { cause } = state else { return Vec::new() };
+        self.subs.remove(&id);
+        let wait = hands.share(self.polling, 75, 125);
+        let news = match (notify, cause) {
+            (Some(body), _) if !body.body.is_empty() => document(body, false),
+            // Nothing published, or not allowed: that is not told apart, and neither is offline for sure.
+            (_, Cause::Ended { .. } | Cause::Closed) => News::Pending,
+            (_, cause) if takes_no_subscription(&cause) => {
+                self.tally.refuse("polling", &cause, "the service tells no presence at all", hands.now.wall);
+                self.set(&address, Some(How::Ended));
+                return vec![(address, News::Ended(cause))];
+            }
+            (_, cause) if cause.is_outage() => News::Away(cause),
+            (_, cause) => {
+                self.set(&address, Some(How::Ended));
+                return vec![(address, News::Ended(cause))];
+            }
+        };
+        self.poll_after(hands, &address, wait);
+        vec![(address, news)]
+    }
+
+    fn read_server_list(
+        &mut self,
+        hands: &mut Hands<'_>,
+        id: SubscriptionId,
+        state: SubscriptionState,
+        notify: Option<NotifyBody>,
+    ) -> Vec<Told> {
+        let Some(About::ServerList(list)) = self.subs.get_mut(&id).map(|sub| &mut sub.about) else {
+            return Vec::new();
+        };
+        match state {
+            SubscriptionState::Active | SubscriptionState::Pending => {
+                let Some(body) = notify.filter(|body| !body.body.is_empty()) else { return Vec::new() };
+                let was_complete = list.is_complete();
+                match list.take(&body.content_type, &body.body) {
+                    Outcome::Applied { whole, told, removed } => {
+                        self.list_told(hands, id, whole, told, removed)
+                    }
+                    Outcome::Repeated => Vec::new(),
+                    Outcome::Gap => {
+                        hands.agent.refresh(hands.now.instant, id);
+                        Vec::new()
+                    }
+                    // One that is damaged in between is made good by the next whole one.
+                    Outcome::NoList(_) if was_complete => {
+                        hands.agent.refresh(hands.now.instant, id);
+                        Vec::new()
+                    }
+                    Outcome::NoList(what) => {
+                        let cause = Cause::Invalid(what);
+                        self.drop_sub(hands, id);
+                        self.list_refused(hands, &cause, "what the service sends for the list is no list");
+                        Vec::new()
+                    }
+                }
+            }
+            SubscriptionState::Retrying { cause, .. } => {
+                list.restart();
+                if let Server::Works(id) = self.server {
+                    self.server = Server::Asked { id, until: None };
+                }
+                self.listed().into_iter().map(|address| (address, News::Away(cause.clone()))).collect()
+            }
+            SubscriptionState::Terminated { cause } => {
+                self.subs.remove(&id);
+                let told =
+                    self.listed().into_iter().map(|address| (address, News::Away(cause.clone()))).collect();
+                self.list_refused(hands, &cause, "the service does not give the list");
+                told
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The list said something of its members.
+    fn list_told(
+        &mut self,
+        hands: &mut Hands<'_>,
+        id: SubscriptionId,
+        whole: bool,
+        said: Vec<(Address, Said)>,
+        removed: Vec<Address>,
+    ) -> Vec<Told> {
+        let mut told = Vec::with_capacity(said.len());
+        if whole {
+            self.server = Server::Works(id);
+            self.tally.forgive("server-list");
+        }
+        for (address, said) in said {
+            match self.people.get(&address) {
+                Some(How::Listed) => {}
+                Some(How::Waiting | How::Ended) => self.set(&address, Some(How::Listed)),
+                // Watched beside the list until that says something itself.
+                Some(_) if said == Said::Nothing => continue,
+                Some(_) => {
+                    self.detach(hands, &address);
+                    self.set(&address, Some(How::Listed));
+                    told.push((address.clone(), News::Restart));
+                }
+                // On the service's list, but nobody here wants to know.
+                None => continue,
+            }
+            told.push((address, news(said)));
+        }
+        let gone: Vec<Address> =
+            removed.into_iter().filter(|address| self.people.get(address) == Some(&How::Listed)).collect();
+        let cause = Cause::Ended { reason: "no longer on the service's list".to_owned() };
+        told.extend(gone.iter().map(|address| (address.clone(), News::Away(cause.clone()))));
+        self.individually(hands, gone);
+        if whole {
+            let waiting = self.waiting();
+            self.individually(hands, waiting);
+        }
+        told
+    }
+
+    fn list_refused(&mut self, hands: &mut Hands<'_>, cause: &Cause, sentence: &str) {
+        self.server = Server::Refused;
+        self.tally.refuse("server-list", cause, sentence, hands.now.wall);
+        let left = self.listed();
+        self.individually(hands, left);
+    }
+
+    /// Everybody who is watched by the service's list, or waits for it.
+    fn listed(&self) -> Vec<Address> {
+        let mut listed: Vec<Address> = self
+            .people
+            .iter()
+            .filter(|(_, how)| matches!(how, How::Waiting | How::Listed))
+            .map(|(address, _)| address.clone())
+            .collect();
+        listed.sort_unstable();
+        listed
+    }
+
+    fn read_request_list(
+        &mut self,
+        hands: &mut Hands<'_>,
+        id: SubscriptionId,
+        state: SubscriptionState,
+        notify: Option<NotifyBody>,
+    ) -> Vec<Told> {
+        let Some(About::RequestList { members, state: list }) =
+            self.subs.get_mut(&id).map(|sub| &mut sub.about)
+        else {
+            return Vec::new();
+        };
+        let everybody = |members: &std::collections::HashSet<Address>| {
+            let mut all: Vec<Address> = members.iter().cloned().collect();
+            all.sort_unstable();
+            all
+        };
+        let (cause, sentence) = match state {
+            SubscriptionState::Active | SubscriptionState::Pending => {
+                let Some(body) = notify.filter(|body| !body.body.is_empty()) else { return Vec::new() };
+                let was_complete = list.is_complete();
+                match list.take(&body.content_type, &body.body) {
+                    Outcome::Applied { told, .. } => {
+                        self.tally.forgive("request-list");
+                        return told
+                            .into_iter()
+                            .filter(|(address, _)| members.contains(address))
+                            .map(|(address, said)| (address, news(said)))
+                            .collect();
+                    }
+                    Outcome::Repeated => return Vec::new(),
+                    Outcome::NoList(what) if !was_complete => {
+                        let all = everybody(members);
+                        self.drop_sub(hands, id);
+                        self.requests_refused = true;
+                        let sentence = "what the service sends for a list in a request is no list";
+                        self.tally.refuse("request-list", &Cause::Invalid(what), sentence, hands.now.wall);
+                        self.individually(hands, all);
+                        return Vec::new();
+                    }
+                    Outcome::Gap | Outcome::NoList(_) => {
+                        hands.agent.refresh(hands.now.instant, id);
+                        return Vec::new();
+                    }
+                }
+            }
+            SubscriptionState::Retrying { cause, .. } => {
+                list.restart();
+                let all = everybody(members);
+                return all.into_iter().map(|address| (address, News::Away(cause.clone()))).collect();
+            }
+            SubscriptionState::Terminated { cause } => {
+                (cause, "the service does not take a list in a request")
+            }
+            _ => return Vec::new(),
+        };
+        let all = everybody(members);
+        self.subs.remove(&id);
+        self.requests_refused = true;
+        self.tally.refuse("request-list", &cause, sentence, hands.now.wall);
+        self.individually(hands, all.clone());
+        all.into_iter().map(|address| (address, News::Away(cause.clone()))).collect()
+    }
+}
+
+fn document(body: NotifyBody, live: bool) -> News {
+    let media_type = body.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let part = Part { source: body.fork, media_type: media_type.into(), body: body.body };
+    News::Documents { parts: smallvec![part], sources: smallvec![], live }
+}
+
+fn news(said: Said) -> News {
+    match said {
+        Said::Nothing => News::Listed,
+        Said::Documents { parts, sources } if parts.is_empty() && sources.is_empty() => News::Listed,
+        Said::Documents { parts, sources } if parts.is_empty() => {
+            News::Documents { parts, sources, live: true }
+        }
+        Said::Documents { parts, sources } => News::Documents { parts, sources, live: true },
+        Said::Pending => News::Pending,
+        Said::Ended(reason) => match reason.as_str() {
+            "rejected" | "noresource" | "invariant" => News::Ended(Cause::Ended { reason }),
+            _ => News::Away(Cause::Ended { reason }),
+        },
+    }
+}
+
+/// Whether the service is one that takes no subscription at all; a refusal that is about a person says nothing of others.
+fn takes_no_subscription(cause: &Cause) -> bool {
+    matches!(cause, Cause::Status { code: 405 | 489 | 501, .. })
+}
