@@ -22,6 +22,7 @@ mod connection;
 mod error;
 mod establish;
 mod framing;
+mod http;
 mod listener;
 mod options;
 mod resolve;
@@ -32,6 +33,9 @@ mod tls;
 mod udp;
 
 pub use error::FlowError;
+pub use http::{
+    HttpAnswer, HttpClient, HttpClientOptions, HttpError, HttpExchange, HttpLimits, HttpListener, HttpOptions,
+};
 pub use options::{BindOptions, Limits};
 pub use resolve::{MAX_ADDRESSES, Query, ResolveError, Resolver, Resolving, SystemResolver};
 pub use socket::source_address;
