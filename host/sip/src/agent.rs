@@ -70,12 +70,16 @@
 //! - A service that is away is asked again with back-off, never before the Retry-After it gave.
 
 mod auth;
+mod bearer;
 mod config;
 pub(crate) mod core;
 mod credential;
 mod event;
+mod gate;
 mod inbound;
+mod learn;
 mod node;
+pub(crate) mod place;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -95,12 +99,14 @@ use crate::usage::subscription::Subscriptions;
 use crate::usage::{PublishParams, SubscribeParams, refusal, retry_of};
 
 pub use config::{AgentConfig, NotifySource};
-use core::{Contact, Core, Done, Purpose, Route, UsageKey};
+use core::{Core, Done, Purpose, UsageKey};
 pub use credential::Credential;
 pub use event::{
     AgentEvent, Cause, Diagnostic, FlowState, MessageId, NotifyBody, PublicationId, Registered, RequestId,
     ServiceFacts, SubscriptionId, Terms, TokenNeeded,
 };
+pub use learn::Refusal;
+use place::{Contact, Route};
 
 /// A MESSAGE to be sent (RFC 3428).
 #[derive(Clone, Eq, PartialEq)]
@@ -166,6 +172,37 @@ impl Agent {
     /// The number of subscriptions.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.len()
+    }
+
+    /// The flows to the service that work (RFC 5626): their number and where they lead.
+    pub fn flows(&self) -> impl Iterator<Item = (u32, Destination)> + '_ {
+        self.registration.up()
+    }
+
+    /// What the service has said about itself so far.
+    pub fn service_facts(&self) -> &ServiceFacts {
+        self.core.learnt.facts()
+    }
+
+    /// The last refusal of each kind of request, such as `SUBSCRIBE presence`, that has not been accepted since.
+    pub fn refusals(&self) -> impl Iterator<Item = (&str, &Refusal)> {
+        self.core.learnt.refusals()
+    }
+
+    /// Our public GRUU (RFC 5627), while the registrar holds our binding.
+    pub fn gruu(&self) -> Option<&str> {
+        self.core.gruu.as_deref()
+    }
+
+    /// How long what the agent would send by itself has to wait for the [budget](crate::budget), or for a service that asked for time.
+    /// `None` when nothing waits.
+    pub fn held_back(&self, now: Instant) -> Option<std::time::Duration> {
+        self.core.gate_wait(now)
+    }
+
+    /// When the next refresh, or the next retry, is due.
+    pub fn next_refresh(&mut self) -> Option<Instant> {
+        self.next_deadline()
     }
 
     /// Sets where the service is, in order of preference, instead of looking its name up. An empty list goes back to
@@ -339,6 +376,12 @@ impl Agent {
         reason: &str,
     ) {
         self.core.endpoint.handle_flow_failed(now, destination, flow, reason);
+        // What was open and broke; what never opened is told by the request that wanted it.
+        if flow.is_some() && self.core.is_target(destination) {
+            self.core.targets.failed(now, destination);
+            self.settle(now);
+            self.registration.on_connection_lost(&mut self.core, now, destination, reason);
+        }
         self.settle(now);
     }
 
@@ -356,10 +399,20 @@ impl Agent {
         loop {
             let (registration, subscriptions, publications) =
                 (&self.registration, &self.subscriptions, &self.publications);
-            let due =
-                self.core.timers.pop_due(now, |key| deadline(registration, subscriptions, publications, key));
+            let gate = self.core.gate.deadline();
+            let due = self
+                .core
+                .timers
+                .pop_due(now, |key| deadline(registration, subscriptions, publications, gate, key));
             match due {
-                Some(UsageKey::Registration) => self.registration.on_timeout(&mut self.core, now),
+                Some(UsageKey::Registration(reg_id)) => {
+                    self.registration.on_timeout(&mut self.core, now, reg_id);
+                }
+                Some(UsageKey::KeepAlive(reg_id)) => {
+                    self.registration.on_keep_alive(&mut self.core, now, reg_id);
+                }
+                Some(UsageKey::Gate) => self.on_gate(now),
+                Some(UsageKey::Subscriptions) => {}
                 Some(UsageKey::Subscription(id)) => self.subscriptions.on_timeout(&mut self.core, now, id),
                 Some(UsageKey::Publication(id)) => {
                     let id = PublicationId(id);
@@ -388,10 +441,29 @@ impl Agent {
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called. Changes after any `handle_*` or command.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
+        [self.next_deadline(), self.core.endpoint.poll_timeout()].into_iter().flatten().min()
+    }
+
+    fn next_deadline(&mut self) -> Option<Instant> {
         let (registration, subscriptions, publications) =
             (&self.registration, &self.subscriptions, &self.publications);
-        let usages = self.core.timers.next(|key| deadline(registration, subscriptions, publications, key));
-        [usages, self.core.endpoint.poll_timeout()].into_iter().flatten().min()
+        let gate = self.core.gate.deadline();
+        self.core.timers.next(|key| deadline(registration, subscriptions, publications, gate, key))
+    }
+
+    /// Somebody's turn has come.
+    fn on_gate(&mut self, now: Instant) {
+        match self.core.admitted(now) {
+            Some(UsageKey::Registration(reg_id)) => {
+                self.registration.on_admitted(&mut self.core, now, reg_id);
+            }
+            Some(UsageKey::Subscriptions) => self.subscriptions.on_admitted(&mut self.core, now),
+            Some(UsageKey::Publication(id)) => {
+                let id = PublicationId(id);
+                self.publication(id, |publication, core| publication.step(core, now, id));
+            }
+            _ => {}
+        }
     }
 
     fn publication(&mut self, id: PublicationId, f: impl FnOnce(&mut Publication, &mut Core) -> Fate) {
@@ -417,7 +489,13 @@ impl Agent {
 
     fn on_endpoint_event(&mut self, now: Instant, event: EndpointEvent) {
         match event {
-            EndpointEvent::Response { id, message, flow } => self.core.on_response(now, id, message, &flow),
+            EndpointEvent::Response { id, message, flow } => {
+                let seen = self.core.seen;
+                self.core.on_response(now, id, message, &flow);
+                if self.core.seen != seen {
+                    self.registration.on_nat(&mut self.core, now);
+                }
+            }
             EndpointEvent::Failed { id, failure } => self.core.on_failed(now, id, failure),
             EndpointEvent::Request { id, message, flow } => self.on_request(now, id, message, flow),
             EndpointEvent::Malformed { flow, error, answered } => {
@@ -433,10 +511,10 @@ impl Agent {
     }
 
     fn on_done(&mut self, now: Instant, done: Done) {
-        let Done { purpose, cseq, outcome } = done;
+        let Done { purpose, cseq, destination, outcome } = done;
         match purpose {
-            Purpose::Register => {
-                if self.registration.on_done(&mut self.core, now, cseq, outcome) {
+            Purpose::Register(reg_id) => {
+                if self.registration.on_done(&mut self.core, now, reg_id, cseq, destination, outcome) {
                     self.wake(now);
                 }
             }
@@ -487,10 +565,14 @@ fn deadline(
     registration: &Registration,
     subscriptions: &Subscriptions,
     publications: &BTreeMap<u64, Publication>,
+    gate: Option<Instant>,
     key: UsageKey,
 ) -> Option<Instant> {
     match key {
-        UsageKey::Registration => registration.deadline(),
+        UsageKey::Registration(reg_id) => registration.deadline(reg_id),
+        UsageKey::KeepAlive(reg_id) => registration.keep_alive_at(reg_id),
+        UsageKey::Gate => gate,
+        UsageKey::Subscriptions => None,
         UsageKey::Subscription(id) => subscriptions.deadline(id),
         UsageKey::Publication(id) => publications.get(&id).and_then(Publication::deadline),
     }

@@ -43,6 +43,8 @@ pub struct Endpoint {
     rng: ChaCha20Rng,
     /// Keys the hash that server transactions are found by, so that no peer can aim at a collision.
     hash_key: [u64; 2],
+    /// Stands for our address where there is none.
+    nowhere: u64,
     clients: HashMap<ClientKey, Client>,
     servers: HashMap<u128, Server>,
     timers: TimerQueue<TimerKey>,
@@ -66,10 +68,12 @@ impl Endpoint {
     pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let hash_key = [rng.next_u64(), rng.next_u64()];
+        let nowhere = rng.next_u64();
         Self {
             config,
             rng,
             hash_key,
+            nowhere,
             clients: HashMap::new(),
             servers: HashMap::new(),
             timers: TimerQueue::new(),

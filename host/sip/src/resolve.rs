@@ -58,6 +58,8 @@ pub(crate) fn transport_of(uri: &Uri<'_>) -> Option<Transport> {
 
 /// How long a destination that failed is left out while there is another one.
 const SHUN: Duration = Duration::from_secs(60);
+/// The longest time that a destination can ask for.
+const MAX_SHUN: Duration = Duration::from_secs(3600);
 
 /// Destinations in order of preference, and which of them failed lately.
 #[derive(Clone, Default, Debug)]
@@ -83,7 +85,12 @@ impl Targets {
 
     /// The best destination that is not in `tried`: one that did not fail lately, or else any.
     pub fn pick(&self, now: Instant, tried: &[Destination]) -> Option<Destination> {
-        let untried = || self.list.iter().filter(|(destination, _)| !tried.contains(destination));
+        self.pick_if(now, |destination| !tried.contains(destination))
+    }
+
+    /// The best destination that fits: one that did not fail lately, or else any.
+    pub fn pick_if(&self, now: Instant, fits: impl Fn(&Destination) -> bool) -> Option<Destination> {
+        let untried = || self.list.iter().filter(|(destination, _)| fits(destination));
         untried()
             .find(|(_, shunned)| shunned.is_none_or(|until| until <= now))
             .or_else(|| untried().next())
@@ -93,6 +100,17 @@ impl Targets {
     /// Notes that a destination did not work.
     pub fn failed(&mut self, now: Instant, destination: Destination) {
         self.mark(destination, Some(now + SHUN));
+    }
+
+    /// Notes that a destination did not work, and wants to be left alone for at least this long (RFC 3261 §21.5.4).
+    pub fn failed_for(&mut self, now: Instant, destination: Destination, wait: Option<Duration>) {
+        let wait = wait.map_or(SHUN, |wait| wait.clamp(SHUN, MAX_SHUN));
+        self.mark(destination, Some(now + wait));
+    }
+
+    /// Whether a destination failed lately.
+    pub fn is_shunned(&self, now: Instant, destination: Destination) -> bool {
+        self.list.iter().any(|(known, until)| *known == destination && until.is_some_and(|until| until > now))
     }
 
     /// Notes that a destination works.

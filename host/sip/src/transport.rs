@@ -161,6 +161,14 @@ impl fmt::Debug for Transmit {
     }
 }
 
+/// An address as it stands in a Via or a URI: the zone of a link-local one means nothing to others (RFC 5954, RFC 6874).
+pub(crate) fn sent_by(addr: SocketAddr) -> String {
+    match addr {
+        SocketAddr::V4(addr) => addr.to_string(),
+        SocketAddr::V6(addr) => format!("[{}]:{}", addr.ip(), addr.port()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,13 +11,16 @@ pub(crate) mod subscription;
 use std::time::Duration;
 
 use crate::agent::Cause;
-use crate::message::Message;
+use crate::message::{Message, NameAddr};
 
 pub use publication::{PublicationState, PublishParams};
 pub use subscription::{Forks, Rates, SubscribeParams, SubscriptionState};
 
 /// Nothing is refreshed sooner than this, however short a time a service grants: it must not be able to make us storm.
 pub(crate) const MIN_REFRESH: Duration = Duration::from_secs(10);
+
+/// Addresses without consent that one refusal may name.
+const MAX_MISSING: usize = 100;
 
 /// How long to wait before something is tried again: the doubled base for each failure in a row, at most `max`, of which a random 50 to 100
 /// percent is taken (RFC 5626 §4.5).
@@ -56,6 +59,14 @@ pub(crate) enum When {
 
 /// The refusal in an answer, and the time it asks to wait.
 pub(crate) fn refusal(answer: &Message) -> (Cause, Option<Duration>) {
+    if answer.status() == Some(470) {
+        let missing = answer.values(crate::message::HeaderName::PermissionMissing).take(MAX_MISSING);
+        let missing = missing.filter_map(|value| {
+            let address = NameAddr::parse(value)?;
+            Some(String::from_utf8_lossy(address.uri_bytes()).into_owned())
+        });
+        return (Cause::ConsentNeeded { missing: missing.collect() }, None);
+    }
     let cause = Cause::Status {
         code: answer.status().unwrap_or(500),
         // It is shown to people and written to logs.
@@ -73,7 +84,7 @@ pub(crate) fn retry_of(cause: &Cause, wait: Option<Duration>) -> When {
     let temporary = match cause {
         Cause::Timeout | Cause::Transport(_) | Cause::NotFound(_) | Cause::NoNotify | Cause::Expired => true,
         Cause::Status { code, .. } => match code {
-            408 | 429 | 480 | 491 | 500 | 502 | 503 | 504 => true,
+            408 | 429 | 430 | 480 | 491 | 500 | 502 | 503 | 504 => true,
             // RFC 3261 §20.33: whoever names a time does not mean never.
             404 | 413 | 486 | 600 | 603 => wait.is_some(),
             _ => false,

@@ -6,12 +6,28 @@
 //! Only the registrar is known to be ours. Any other challenge may come from any peer, in the name of any realm: it is tried
 //! apart, for the one request that it came for, and taken over only once it has been accepted.
 
-use crate::agent::Cause;
+use super::bearer::{Bearer, Verdict};
+use super::core::Trust;
+use super::{Cause, Credential, TokenNeeded};
 use crate::digest::{AuthError, Challenge, DigestClient, Policy, Secret};
+use crate::endpoint::Request;
 use crate::message::{HeaderName, Message};
 
 /// How often one request may answer a challenge. Two is the usual case of a nonce that grew stale; one more is for a race.
 const MAX_ROUNDS: u8 = 3;
+
+/// How many tokens one request may be sent with in its life.
+const MAX_TOKEN_ROUNDS: u8 = 16;
+
+/// What follows a challenge.
+pub(crate) enum Outcome {
+    /// The request is worth sending again.
+    Again,
+    /// It waits for an access token.
+    Wait(Option<TokenNeeded>),
+    /// It failed.
+    Refused(Cause, Option<TokenNeeded>),
+}
 
 /// Realms remembered as learned or as rejecting.
 const MAX_REALMS: usize = 8;
@@ -24,7 +40,8 @@ pub(crate) struct Auth {
     /// Realms with the generation in which their nonce was learned.
     learned: Vec<(bool, String, u64)>,
     rejected: Vec<String>,
-    token: Option<Secret>,
+    /// The account has an access token instead of a password.
+    bearer: Option<Bearer>,
 }
 
 /// What a request remembers of its last attempt.
@@ -34,29 +51,36 @@ pub(crate) struct Attempt {
     epoch: u64,
     authorized: bool,
     rounds: u8,
+    /// The number of the access token that it carried.
+    token: Option<u64>,
     /// Challenges that are being tried.
     trial: Option<Box<DigestClient>>,
 }
 
 impl Auth {
-    pub(crate) fn new(user: String, password: Secret, policy: Policy) -> Self {
+    pub(crate) fn new(user: String, credential: &Credential, policy: Policy) -> Self {
         Self {
-            client: DigestClient::new(user, password, policy),
+            client: DigestClient::new(user, credential.password(), policy),
             generation: 0,
             epoch: 0,
             learned: Vec::new(),
             rejected: Vec::new(),
-            token: None,
+            bearer: Bearer::new(credential),
         }
     }
 
     /// Lets rejected realms have another try.
     pub(crate) fn forgive(&mut self) {
         self.rejected.clear();
+        if let Some(bearer) = &mut self.bearer {
+            bearer.forgive();
+        }
     }
 
     pub(crate) fn set_token(&mut self, token: Secret) {
-        self.token = Some(token);
+        if let Some(bearer) = &mut self.bearer {
+            bearer.set_token(token);
+        }
     }
 
     pub(crate) fn set_password(&mut self, password: Secret) {
@@ -71,13 +95,24 @@ impl Auth {
     pub(crate) fn authorize(
         &mut self,
         attempt: &mut Attempt,
-        method: &str,
-        uri: &str,
-        body: &[u8],
+        request: &Request,
+        trust: Trust,
         entropy: u128,
     ) -> Vec<(HeaderName, String)> {
+        let body = request.body.as_ref().map_or(&[][..], |(_, body)| body);
+        let (method, uri) = (request.method.as_str(), request.uri.as_str());
         attempt.generation = self.generation;
         attempt.authorized = false;
+        attempt.token = None;
+        if let Some(bearer) = &self.bearer {
+            let credentials = trust
+                .service
+                .then(|| bearer.authorize(&request.method.as_method(), trust.to_ourselves, trust.secure))
+                .flatten();
+            let Some((number, name, value)) = credentials else { return Vec::new() };
+            attempt.token = Some(number);
+            return vec![(name, value)];
+        }
         if let Some(trial) = &mut attempt.trial {
             attempt.authorized = true;
             return self.client.authorize_trial(trial, method, uri, body, entropy);
@@ -111,11 +146,39 @@ impl Auth {
         }
     }
 
-    /// A 401 or 407 came. `Ok` when the request is worth sending again.
+    /// A 401 or 407 came.
+    pub(crate) fn challenged(
+        &mut self,
+        attempt: &mut Attempt,
+        request: &Request,
+        answer: &Message,
+        ours: bool,
+        trust: Trust,
+    ) -> Outcome {
+        let Some(bearer) = &mut self.bearer else {
+            return match self.digest_challenged(attempt, answer, ours) {
+                Ok(()) => Outcome::Again,
+                Err(cause) => Outcome::Refused(cause, None),
+            };
+        };
+        let unsupported = Cause::UnsupportedChallenge { code: answer.status().unwrap_or(401) };
+        attempt.rounds += 1;
+        if attempt.rounds > MAX_TOKEN_ROUNDS || !trust.service {
+            return Outcome::Refused(unsupported, None);
+        }
+        let method = request.method.as_method();
+        match bearer.challenged(attempt.token, &method, trust.to_ourselves, answer, trust.secure) {
+            Verdict::Again => Outcome::Again,
+            Verdict::Wait(needed) => Outcome::Wait(needed),
+            Verdict::Refused(needed) => Outcome::Refused(unsupported, needed),
+        }
+    }
+
+    /// A 401 or 407 came, and there is a password. `Ok` when the request is worth sending again.
     ///
     /// `ours` says that it is the registrar's: its word on the password counts for everything that follows. Anybody
     /// else's counts for this request.
-    pub(crate) fn challenged(
+    fn digest_challenged(
         &mut self,
         attempt: &mut Attempt,
         answer: &Message,

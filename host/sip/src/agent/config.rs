@@ -57,14 +57,18 @@ pub struct AgentConfig {
     /// What all requests draw from that the agent starts by itself: refreshes, retries, subscriptions that begin again, polls. Shared by
     /// all agents of a process. `None` does not limit them.
     pub budget: Option<Arc<Budget>>,
-    /// How many flows to the service are kept where it supports that and has as many targets (RFC 5626 §4.2). Two by default; one
-    /// turns it off.
+    /// How many flows to the service are kept where it supports that and has as many targets (RFC 5626 §4.2). It needs
+    /// [`instance`](Self::instance). Two by default; with zero, flows are not offered at all.
     pub flows: usize,
     /// The values of Accept that OPTIONS is answered with.
     pub accept: Vec<String>,
     /// The event packages that Allow-Events names.
     pub packages: Vec<String>,
 }
+
+/// The event packages that this crate has parameters for.
+const PACKAGES: [&str; 7] =
+    ["presence", "presence.winfo", "dialog", "reg", "message-summary", "conference", "xcap-diff"];
 
 /// Who may send NOTIFY. Whoever else does gets a 403; a guessed dialog is no proof.
 #[derive(Clone, Eq, PartialEq, Debug, Default)]
@@ -105,7 +109,7 @@ impl AgentConfig {
             accept: ["text/plain", "message/cpim", "application/im-iscomposing+xml", "application/pidf+xml"]
                 .map(str::to_owned)
                 .to_vec(),
-            packages: vec!["presence".to_owned()],
+            packages: PACKAGES.map(str::to_owned).to_vec(),
         }
     }
 }

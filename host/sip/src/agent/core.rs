@@ -13,20 +13,25 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use smallvec::SmallVec;
 
-use super::auth::{Attempt, Auth};
+use super::auth::{Attempt, Auth, Outcome};
+use super::gate::Gate;
+use super::learn::Learnt;
+use super::place::{Contact, Route};
 use super::{AgentConfig, AgentEvent, Cause, Diagnostic, MessageId, RequestId};
 use crate::digest::Secret;
-use crate::endpoint::{Endpoint, EndpointConfig, Failure, Request};
+use crate::endpoint::{Endpoint, EndpointConfig, Failure, Field, Request};
 use crate::message::{HeaderName, Message, Method};
-use crate::resolve::{self, Resolve, ResolveId, Targets};
+use crate::resolve::{Resolve, ResolveId, Targets};
 use crate::transaction::TransactionId;
 use crate::transaction::queue::TimerQueue;
 use crate::transport::{Destination, Flow, Transport};
-use crate::uri::{Host, Uri, UriBuf};
+use crate::uri::Host;
 
 /// Server transactions of one account at once, besides one for each subscription: on sign-in everybody's notification may
 /// come within one timer J. A person's other traffic needs a handful; more is an attack.
 const MAX_SERVER_TRANSACTIONS: usize = 4_096;
+/// Requests that wait for an access token at once.
+const MAX_TOKENLESS: usize = 1_024;
 /// Diagnostics about what others sent, in each period.
 const MAX_COMPLAINTS: u32 = 32;
 const COMPLAINTS_PERIOD: Duration = Duration::from_secs(60);
@@ -34,15 +39,22 @@ const COMPLAINTS_PERIOD: Duration = Duration::from_secs(60);
 /// Who has a deadline.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Debug)]
 pub(crate) enum UsageKey {
-    Registration,
+    /// The flow of this number.
+    Registration(u32),
+    KeepAlive(u32),
+    /// The SUBSCRIBE requests that wait for their place in the window.
+    Subscriptions,
     Subscription(u64),
     Publication(u64),
+    /// Whoever waits for the budget, or for the service to recover.
+    Gate,
 }
 
 /// Who wants an answer.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub(crate) enum Purpose {
-    Register,
+    /// The flow of this number.
+    Register(u32),
     /// `fork` is `None` for the SUBSCRIBE that begins everything; `attempt` tells late answers of an earlier one.
     Subscribe {
         id: u64,
@@ -54,27 +66,9 @@ pub(crate) enum Purpose {
     Request(RequestId),
 }
 
-/// Where a request goes.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
-pub(crate) enum Route {
-    /// To the service, whichever of its targets works.
-    Service,
-    /// Nowhere else than here.
-    To(Destination),
-}
-
-/// Whether a request carries Contact, which depends on the transport it takes.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
-pub(crate) enum Contact {
-    None,
-    Plain,
-    /// With the instance, for a registrar.
-    Registration,
-}
-
 pub(crate) struct Exchange {
     purpose: Purpose,
-    request: Request,
+    pub(super) request: Request,
     route: Route,
     contact: Contact,
     attempt: Attempt,
@@ -82,16 +76,47 @@ pub(crate) struct Exchange {
     tried: SmallVec<[Destination; 1]>,
 }
 
+impl Exchange {
+    /// Whether no hop may be without encryption (RFC 5630 §3.1).
+    fn is_secure(&self) -> bool {
+        self.request.uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
+    }
+
+    /// The kind of request, for whoever looks for a fault: the method, and the event package.
+    fn class(&self) -> String {
+        let event = self.request.headers.iter().find(|(name, _)| *name == Field::Known(HeaderName::Event));
+        match event {
+            Some((_, event)) => {
+                format!("{} {}", self.request.method, event.split(';').next().unwrap_or_default().trim())
+            }
+            None => self.request.method.to_string(),
+        }
+    }
+}
+
+/// What is known of the way that a request takes.
+#[derive(Copy, Clone, Default)]
+pub(crate) struct Trust {
+    /// It goes to a target of our service.
+    pub(super) service: bool,
+    /// It is addressed to our own account.
+    pub(super) to_ourselves: bool,
+    /// The first hop is encrypted.
+    pub(super) secure: bool,
+}
+
 /// How an exchange ended.
 pub(crate) struct Done {
     pub(crate) purpose: Purpose,
     /// The last number of the command sequence that was used.
     pub(crate) cseq: u32,
+    /// Where it was sent to at last.
+    pub(crate) destination: Option<Destination>,
     /// The final answer, neither 401 nor 407, or why there is none.
     pub(crate) outcome: Result<Message, Cause>,
 }
 
-enum Lookup {
+pub(super) enum Lookup {
     /// Nobody asked yet, or what was known did not work.
     Unknown,
     Asked(ResolveId),
@@ -108,19 +133,30 @@ pub(crate) struct Core {
     pub(crate) done: VecDeque<Done>,
     /// The route that the registrar gave for requests out of dialogs (RFC 3608).
     pub(crate) service_route: Vec<String>,
+    /// Our public GRUU, while the registrar holds our binding.
+    pub(crate) gruu: Option<String>,
+    /// The registrar keeps our flows apart (RFC 5626).
+    pub(crate) outbound: bool,
+    pub(super) gate: Gate,
+    pub(super) learnt: Learnt,
     rng: ChaCha20Rng,
     exchanges: HashMap<TransactionId, Exchange>,
     waiting: Vec<Exchange>,
-    targets: Targets,
+    /// What waits for an access token.
+    tokenless: Vec<Exchange>,
+    pub(crate) targets: Targets,
+    /// Places of the service besides its targets.
+    pub(super) known: Vec<IpAddr>,
     /// The host name of the service; `None` where it is given as an IP address.
-    domain: Option<Arc<str>>,
-    lookup: Lookup,
+    pub(super) domain: Option<Arc<str>>,
+    pub(super) lookup: Lookup,
     /// The driver set the targets, so that no name is looked up.
-    fixed: bool,
+    pub(super) fixed: bool,
     /// The service rejected the password: nothing more is sent to it until a person acts.
     locked: Option<Cause>,
     next_id: u64,
-    seen: Option<SocketAddr>,
+    /// Where a NAT shows us.
+    pub(crate) seen: Option<SocketAddr>,
     /// Diagnostics about what others sent: since when they are counted, and how many there were.
     complaints: (Option<Instant>, u32),
 }
@@ -140,6 +176,7 @@ impl Core {
             .clone()
             .or_else(|| config.aor.as_uri().user().map(str::to_owned))
             .unwrap_or_default();
+        let gate = Gate::new(config.budget.clone());
         let domain = match config.service.as_ref().unwrap_or(&config.aor).as_uri().host() {
             Some(Host::Name(name)) => Some(name.into()),
             _ => None,
@@ -147,16 +184,22 @@ impl Core {
         Self {
             domain,
             endpoint: Endpoint::new(endpoint_config, endpoint_seed),
-            auth: Auth::new(user, config.credential.password(), config.digest),
+            auth: Auth::new(user, &config.credential, config.digest),
             config,
             timers: TimerQueue::new(),
             events: VecDeque::new(),
             resolves: VecDeque::new(),
             done: VecDeque::new(),
             service_route: Vec::new(),
+            gruu: None,
+            outbound: false,
+            gate,
+            learnt: Learnt::default(),
             rng,
             exchanges: HashMap::new(),
             waiting: Vec::new(),
+            tokenless: Vec::new(),
+            known: Vec::new(),
             targets: Targets::default(),
             lookup: Lookup::Unknown,
             fixed: false,
@@ -165,15 +208,6 @@ impl Core {
             seen: None,
             complaints: (None, 0),
         }
-    }
-
-    /// Whether the service is at this address, as far as is known.
-    pub(crate) fn is_service(&self, ip: IpAddr) -> bool {
-        self.targets.iter().any(|target| target.remote.ip().to_canonical() == ip.to_canonical())
-    }
-
-    pub(crate) fn is_target(&self, destination: Destination) -> bool {
-        self.targets.iter().any(|target| target == destination)
     }
 
     /// Tells of something wrong that others sent, but not without end.
@@ -194,11 +228,14 @@ impl Core {
         id
     }
 
-    /// An access token came (RFC 8898).
+    /// An access token came (RFC 8898): what waited for it goes on.
     pub(crate) fn set_token(&mut self, now: Instant, token: Secret) {
         self.unlock();
         self.auth.set_token(token);
-        self.release(now, None);
+        for mut exchange in std::mem::take(&mut self.tokenless) {
+            exchange.request.cseq += 1;
+            self.launch(now, exchange);
+        }
     }
 
     /// A person acted: rejected credentials get another chance.
@@ -288,105 +325,31 @@ impl Core {
         self.launch(now, exchange);
     }
 
-    /// Where in-dialog requests go, and with which Request-URI and Route (RFC 3261 §12.2.1.1).
-    pub(crate) fn dialog_route(&self, target: &str, routes: &[Box<str>]) -> (String, Vec<String>, Route) {
-        let first = routes.first().and_then(|route| crate::message::NameAddr::parse(route.as_bytes()));
-        let (uri, headers) = match first.as_ref().and_then(|first| first.uri().ok()) {
-            Some(strict) if !strict.is_loose_router() => {
-                let rest = routes[1..].iter().map(ToString::to_string);
-                (strict.to_string(), rest.chain([format!("<{target}>")]).collect())
-            }
-            _ => (target.to_owned(), routes.iter().map(ToString::to_string).collect()),
-        };
-        let next = first.as_ref().and_then(|first| first.uri().ok()).or_else(|| Uri::parse_str(&uri).ok());
-        let route = next.map_or(Route::Service, |next| self.route_to(&next));
-        (uri, headers, route)
-    }
-
-    /// Where an address leads: straight there if it names an IP address, else to the service.
-    fn route_to(&self, uri: &Uri<'_>) -> Route {
-        let Some(destination) = resolve::literal(uri, Transport::Udp) else { return Route::Service };
-        if resolve::transport_of(uri).is_none()
-            && let Some(known) = self.targets.iter().find(|target| target.remote == destination.remote)
-        {
-            // A service that we reach by TCP often leaves the transport out of what it writes into Contact.
-            return Route::To(known);
-        }
-        Route::To(destination)
-    }
-
-    pub(crate) fn set_targets(&mut self, now: Instant, destinations: Vec<Destination>) {
-        self.fixed = !destinations.is_empty();
-        self.targets = Targets::new(destinations);
-        self.lookup = if self.fixed { Lookup::Known } else { Lookup::Unknown };
-        self.release(now, None);
-    }
-
-    pub(crate) fn resolved(&mut self, now: Instant, id: ResolveId, answer: Result<Vec<Destination>, String>) {
-        if !matches!(self.lookup, Lookup::Asked(asked) if asked == id) {
-            return;
-        }
-        match answer {
-            Ok(destinations) if !destinations.is_empty() => {
-                self.targets = Targets::new(destinations);
-                self.lookup = Lookup::Known;
-                self.release(now, None);
-            }
-            answer => {
-                self.lookup = Lookup::Unknown;
-                let why = answer.err().unwrap_or_else(|| "no address".to_owned());
-                self.release(now, Some(&Cause::NotFound(why)));
-            }
-        }
+    /// Keeps the way to a target open.
+    pub(crate) fn ping(&mut self, to: Destination) {
+        let domain = self.domain_at(to);
+        self.endpoint.keep_alive(to, domain);
     }
 
     /// Sends what waited for the service's address, or lets it fail.
-    fn release(&mut self, now: Instant, cause: Option<&Cause>) {
+    pub(super) fn release(&mut self, now: Instant, cause: Option<&Cause>) {
         for exchange in std::mem::take(&mut self.waiting) {
             match cause {
-                Some(cause) => self.finish(&exchange, Err(cause.clone())),
+                Some(cause) => self.finish(now, &exchange, Err(cause.clone())),
                 None => self.launch(now, exchange),
             }
         }
     }
 
-    /// The service's address as it is configured: the outbound proxy, or the domain of the account.
-    fn service(&self) -> UriBuf {
-        self.config.service.clone().unwrap_or_else(|| self.config.aor.clone())
-    }
-
-    fn look_up(&mut self) {
-        let service = self.service();
-        let uri = service.as_uri();
-        if let Some(destination) = resolve::literal(&uri, Transport::Udp) {
-            self.targets = Targets::new([destination]);
-            self.lookup = Lookup::Known;
-            return;
-        }
-        let id = ResolveId(self.next_id());
-        self.resolves.push_back(Resolve {
-            id,
-            host: uri.host().map(|host| host.to_string()).unwrap_or_default(),
-            port: uri.port(),
-            transport: resolve::transport_of(&uri),
-            secure: uri.scheme() == crate::uri::Scheme::Sips,
-        });
-        self.lookup = Lookup::Asked(id);
-    }
-
-    /// The name that a certificate at this place must be for: the one that the service was asked for by, whatever it led to
-    /// (RFC 5922 §7.1).
-    fn domain_at(&self, destination: Destination) -> Option<Arc<str>> {
-        if self.is_target(destination) { self.domain.clone() } else { None }
-    }
-
-    fn launch(&mut self, now: Instant, mut exchange: Exchange) {
+    pub(super) fn launch(&mut self, now: Instant, mut exchange: Exchange) {
         if let Some(cause) = &self.locked {
             let cause = cause.clone();
-            return self.finish(&exchange, Err(cause));
+            return self.finish(now, &exchange, Err(cause));
         }
+        let secure = exchange.is_secure();
+        let fits = |destination: &Destination| !secure || destination.transport.is_secure();
         let destination = match exchange.route {
-            Route::To(destination) => destination,
+            Route::To(destination) => Some(destination).filter(fits),
             Route::Service => {
                 if matches!(self.lookup, Lookup::Unknown) {
                     self.look_up();
@@ -395,63 +358,39 @@ impl Core {
                     self.waiting.push(exchange);
                     return;
                 }
-                match self.targets.pick(now, &exchange.tried) {
-                    Some(destination) => destination,
-                    None => {
-                        return self.finish(&exchange, Err(Cause::NotFound("no address".to_owned())));
-                    }
+                if self.targets.is_empty() {
+                    return self.finish(now, &exchange, Err(Cause::NotFound("no address".to_owned())));
                 }
+                self.targets.pick_if(now, |target| fits(target) && !exchange.tried.contains(target))
             }
+        };
+        let Some(destination) = destination else {
+            return self.finish(now, &exchange, Err(Cause::Insecure));
         };
         exchange.destination = Some(destination);
         let mut extra = Vec::new();
         if exchange.contact != Contact::None {
-            extra.push((HeaderName::Contact, self.contact(destination, exchange.contact)));
+            extra.push((HeaderName::Contact, self.contact(destination, exchange.contact, secure)));
         }
         let entropy = u128::from(self.random()) << 64 | u128::from(self.random());
-        let request = &exchange.request;
-        let body = request.body.as_ref().map_or(&[][..], |(_, body)| body);
-        let method = request.method.as_str();
-        extra.extend(self.auth.authorize(&mut exchange.attempt, method, &request.uri, body, entropy));
+        let trusted = self.trusts(&exchange, destination);
+        extra.extend(self.auth.authorize(&mut exchange.attempt, &exchange.request, trusted, entropy));
         let domain = self.domain_at(destination);
-        match self.endpoint.send_with(now, request, &extra, destination, None, domain) {
+        match self.endpoint.send_with(now, &exchange.request, &extra, destination, None, domain) {
             Ok(id) => {
                 self.exchanges.insert(id, exchange);
             }
-            Err(error) => self.finish(&exchange, Err(Cause::Invalid(error.to_string()))),
+            Err(error) => self.finish(now, &exchange, Err(Cause::Invalid(error.to_string()))),
         }
     }
 
-    /// Where peers reach us, by the transport of the request that says so.
-    pub(crate) fn contact(&self, destination: Destination, kind: Contact) -> String {
-        let uri = self.contact_uri(destination);
-        match (&self.config.instance, kind) {
-            (Some(instance), Contact::Registration) => {
-                let instance: String = instance.chars().filter(|c| !c.is_control() && *c != '"').collect();
-                format!("<{uri}>;+sip.instance=\"<{instance}>\"")
-            }
-            _ => format!("<{uri}>"),
+    /// What a credential that can be stolen may be used for.
+    fn trusts(&self, exchange: &Exchange, destination: Destination) -> Trust {
+        Trust {
+            service: self.is_target(destination),
+            to_ourselves: exchange.request.uri == self.config.aor.as_str(),
+            secure: destination.transport.is_secure(),
         }
-    }
-
-    fn contact_uri(&self, destination: Destination) -> String {
-        let transport = destination.transport;
-        let local = self.endpoint.config().local_for(transport, destination.remote);
-        let host = match local {
-            Some(local) => local.to_string(),
-            None => "anonymous.invalid".to_owned(),
-        };
-        let aor = self.config.aor.as_uri();
-        let user = aor.user().map(|user| format!("{user}@")).unwrap_or_default();
-        match transport {
-            Transport::Udp => format!("sip:{user}{host}"),
-            _ => format!("sip:{user}{host};transport={}", transport.uri_name()),
-        }
-    }
-
-    /// The URI of the contact that requests to the service carry now, to find our binding among others.
-    pub(crate) fn service_contact(&self, now: Instant) -> Option<String> {
-        self.targets.pick(now, &[]).map(|destination| self.contact_uri(destination))
     }
 
     pub(crate) fn on_response(&mut self, now: Instant, id: TransactionId, answer: Message, flow: &Flow) {
@@ -467,38 +406,67 @@ impl Core {
         if let Some(destination) = exchange.destination {
             self.targets.alive(destination);
         }
+        if exchange.route == Route::Service {
+            self.remember(flow.remote.ip());
+        }
+        self.learn(now, &exchange, &answer);
         if matches!(status, 401 | 407) {
-            // Whatever realm a peer names, only the registrar decides what the password is worth.
-            let ours = exchange.purpose == Purpose::Register;
-            match self.auth.challenged(&mut exchange.attempt, &answer, ours) {
-                Ok(()) => {
-                    // RFC 3261 §22.2: the same request with a higher number.
-                    exchange.request.cseq += 1;
-                    self.launch(now, exchange);
-                }
-                Err(cause) => {
-                    if ours && matches!(cause, Cause::WrongPassword { .. }) {
-                        self.locked = Some(cause.clone());
-                    }
-                    self.finish(&exchange, Err(cause));
-                }
-            }
-            return;
+            return self.on_challenge(now, exchange, &answer);
         }
         self.auth.accepted(&mut exchange.attempt, &answer);
-        if status == 503 {
-            match self.fail_over(now, exchange) {
+        let wait = answer.retry_after().map(|after| Duration::from_secs(u64::from(after.seconds)));
+        // 430 is of one flow; others may still work (RFC 5626 §11.5).
+        if status == 503 || status == 430 && exchange.route == Route::Service {
+            match self.fail_over(now, exchange, wait) {
                 None => {}
-                Some(exchange) => self.finish(&exchange, Ok(answer)),
+                Some(exchange) => {
+                    if let (503, Some(wait), Route::Service) = (status, wait, exchange.route) {
+                        self.hold(now, wait);
+                    }
+                    self.finish(now, &exchange, Ok(answer));
+                }
             }
         } else {
-            self.finish(&exchange, Ok(answer));
+            if matches!(exchange.purpose, Purpose::Register(_)) && status < 300 {
+                self.release_hold(now);
+            }
+            self.finish(now, &exchange, Ok(answer));
+        }
+    }
+
+    fn on_challenge(&mut self, now: Instant, mut exchange: Exchange, answer: &Message) {
+        // Whatever realm a peer names, only the registrar decides what the password is worth.
+        let ours = matches!(exchange.purpose, Purpose::Register(_));
+        let trust = exchange.destination.map(|destination| self.trusts(&exchange, destination));
+        let trust = trust.unwrap_or_default();
+        match self.auth.challenged(&mut exchange.attempt, &exchange.request, answer, ours, trust) {
+            Outcome::Again => {
+                // RFC 3261 §22.2: the same request with a higher number.
+                exchange.request.cseq += 1;
+                self.launch(now, exchange);
+            }
+            Outcome::Wait(needed) => {
+                self.events.extend(needed.map(AgentEvent::TokenNeeded));
+                if self.tokenless.len() < MAX_TOKENLESS {
+                    self.tokenless.push(exchange);
+                } else {
+                    let code = answer.status().unwrap_or(401);
+                    self.finish(now, &exchange, Err(Cause::UnsupportedChallenge { code }));
+                }
+            }
+            Outcome::Refused(cause, needed) => {
+                self.events.extend(needed.map(AgentEvent::TokenNeeded));
+                if ours && matches!(cause, Cause::WrongPassword { .. }) {
+                    self.locked = Some(cause.clone());
+                }
+                self.finish(now, &exchange, Err(cause));
+            }
         }
     }
 
     pub(crate) fn on_failed(&mut self, now: Instant, id: TransactionId, failure: Failure) {
         let Some(exchange) = self.exchanges.remove(&id) else { return };
-        if let Some(exchange) = self.fail_over(now, exchange) {
+        if let Some(exchange) = self.fail_over(now, exchange, None) {
             let cause = match failure {
                 Failure::Timeout => Cause::Timeout,
                 Failure::Transport(reason) => Cause::Transport(reason),
@@ -507,30 +475,41 @@ impl Core {
                 // All that was known failed: the name may lead elsewhere by now.
                 self.lookup = match self.lookup {
                     Lookup::Known => Lookup::Unknown,
-                    _ => return self.finish(&exchange, Err(cause)),
+                    _ => return self.finish(now, &exchange, Err(cause)),
                 };
             }
-            self.finish(&exchange, Err(cause));
+            self.finish(now, &exchange, Err(cause));
         }
     }
 
     /// Sends to the next target (RFC 3263 §4.3), or gives the exchange back when there is none.
-    fn fail_over(&mut self, now: Instant, mut exchange: Exchange) -> Option<Exchange> {
+    fn fail_over(
+        &mut self,
+        now: Instant,
+        mut exchange: Exchange,
+        wait: Option<Duration>,
+    ) -> Option<Exchange> {
         let destination = exchange.destination?;
         if exchange.route != Route::Service {
             return Some(exchange);
         }
-        self.targets.failed(now, destination);
+        self.targets.failed_for(now, destination, wait);
         exchange.tried.push(destination);
-        if self.targets.pick(now, &exchange.tried).is_none() {
+        let secure = exchange.is_secure();
+        let left = |target: &Destination| {
+            !exchange.tried.contains(target) && (!secure || target.transport.is_secure())
+        };
+        if self.targets.pick_if(now, left).is_none() {
             return Some(exchange);
         }
         self.launch(now, exchange);
         None
     }
 
-    fn finish(&mut self, exchange: &Exchange, outcome: Result<Message, Cause>) {
-        self.done.push_back(Done { purpose: exchange.purpose, cseq: exchange.request.cseq, outcome });
+    fn finish(&mut self, now: Instant, exchange: &Exchange, outcome: Result<Message, Cause>) {
+        self.note_outcome(now, exchange.class(), &outcome);
+        let (purpose, destination) = (exchange.purpose, exchange.destination);
+        self.done.push_back(Done { purpose, cseq: exchange.request.cseq, destination, outcome });
     }
 
     /// Where the service sees us (RFC 3581), told once for each change.

@@ -260,6 +260,15 @@ pub enum Cause {
         /// The status code, 401 or 407.
         code: u16,
     },
+    /// The address demands encryption on the whole way (`sips:`), and no target of the service offers it.
+    #[error("the address demands encryption, and the service offers none")]
+    Insecure,
+    /// Whoever is subscribed to has not agreed to that yet (RFC 5360): 470.
+    #[error("consent is needed")]
+    ConsentNeeded {
+        /// Whose consent is missing, as URIs; empty where the service did not say.
+        missing: Vec<String>,
+    },
     /// The request cannot be written: a value has a line break, or the like.
     #[error("the request cannot be written: {0}")]
     Invalid(String),
@@ -287,6 +296,7 @@ impl Cause {
             Self::Status { code, .. }
             | Self::WrongPassword { code, .. }
             | Self::UnsupportedChallenge { code } => Some(*code),
+            Self::ConsentNeeded { .. } => Some(470),
             _ => None,
         }
     }

@@ -26,6 +26,10 @@ impl Agent {
             return core.answer(now, id, &Response::new(403));
         }
         match method {
+            Method::Notify if !core.may_notify(&flow) => {
+                core.refused(now, &message, &flow, 403, "a notification that does not come from the service");
+                core.answer(now, id, &Response::new(403));
+            }
             Method::Notify => self.subscriptions.on_notify(core, now, id, &message, &flow),
             _ if core.config.methods.iter().any(|own| *own == method) => {
                 core.events.push_back(AgentEvent::RequestReceived { id, message, flow });
@@ -41,7 +45,7 @@ impl Agent {
                     .header(HeaderName::Allow, core.allow())
                     .header(HeaderName::Accept, core.config.accept.join(", "))
                     .header(HeaderName::AllowEvents, core.config.packages.join(", "))
-                    .header(HeaderName::Supported, "eventlist, path");
+                    .header(HeaderName::Supported, "eventlist, gruu, outbound, path");
                 core.answer(now, id, &response);
             }
             Method::Bye | Method::Update | Method::Prack => {

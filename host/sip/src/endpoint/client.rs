@@ -11,7 +11,7 @@ use crate::build::{BuildError, RequestBuilder};
 use crate::message::{HeaderName, Message, Method};
 use crate::transaction::client::{Action, ClientMachine};
 use crate::transaction::{self, TransactionId};
-use crate::transport::{Destination, Flow, FlowId, Transmit, Transport};
+use crate::transport::{Destination, Flow, FlowId, Transmit, Transport, sent_by};
 
 /// The number in the branch, and whether it is the CANCEL of the INVITE with that number.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash)]
@@ -290,6 +290,18 @@ impl Endpoint {
         Some(bytes.into())
     }
 
+    /// The name of a host that cannot exist: a client behind a connection that it opened has no address worth naming
+    /// (RFC 7118 §5). It stays the same for the life of the endpoint, so that Via and Contact agree.
+    pub(crate) fn nowhere(&self) -> String {
+        format!("{:016x}.invalid", self.nowhere)
+    }
+
+    /// Sends what keeps a flow alive and says nothing: the ping of RFC 5626 §3.5.1 on a stream, an empty datagram on UDP.
+    pub(crate) fn keep_alive(&mut self, destination: Destination, domain: Option<Arc<str>>) {
+        let payload = Bytes::from_static(b"\r\n\r\n");
+        self.transmits.push_back(Transmit { destination, flow: None, domain, payload });
+    }
+
     fn fresh_id(&mut self) -> TransactionId {
         loop {
             let id = self.rng.next_u64();
@@ -305,9 +317,8 @@ impl Endpoint {
         let name = destination.transport.via_name();
         let branch = transaction::branch(id);
         match self.config.local_for(destination.transport, destination.remote) {
-            Some(local) => format!("SIP/2.0/{name} {local};branch={branch};rport"),
-            // A client behind a connection it opened has no address worth naming (RFC 7118 §5).
-            None => format!("SIP/2.0/{name} {:016x}.invalid;branch={branch};rport", self.hash_key[0]),
+            Some(local) => format!("SIP/2.0/{name} {};branch={branch};rport", sent_by(local)),
+            None => format!("SIP/2.0/{name} {};branch={branch};rport", self.nowhere()),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{MIN_REFRESH, When, refusal, retry_of};
-use crate::agent::core::{Contact, Core, Purpose, Route, UsageKey};
+use crate::agent::core::{Core, Purpose, UsageKey};
+use crate::agent::place::{Contact, Route};
 use crate::agent::{AgentEvent, Cause, PublicationId};
 use crate::message::{HeaderName, Message, Method};
 
@@ -155,15 +156,24 @@ impl Publication {
 
     /// The service is back: what waits for it goes now.
     pub(crate) fn wake(&mut self, core: &mut Core, now: Instant, id: PublicationId) -> Fate {
-        if self.outage && self.deadline.is_some() { self.step(core, now, id) } else { Fate::Lives }
+        if self.outage && self.deadline.is_some() {
+            self.step_if_admitted(core, now, id)
+        } else {
+            Fate::Lives
+        }
     }
 
     pub(crate) fn on_timeout(&mut self, core: &mut Core, now: Instant, id: PublicationId) -> Fate {
         if self.deadline.is_some_and(|at| at <= now) {
             self.deadline = None;
-            return self.step(core, now, id);
+            return self.step_if_admitted(core, now, id);
         }
         Fate::Lives
+    }
+
+    /// Sends what is due as soon as the budget lets it.
+    fn step_if_admitted(&mut self, core: &mut Core, now: Instant, id: PublicationId) -> Fate {
+        if core.admit(now, UsageKey::Publication(id.0)) { self.step(core, now, id) } else { Fate::Lives }
     }
 
     /// Sends what is due, unless something is on its way already.

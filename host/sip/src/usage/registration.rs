@@ -1,95 +1,238 @@
-//! The binding of this account to our contact at the registrar (RFC 3261 §10).
+//! The bindings of this account to our contacts at the registrar (RFC 3261 §10), one for each flow (RFC 5626).
+//!
+//! There is one flow to begin with. Where the registrar says that it keeps flows apart, and the service has as many targets, more
+//! are made, each to a target of its own: when one is lost, requests come and go over the others while it is made anew.
+
+mod answer;
+mod flow;
 
 use std::time::{Duration, Instant};
 
-use super::{MIN_REFRESH, When, refusal, retry_of};
-use crate::agent::core::{Contact, Core, Purpose, Route, UsageKey};
-use crate::agent::{AgentEvent, Cause, Registered};
-use crate::message::{HeaderName, Message, Method, NameAddr};
-use crate::uri::Uri;
+use super::{Backoff, MIN_REFRESH, When, refusal, retry_of};
+use crate::agent::core::{Core, Purpose, UsageKey};
+use crate::agent::place::{Contact, Route};
+use crate::agent::{AgentEvent, Cause, FlowState, Registered};
+use crate::message::{HeaderName, Message, Method};
+use crate::transport::Destination;
+use crate::uri::{Scheme, Uri};
+
+use answer::{own_binding, own_gruu, texts};
+use flow::Flow;
+
+/// How long to wait before a lost flow is made anew while another one works (RFC 5626 §4.5).
+const UNHURRIED: Backoff = Backoff { base: Duration::from_secs(90), max: Duration::from_secs(1800) };
 
 /// The registration of one agent.
-#[derive(Default)]
 pub(crate) struct Registration {
     /// The interval that the user wants, in seconds; `None` when it wants no binding.
     wanted: Option<u32>,
-    /// The least interval that the registrar takes (423).
-    minimum: u32,
-    /// The interval that the request on its way asks for; 0 removes the binding.
-    in_flight: Option<u32>,
-    /// A 423 was answered with its Min-Expires already.
-    raised: bool,
-    bound_until: Option<Instant>,
-    /// When the binding is refreshed, or a failure retried.
-    deadline: Option<Instant>,
-    failures: u32,
     /// Asked for anew: whoever did so took the service for away.
     renewed: bool,
-    call_id: String,
-    tag: u64,
-    cseq: u32,
+    /// The first hop knows nothing of flows (439), so that none is asked for.
+    plain: bool,
+    flows: Vec<Flow>,
+    /// Whether the removal of all bindings was confirmed so far.
+    confirmed: bool,
+}
+
+impl Default for Registration {
+    fn default() -> Self {
+        Self { wanted: None, renewed: false, plain: false, flows: vec![Flow::new(1)], confirmed: true }
+    }
 }
 
 impl Registration {
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    pub(crate) fn deadline(&self, reg_id: u32) -> Option<Instant> {
+        self.flow(reg_id)?.deadline
     }
 
-    /// Whether the registrar holds our binding.
+    pub(crate) fn keep_alive_at(&self, reg_id: u32) -> Option<Instant> {
+        self.flow(reg_id)?.ping_at
+    }
+
+    /// Whether the registrar holds a binding of ours.
     pub(crate) fn is_bound(&self, now: Instant) -> bool {
-        self.bound_until.is_some_and(|until| until > now)
+        self.flows.iter().any(|flow| flow.is_bound(now))
+    }
+
+    /// The flows that work: number and target.
+    pub(crate) fn up(&self) -> impl Iterator<Item = (u32, Destination)> + '_ {
+        self.flows.iter().filter(|flow| flow.up).filter_map(|flow| Some((flow.reg_id, flow.at?)))
+    }
+
+    fn flow(&self, reg_id: u32) -> Option<&Flow> {
+        self.flows.iter().find(|flow| flow.reg_id == reg_id)
+    }
+
+    fn flow_mut(&mut self, reg_id: u32) -> Option<&mut Flow> {
+        self.flows.iter_mut().find(|flow| flow.reg_id == reg_id)
     }
 
     pub(crate) fn register(&mut self, core: &mut Core, now: Instant, expires: u32) {
         core.unlock();
         self.wanted = Some(expires.max(1));
-        self.failures = 0;
         self.renewed = true;
-        self.step(core, now);
+        self.plain = false;
+        for reg_id in self.numbers() {
+            if let Some(flow) = self.flow_mut(reg_id) {
+                flow.failures = 0;
+            }
+            self.step(core, now, reg_id);
+        }
     }
 
     pub(crate) fn unregister(&mut self, core: &mut Core, now: Instant) {
         self.wanted = None;
-        self.deadline = None;
-        if self.in_flight.is_none() && self.bound_until.is_none() {
-            core.events.push_back(AgentEvent::Unregistered { confirmed: true });
-            return;
+        self.confirmed = true;
+        for flow in &mut self.flows {
+            flow.deadline = None;
+            flow.ping_at = None;
         }
-        self.step(core, now);
+        for reg_id in self.numbers() {
+            let idle = self.flow(reg_id).is_some_and(|flow| flow.in_flight.is_none());
+            if idle && self.flow(reg_id).is_some_and(|flow| flow.bound_until.is_some()) {
+                self.step(core, now, reg_id);
+            }
+        }
+        self.finish_removal(core);
     }
 
-    pub(crate) fn on_timeout(&mut self, core: &mut Core, now: Instant) {
-        if self.deadline.is_some_and(|at| at <= now) {
-            self.deadline = None;
-            self.step(core, now);
+    /// Reports the removal once no flow has, or asks for, a binding.
+    fn finish_removal(&mut self, core: &mut Core) {
+        let over = |flow: &Flow| flow.in_flight.is_none() && flow.bound_until.is_none();
+        if self.wanted.is_none() && self.flows.iter().all(over) {
+            self.flows.truncate(1);
+            core.events.push_back(AgentEvent::Unregistered { confirmed: self.confirmed });
         }
     }
 
-    /// Sends what is wanted, unless something is on its way already.
-    fn step(&mut self, core: &mut Core, now: Instant) {
-        if self.in_flight.is_some() {
+    fn numbers(&self) -> Vec<u32> {
+        self.flows.iter().map(|flow| flow.reg_id).collect()
+    }
+
+    /// A refresh is due, or a failure is to be retried.
+    pub(crate) fn on_timeout(&mut self, core: &mut Core, now: Instant, reg_id: u32) {
+        let Some(flow) = self.flow_mut(reg_id) else { return };
+        if flow.deadline.is_some_and(|at| at <= now) {
+            flow.deadline = None;
+            if core.admit(now, UsageKey::Registration(reg_id)) {
+                self.step(core, now, reg_id);
+            }
+        }
+    }
+
+    /// Its turn has come.
+    pub(crate) fn on_admitted(&mut self, core: &mut Core, now: Instant, reg_id: u32) {
+        if self.wanted.is_some() {
+            self.step(core, now, reg_id);
+        }
+    }
+
+    /// The connection to a target broke, though no request of the registration was on its way.
+    pub(crate) fn on_connection_lost(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        destination: Destination,
+        reason: &str,
+    ) {
+        if self.wanted.is_none() {
             return;
         }
-        let expires = self.wanted.map_or(0, |wanted| wanted.max(self.minimum));
-        self.deadline = None;
-        self.in_flight = Some(expires);
-        if self.call_id.is_empty() {
-            self.call_id = core.call_id();
-            self.tag = core.random();
+        for reg_id in self.numbers() {
+            let lost = self
+                .flow(reg_id)
+                .is_some_and(|flow| flow.up && flow.in_flight.is_none() && flow.at == Some(destination));
+            if lost {
+                let cause = Cause::Transport(reason.to_owned());
+                self.flow_lost(core, now, reg_id, cause, Some(Duration::ZERO));
+            }
         }
-        self.cseq += 1;
+    }
+
+    /// A flow does not work any more; it is made anew after `wait`, or after back-off.
+    fn flow_lost(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        reg_id: u32,
+        cause: Cause,
+        wait: Option<Duration>,
+    ) {
+        let others = self.flows.iter().any(|flow| flow.reg_id != reg_id && flow.up);
+        let spread = core.share(Duration::from_secs(1), 0.0, 1.0);
+        let Some(flow) = self.flow_mut(reg_id) else { return };
+        let was_up = std::mem::take(&mut flow.up);
+        flow.ping_at = None;
+        let after = match wait {
+            // What worked is made anew at once (RFC 5626 §4.5), but not in a circle with a service that closes every connection.
+            Some(wait) if flow.failures == 0 => {
+                let rest = flow
+                    .bound_at
+                    .map_or(Duration::ZERO, |at| (at + MIN_REFRESH).saturating_duration_since(now));
+                wait.max(rest) + spread
+            }
+            wait => flow_backoff(core, others, flow.failures, wait.filter(|wait| !wait.is_zero())),
+        };
+        let at = now + after;
+        flow.deadline = Some(at);
+        core.timers.arm(at, UsageKey::Registration(reg_id));
+        if was_up {
+            core.events.push_back(AgentEvent::Flow { reg_id, state: FlowState::Down { cause, after } });
+        }
+    }
+
+    /// Sends what is wanted of a flow, unless something is on its way already.
+    fn step(&mut self, core: &mut Core, now: Instant, reg_id: u32) {
+        let wanted = self.wanted;
+        let labelled = core.config.instance.is_some() && !self.plain && core.config.flows > 0;
+        let route = self.route(core, now, reg_id);
+        let Some(flow) = self.flow_mut(reg_id) else { return };
+        if flow.in_flight.is_some() {
+            return;
+        }
+        let expires = wanted.map_or(0, |wanted| wanted.max(flow.minimum));
+        flow.deadline = None;
+        flow.in_flight = Some(expires);
+        flow.labelled = labelled;
+        if flow.call_id.is_empty() {
+            flow.call_id = core.call_id();
+            flow.tag = core.random();
+        }
+        flow.cseq += 1;
         let aor = core.config.aor.clone();
         let mut request = core
             .request(Method::Register, registrar(&aor.as_uri()))
-            .from(core.sender(&format!("{:016x}", self.tag)))
+            .from(core.sender(&format!("{:016x}", flow.tag)))
             .to(format!("<{aor}>"))
-            .call_id(self.call_id.clone())
-            .cseq(self.cseq)
+            .call_id(flow.call_id.clone())
+            .cseq(flow.cseq)
             .header(HeaderName::Expires, expires.to_string());
         request.push(HeaderName::Allow, core.allow());
-        let supported = if core.config.instance.is_some() { "path, gruu" } else { "path" };
+        let supported = match (&core.config.instance, labelled) {
+            (Some(_), true) => "path, outbound, gruu",
+            (Some(_), false) => "path, gruu",
+            (None, _) => "path",
+        };
         request.push(HeaderName::Supported, supported);
-        core.send(now, Purpose::Register, request, Route::Service, Contact::Registration);
+        let contact = Contact::Registration { reg_id: labelled.then_some(reg_id) };
+        core.send(now, Purpose::Register(reg_id), request, route, contact);
+    }
+
+    /// Where the REGISTER of a flow goes: each to a target of its own, where flows are kept apart.
+    fn route(&self, core: &Core, now: Instant, reg_id: u32) -> Route {
+        if !core.outbound {
+            return Route::Service;
+        }
+        let taken = |target: &Destination| {
+            self.flows.iter().any(|flow| flow.reg_id != reg_id && flow.up && flow.at == Some(*target))
+        };
+        let own = self.flow(reg_id).and_then(|flow| flow.at).filter(|at| core.is_target(*at) && !taken(at));
+        let working = own.filter(|at| !core.targets.is_shunned(now, *at));
+        working
+            .or_else(|| core.targets.pick_if(now, |target| !taken(target)))
+            .or(own)
+            .map_or(Route::Service, Route::To)
     }
 
     /// Returns whether the service came back: what failed while it was away may be tried now.
@@ -97,116 +240,204 @@ impl Registration {
         &mut self,
         core: &mut Core,
         now: Instant,
+        reg_id: u32,
         cseq: u32,
+        at: Option<Destination>,
         outcome: Result<Message, Cause>,
     ) -> bool {
-        self.cseq = cseq;
-        let asked = self.in_flight.take().unwrap_or(0);
-        let was_away = self.failures > 0;
-        let recovered = match outcome {
+        let leaving = self.wanted.is_none();
+        let Some(flow) = self.flow_mut(reg_id) else { return false };
+        flow.cseq = cseq;
+        let asked = flow.in_flight.take().unwrap_or(0);
+        let was_away = flow.failures > 0;
+        let labelled = flow.labelled;
+        let mut again = false;
+        let mut recovered = false;
+        match outcome {
             Ok(answer) if answer.status().is_some_and(|status| status < 300) => {
-                self.failures = 0;
-                self.raised = false;
+                flow.failures = 0;
+                flow.raised = false;
                 if asked == 0 {
-                    self.unbound(core, true);
+                    self.unbound(core, reg_id, true);
                 } else {
-                    self.bound(core, now, asked, &answer);
+                    self.bound(core, now, reg_id, asked, at, &answer);
+                    recovered = std::mem::take(&mut self.renewed) || was_away;
                 }
-                (std::mem::take(&mut self.renewed) || was_away) && asked != 0
             }
-            Ok(answer) if answer.status() == Some(423) && !self.raised && asked != 0 => {
+            Ok(answer) if answer.status() == Some(423) && !flow.raised && asked != 0 => {
                 match answer.min_expires().filter(|minimum| *minimum > asked) {
                     Some(minimum) => {
-                        self.raised = true;
-                        self.minimum = minimum;
+                        flow.raised = true;
+                        flow.minimum = minimum;
+                        again = true;
                     }
                     None => {
                         let (cause, wait) = refusal(&answer);
-                        self.failed(core, now, cause, wait);
+                        self.failed(core, now, reg_id, cause, wait);
                     }
                 }
-                false
             }
-            _ if asked == 0 => {
-                self.unbound(core, false);
-                false
+            // Some proxy on the way would lose the flow (RFC 5626 §11.6): then it is one binding as of old.
+            Ok(answer) if answer.status() == Some(439) && labelled && asked != 0 => {
+                self.plain = true;
+                core.outbound = false;
+                if reg_id == 1 {
+                    again = true;
+                } else {
+                    self.flows.retain(|flow| flow.reg_id == 1);
+                    return false;
+                }
             }
+            _ if asked == 0 => self.unbound(core, reg_id, false),
             Ok(answer) => {
                 let (cause, wait) = refusal(&answer);
-                self.failed(core, now, cause, wait);
-                false
+                self.failed(core, now, reg_id, cause, wait);
             }
-            Err(cause) => {
-                self.failed(core, now, cause, None);
-                false
-            }
-        };
-        // The wish may have changed while the request was on its way, or the registrar wants a longer interval.
-        let pending = match self.wanted {
-            Some(_) => self.deadline.is_none() && (asked == 0 || (self.raised && self.minimum > asked)),
-            None => self.bound_until.is_some(),
+            Err(cause) => self.failed(core, now, reg_id, cause, None),
+        }
+        // The wish may have changed while the request was on its way.
+        let pending = match (self.wanted, self.flow(reg_id)) {
+            (Some(_), Some(flow)) => again || flow.deadline.is_none() && asked == 0,
+            (None, Some(flow)) => flow.bound_until.is_some(),
+            (_, None) => false,
         };
         if pending {
-            self.step(core, now);
+            self.step(core, now, reg_id);
+        }
+        if leaving && asked != 0 {
+            self.finish_removal(core);
         }
         recovered
     }
 
-    fn bound(&mut self, core: &mut Core, now: Instant, asked: u32, answer: &Message) {
-        let expires = core
-            .service_contact(now)
-            .and_then(|own| own_expires(answer, &own))
+    fn bound(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        reg_id: u32,
+        asked: u32,
+        at: Option<Destination>,
+        answer: &Message,
+    ) {
+        let wanted = self.wanted.is_some();
+        let Some(flow) = self.flow_mut(reg_id) else { return };
+        let labelled = flow.labelled;
+        let instance = core.config.instance.clone();
+        let secure = core.config.aor.as_uri().scheme() == Scheme::Sips;
+        let own = at.map(|at| core.contact_uri(at, secure)).unwrap_or_default();
+        let binding = own_binding(answer, &own, instance.as_deref(), labelled.then_some(reg_id));
+        let expires = binding
+            .and_then(|binding| binding.expires())
             .or_else(|| answer.expires())
             .unwrap_or(asked)
             // A registrar may shorten what was asked for, but not lengthen it (RFC 3261 §10.2.1.1).
             .min(asked);
         if expires == 0 {
             let cause = Cause::Status { code: 200, reason: "the binding was not kept".to_owned() };
-            self.failed(core, now, cause, Some(Duration::from_secs(1)));
+            self.failed(core, now, reg_id, cause, Some(Duration::from_secs(1)));
             return;
         }
         let expires = Duration::from_secs(u64::from(expires));
-        self.bound_until = Some(now + expires);
-        if self.wanted.is_some() {
-            self.deadline = Some(now + core.share(expires, 0.7, 0.85).max(MIN_REFRESH));
-            self.arm(core);
+        let refresh = core.share(expires, 0.7, 0.85).max(MIN_REFRESH);
+        let newly_up = !flow.up;
+        flow.bound_until = Some(now + expires);
+        flow.bound_at = Some(now);
+        flow.at = at;
+        flow.up = true;
+        if wanted {
+            flow.deadline = Some(now + refresh);
+            core.timers.arm(now + refresh, UsageKey::Registration(reg_id));
         }
-        core.service_route = texts(answer, HeaderName::ServiceRoute);
+        let required = answer.values(HeaderName::Require).any(|tag| tag.eq_ignore_ascii_case(b"outbound"));
+        let outbound = labelled && required;
+        flow.timer = outbound.then(|| flow_timer(answer)).flatten();
+        flow.arm_keep_alive(core, now, outbound);
+        if reg_id == 1 {
+            core.outbound = outbound;
+        }
+        let leads = reg_id == 1 || !self.flow(1).is_some_and(|first| first.up);
+        if leads {
+            core.service_route = texts(answer, HeaderName::ServiceRoute);
+        }
+        let gruu = own_gruu(answer, instance.as_deref(), "pub-gruu");
+        core.gruu.clone_from(&gruu);
+        if outbound
+            && newly_up
+            && let Some(to) = at
+        {
+            core.events.push_back(AgentEvent::Flow { reg_id, state: FlowState::Up { to } });
+        }
         core.events.push_back(AgentEvent::Registered(Registered {
             expires,
             service_route: core.service_route.clone(),
             path: texts(answer, HeaderName::Path),
-            gruu: own_gruu(answer, core.config.instance.as_deref()),
-            temp_gruu: None,
-            outbound: false,
-            reg_id: 1,
+            gruu,
+            temp_gruu: own_gruu(answer, instance.as_deref(), "temp-gruu"),
+            outbound,
+            reg_id,
         }));
-    }
-
-    fn unbound(&mut self, core: &mut Core, confirmed: bool) {
-        self.bound_until = None;
-        core.service_route.clear();
-        if self.wanted.is_none() {
-            core.events.push_back(AgentEvent::Unregistered { confirmed });
+        if reg_id == 1 && wanted {
+            self.settle_flows(core, now);
         }
     }
 
-    fn failed(&mut self, core: &mut Core, now: Instant, cause: Cause, wait: Option<Duration>) {
-        if self.bound_until.is_some_and(|until| until <= now) {
-            self.bound_until = None;
+    /// Makes the flows that are missing, and forgets those that are no longer wanted.
+    fn settle_flows(&mut self, core: &mut Core, now: Instant) {
+        let room = if core.outbound { core.config.flows.min(core.targets.iter().count()).max(1) } else { 1 };
+        if self.flows.len() > room {
+            self.flows.truncate(room);
         }
+        while self.flows.len() < room {
+            let reg_id = self.flows.iter().map(|flow| flow.reg_id).max().unwrap_or(0) + 1;
+            self.flows.push(Flow::new(reg_id));
+            if core.admit(now, UsageKey::Registration(reg_id)) {
+                self.step(core, now, reg_id);
+            }
+        }
+    }
+
+    fn unbound(&mut self, core: &mut Core, reg_id: u32, confirmed: bool) {
+        self.confirmed &= confirmed;
+        if let Some(flow) = self.flow_mut(reg_id) {
+            flow.bound_until = None;
+            flow.ping_at = None;
+            flow.up = false;
+        }
+        if reg_id == 1 {
+            core.service_route.clear();
+            core.gruu = None;
+            core.outbound = false;
+        }
+        self.finish_removal(core);
+    }
+
+    fn failed(&mut self, core: &mut Core, now: Instant, reg_id: u32, cause: Cause, wait: Option<Duration>) {
+        let wanted = self.wanted.is_some();
+        let others = self.flows.iter().any(|flow| flow.reg_id != reg_id && flow.up);
         let when = if wait.is_some() && cause.status() == Some(200) {
             When::Later(wait)
         } else {
             retry_of(&cause, wait)
         };
+        let final_for_one = others && reg_id != 1;
+        let Some(flow) = self.flow_mut(reg_id) else { return };
+        if flow.bound_until.is_some_and(|until| until <= now) {
+            flow.bound_until = None;
+        }
+        flow.ping_at = None;
+        let was_up = std::mem::take(&mut flow.up);
         let retry = match when {
-            When::Later(wait) if self.wanted.is_some() => {
-                let delay = core.backoff(self.failures, wait);
-                self.failures = self.failures.saturating_add(1);
-                self.deadline = Some(now + delay);
-                self.arm(core);
+            When::Later(wait) if wanted => {
+                let delay = flow_backoff(core, others, flow.failures, wait);
+                flow.failures = flow.failures.saturating_add(1);
+                flow.deadline = Some(now + delay);
+                core.timers.arm(now + delay, UsageKey::Registration(reg_id));
                 Some(delay)
+            }
+            _ if final_for_one => {
+                // A further flow is no matter of life and death: the first one goes on without it.
+                self.flows.retain(|flow| flow.reg_id != reg_id);
+                None
             }
             _ => {
                 // A person has to act: the wish is dropped, so that nothing is sent by itself.
@@ -214,18 +445,61 @@ impl Registration {
                 None
             }
         };
-        let remaining = self.bound_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        if was_up && core.outbound {
+            let after = retry.unwrap_or(Duration::MAX);
+            let state = FlowState::Down { cause: cause.clone(), after };
+            core.events.push_back(AgentEvent::Flow { reg_id, state });
+        }
+        if others && (retry.is_some() || final_for_one) {
+            // The account is still reachable, so nothing is wrong with its registration.
+            return;
+        }
+        let remaining = self.flows.iter().filter_map(|flow| flow.bound_until).max();
+        let remaining = remaining.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         if retry.is_none() {
-            self.bound_until = None;
+            for flow in &mut self.flows {
+                flow.bound_until = None;
+                flow.deadline = None;
+                flow.ping_at = None;
+                flow.up = false;
+            }
+            self.flows.truncate(1);
+            core.gruu = None;
         }
         core.events.push_back(AgentEvent::RegistrationFailed { cause, retry, remaining });
     }
 
-    fn arm(&self, core: &mut Core) {
-        if let Some(at) = self.deadline {
-            core.timers.arm(at, UsageKey::Registration);
+    /// A flow wants to be kept alive.
+    pub(crate) fn on_keep_alive(&mut self, core: &mut Core, now: Instant, reg_id: u32) {
+        let Some(flow) = self.flow_mut(reg_id) else { return };
+        if flow.ping_at.is_some_and(|at| at <= now) {
+            flow.ping(core, now);
         }
     }
+
+    /// A NAT was found on the way: flows of datagrams must be kept open.
+    pub(crate) fn on_nat(&mut self, core: &mut Core, now: Instant) {
+        let outbound = core.outbound;
+        for flow in self.flows.iter_mut().filter(|flow| flow.up && flow.ping_at.is_none()) {
+            flow.arm_keep_alive(core, now, outbound);
+        }
+    }
+}
+
+/// How long a flow waits before it is made anew.
+fn flow_backoff(core: &mut Core, others: bool, failures: u32, wait: Option<Duration>) -> Duration {
+    if !others {
+        return core.backoff(failures, wait);
+    }
+    let chance = core.chance();
+    let delay = UNHURRIED.delay(failures.saturating_add(1), chance);
+    delay.max(wait.unwrap_or_default().min(core.config.max_retry_after))
+}
+
+/// After how long without a word the service takes a flow for dead (RFC 5626 §5.4).
+fn flow_timer(answer: &Message) -> Option<Duration> {
+    let seconds = std::str::from_utf8(answer.header(HeaderName::FlowTimer)?).ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds)).filter(|timer| !timer.is_zero())
 }
 
 /// The registrar of an address: its domain, without user and parameters (RFC 3261 §10.2).
@@ -236,34 +510,4 @@ fn registrar(aor: &Uri<'_>) -> String {
         Some(port) => format!("{scheme}:{host}:{port}"),
         None => format!("{scheme}:{host}"),
     }
-}
-
-/// The expiry of our own binding among those that the registrar lists (RFC 3261 §10.2.4).
-fn own_expires(answer: &Message, own: &str) -> Option<u32> {
-    own_binding(answer, own)?.expires()
-}
-
-fn own_binding<'a>(answer: &'a Message, own: &str) -> Option<NameAddr<'a>> {
-    let own = Uri::parse_str(own).ok()?;
-    answer
-        .values(HeaderName::Contact)
-        .filter_map(NameAddr::parse)
-        .find(|contact| contact.uri().is_ok_and(|uri| uri.equivalent(&own)))
-}
-
-fn own_gruu(answer: &Message, instance: Option<&str>) -> Option<String> {
-    let instance = instance?;
-    answer
-        .values(HeaderName::Contact)
-        .filter_map(NameAddr::parse)
-        .find(|contact| {
-            contact.params().get_str("+sip.instance").is_some_and(|value| value.contains(instance))
-        })
-        .and_then(|contact| {
-            contact.params().get_str("pub-gruu").map(|gruu| gruu.trim_matches('"').to_owned())
-        })
-}
-
-fn texts(answer: &Message, name: HeaderName) -> Vec<String> {
-    answer.values(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }

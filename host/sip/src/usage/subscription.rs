@@ -13,6 +13,7 @@ mod reason;
 mod requests;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -185,6 +186,10 @@ struct Subscription {
     started: Option<Instant>,
     /// What the 2xx granted, in seconds, until a NOTIFY says it.
     granted: Option<u32>,
+    /// The tag of the state that the user has, where there is one notifier (RFC 5839).
+    etag: Option<Arc<str>>,
+    /// How often the notifier says that it notifies.
+    rates: Rates,
     raised: bool,
     failures: u32,
     /// The user wants no more of it; it is forgotten at that time at the latest.
@@ -214,12 +219,14 @@ pub(crate) struct Subscriptions {
     /// By the number in the local tag, which every NOTIFY brings back.
     all: HashMap<u64, Subscription>,
     queue: VecDeque<Job>,
+    /// The first of the queue waits for the budget.
+    gated: bool,
     in_flight: usize,
 }
 
 impl Subscriptions {
     pub(crate) fn new() -> Self {
-        Self { all: HashMap::new(), queue: VecDeque::new(), in_flight: 0 }
+        Self { all: HashMap::new(), queue: VecDeque::new(), gated: false, in_flight: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -243,7 +250,6 @@ impl Subscriptions {
             }
         };
         let subscription = Subscription {
-            params,
             phase: Phase::Queued,
             forks: SmallVec::new(),
             next_fork: 0,
@@ -252,11 +258,14 @@ impl Subscriptions {
             attempt: 0,
             started: None,
             granted: None,
+            etag: params.etag.as_deref().filter(|etag| *etag != "*").map(Into::into),
+            rates: Rates::default(),
             raised: false,
             failures: 0,
             closing: None,
             reported: None,
             deadline: None,
+            params,
         };
         self.all.insert(id, subscription);
         self.enqueue(core, now, Job::Start(id));
@@ -428,25 +437,28 @@ impl Subscriptions {
             subscription.phase = Phase::Waiting { until: now + after, outage: cause.is_outage() };
             subscription.reported = Some(state.clone());
         }
-        core.events.push_back(AgentEvent::Subscription {
-            id: SubscriptionId(id),
-            state,
-            notify,
-            terms: Terms::default(),
-        });
+        self.tell(core, id, state, notify, false);
         self.arm(core, id);
     }
 
     fn finish(&mut self, core: &mut Core, id: u64, cause: Cause, notify: Option<NotifyBody>) {
-        if self.all.remove(&id).is_some() {
-            let state = SubscriptionState::Terminated { cause };
-            core.events.push_back(AgentEvent::Subscription {
-                id: SubscriptionId(id),
-                state,
-                notify,
-                terms: Terms::default(),
-            });
+        if self.all.contains_key(&id) {
+            self.tell(core, id, SubscriptionState::Terminated { cause }, notify, false);
+            self.all.remove(&id);
         }
+    }
+
+    fn tell(
+        &self,
+        core: &mut Core,
+        id: u64,
+        state: SubscriptionState,
+        notify: Option<NotifyBody>,
+        unchanged: bool,
+    ) {
+        let Some(subscription) = self.all.get(&id) else { return };
+        let terms = Terms { etag: subscription.etag.clone(), unchanged, rates: subscription.rates };
+        core.events.push_back(AgentEvent::Subscription { id: SubscriptionId(id), state, notify, terms });
     }
 
     fn arm(&mut self, core: &mut Core, id: u64) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use attache_sip::agent::{Agent, AgentConfig, AgentEvent};
+use attache_sip::agent::{Agent, AgentConfig, AgentEvent, ServiceFacts};
 use attache_sip::endpoint::{Endpoint, EndpointConfig, EndpointEvent, Request, Response};
 use attache_sip::message::{HeaderName, Message, Method};
 use attache_sip::sim::Simulation;
@@ -57,6 +57,8 @@ pub(crate) struct Pair {
     /// Events of the agent, its diagnostics left out.
     agent_events: VecDeque<AgentEvent>,
     pub(crate) diagnostics: Vec<String>,
+    /// What the agent learned about the service, newest last.
+    pub(crate) learnt: Vec<ServiceFacts>,
 }
 
 impl Pair {
@@ -76,6 +78,7 @@ impl Pair {
             server_events: VecDeque::new(),
             agent_events: VecDeque::new(),
             diagnostics: Vec::new(),
+            learnt: Vec::new(),
         };
         pair.next_hop(Transport::Udp);
         pair
@@ -104,11 +107,12 @@ impl Pair {
                 events.push_back(event);
             }
         });
-        let (events, diagnostics) = (&mut self.agent_events, &mut self.diagnostics);
+        let (events, diagnostics, learnt) = (&mut self.agent_events, &mut self.diagnostics, &mut self.learnt);
         self.sim.with(client(), |agent: &mut Agent, _| {
             while let Some(event) = agent.poll_event() {
                 match event {
                     AgentEvent::Diagnostic(diagnostic) => diagnostics.push(format!("{diagnostic:?}")),
+                    AgentEvent::ServiceLearnt(facts) => learnt.push(facts),
                     event => events.push_back(event),
                 }
             }

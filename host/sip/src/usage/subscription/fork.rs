@@ -1,5 +1,6 @@
 //! One notifier's dialog.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -17,6 +18,8 @@ pub(super) struct Fork {
     pub(super) target: Box<str>,
     pub(super) routes: SmallVec<[Box<str>; 1]>,
     pub(super) remote_cseq: u32,
+    /// The tag of its state, as the user has it (RFC 5839).
+    pub(super) etag: Option<Arc<str>>,
     pub(super) active: bool,
     pub(super) expires_at: Instant,
     pub(super) refresh_at: Option<Instant>,
@@ -32,6 +35,33 @@ pub(super) struct Fork {
 }
 
 impl Fork {
+    /// A dialog that has expired unless it is [extended](Self::extend).
+    pub(super) fn new(
+        id: u32,
+        remote_tag: Box<str>,
+        target: Box<str>,
+        routes: SmallVec<[Box<str>; 1]>,
+        remote_cseq: u32,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            remote_tag,
+            target,
+            routes,
+            remote_cseq,
+            etag: None,
+            active: false,
+            expires_at: now,
+            refresh_at: None,
+            timer_n: None,
+            busy: false,
+            refused: None,
+            failures: 0,
+            closed: false,
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         [Some(self.expires_at), self.refresh_at, self.timer_n].into_iter().flatten().min()
     }

@@ -1,14 +1,17 @@
 //! NOTIFY requests (RFC 6665 §4.1.3).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
 
 use super::fork::Fork;
 use super::reason::after_termination;
-use super::{Forks, Phase, SubscriptionState, Subscriptions, When};
+use super::{Forks, Phase, Rates, SubscriptionState, Subscriptions, When};
 use crate::agent::core::Core;
-use crate::agent::{AgentEvent, Cause, Diagnostic, NotifyBody, SubscriptionId, Terms};
+use crate::agent::{AgentEvent, Cause, Diagnostic, NotifyBody, SubscriptionId};
 use crate::endpoint::Response;
-use crate::message::{HeaderName, Message, SubscriptionStatus};
+use crate::message::{HeaderName, Message, SubscriptionState as SaidState, SubscriptionStatus};
 use crate::transaction::{self, ServerTransactionId};
 use crate::transport::Flow;
 
@@ -105,24 +108,11 @@ impl Subscriptions {
             }));
             subscription.params.target.as_str().into()
         });
-        let fork = Fork {
-            id: subscription.next_fork,
-            remote_tag: remote_tag.into(),
-            target,
-            routes: message
-                .values(HeaderName::RecordRoute)
-                .map(|value| String::from_utf8_lossy(value).into())
-                .collect(),
-            remote_cseq: cseq,
-            active: false,
-            expires_at: now,
-            refresh_at: None,
-            timer_n: None,
-            busy: false,
-            refused: None,
-            failures: 0,
-            closed: false,
-        };
+        let routes = message
+            .values(HeaderName::RecordRoute)
+            .map(|value| String::from_utf8_lossy(value).into())
+            .collect();
+        let fork = Fork::new(subscription.next_fork, remote_tag.into(), target, routes, cseq, now);
         let fork_id = fork.id;
         subscription.next_fork += 1;
         subscription.forks.push(fork);
@@ -130,6 +120,51 @@ impl Subscriptions {
             subscription.phase = Phase::Live { since: now };
         }
         Ok(Some((id, fork_id)))
+    }
+
+    /// The answer to a SUBSCRIBE says that the state is the one that we have, and that no NOTIFY says so again: then the
+    /// answer itself makes the dialog (RFC 5839 §4.2).
+    pub(super) fn resumed(&mut self, core: &mut Core, now: Instant, id: u64, answer: &Message) {
+        let Some(subscription) = self.all.get_mut(&id) else { return };
+        let tag = answer.to().ok().and_then(|to| to.tag().map(Box::<str>::from));
+        let target = answer
+            .contacts()
+            .next()
+            .and_then(Result::ok)
+            .and_then(|contact| contact.uri().ok().map(|uri| Box::<str>::from(uri.to_string())));
+        let (Some(remote_tag), Some(target)) = (tag, target) else { return };
+        // A NOTIFY came after all.
+        if !subscription.forks.is_empty() || !matches!(subscription.phase, Phase::Starting { .. }) {
+            return;
+        }
+        if subscription.params.expires == 0 {
+            let state = SubscriptionState::Terminated { cause: Cause::Ended { reason: String::new() } };
+            self.tell(core, id, state, None, true);
+            self.all.remove(&id);
+            return;
+        }
+        // In an answer the route stands the other way round (RFC 3261 §12.1.2).
+        let mut routes: SmallVec<[Box<str>; 1]> = answer
+            .values(HeaderName::RecordRoute)
+            .map(|value| String::from_utf8_lossy(value).into())
+            .collect();
+        routes.reverse();
+        let longest = subscription.params.expires.max(1);
+        let granted = subscription.granted.unwrap_or(longest).clamp(1, longest);
+        let fork = subscription.next_fork;
+        let mut known = Fork::new(fork, remote_tag, target, routes, 0, now);
+        known.active = true;
+        known.etag.clone_from(&subscription.etag);
+        known.extend(core, now, Duration::from_secs(u64::from(granted)));
+        subscription.next_fork += 1;
+        subscription.forks.push(known);
+        subscription.phase = Phase::Live { since: now };
+        if subscription.closing.is_some() {
+            return self.close(core, now, id, fork);
+        }
+        subscription.reported = Some(SubscriptionState::Active);
+        self.tell(core, id, SubscriptionState::Active, None, true);
+        self.arm(core, id);
     }
 
     /// Does what a NOTIFY says.
@@ -140,6 +175,19 @@ impl Subscriptions {
         let fetch = subscription.params.expires == 0;
         let longest = subscription.params.expires.max(1);
         let closing = subscription.closing.is_some();
+        let alone = subscription.forks.len() == 1;
+        let had = subscription.etag.clone();
+        let only_changes = subscription.params.etag.as_deref() == Some("*");
+        subscription.rates = granted_rates(&said);
+        let Some(known) = subscription.fork_mut(fork) else { return };
+        let first = known.etag.is_none();
+        let etag: Option<Arc<str>> = message.sip_etag().map(Into::into);
+        // The state that we have is the present one, and not said again (RFC 5839 §4.3).
+        let unchanged = message.body().is_empty()
+            && etag.is_some()
+            && ((alone && etag == had) || known.etag == etag || (first && only_changes && had.is_none()));
+        known.etag.clone_from(&etag);
+        subscription.etag = if alone { etag.clone() } else { None };
         let Some(known) = subscription.fork_mut(fork) else { return };
         let notify = (!message.body().is_empty()).then(|| NotifyBody {
             fork,
@@ -148,7 +196,7 @@ impl Subscriptions {
                 .map(|value| String::from_utf8_lossy(value).into_owned())
                 .unwrap_or_default(),
             body: message.body_bytes(),
-            etag: message.sip_etag().map(Into::into),
+            etag,
             require: message
                 .values(HeaderName::Require)
                 .map(|tag| String::from_utf8_lossy(tag).into_owned())
@@ -182,12 +230,20 @@ impl Subscriptions {
         // nothing published any more.
         if !closing {
             subscription.reported = Some(state.clone());
-            let id = SubscriptionId(id);
-            core.events.push_back(AgentEvent::Subscription { id, state, notify, terms: Terms::default() });
+            self.tell(core, id, state, notify, unchanged);
         }
         if closing && idle {
             self.close(core, now, id, fork);
         }
         self.arm(core, id);
     }
+}
+
+/// How often the notifier says that it notifies (RFC 6446 §5.5).
+fn granted_rates(said: &SaidState<'_>) -> Rates {
+    let rate = |name| {
+        let rate: f64 = said.params.get_str(name)?.parse().ok()?;
+        (rate.is_finite() && rate >= 0.0).then_some(rate)
+    };
+    Rates { max: rate("max-rate"), min: rate("min-rate"), adaptive_min: rate("adaptive-min-rate") }
 }

@@ -1,11 +1,13 @@
 //! SUBSCRIBE requests and the answers to them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::reason::ends_dialog;
 use super::{Phase, Subscriptions, When, refusal, retry_of};
 use crate::agent::Cause;
-use crate::agent::core::{Contact, Core, Purpose, Route};
+use crate::agent::core::{Core, Purpose, UsageKey};
+use crate::agent::place::{Contact, Route};
 use crate::endpoint::Request;
 use crate::message::{HeaderName, Message, Method};
 use crate::usage::subscription::SubscribeParams;
@@ -25,13 +27,46 @@ impl Subscriptions {
     }
 
     fn pump(&mut self, core: &mut Core, now: Instant) {
-        while self.in_flight < core.config.subscribe_window.max(1)
-            && let Some(job) = self.queue.pop_front()
-        {
-            match job {
-                Job::Start(id) => self.start(core, now, id),
-                Job::Refresh(id, fork) => self.within(core, now, id, fork, None),
-                Job::Close(id, fork) => self.within(core, now, id, fork, Some(0)),
+        while !self.gated && self.in_flight < core.config.subscribe_window.max(1) {
+            // What was forgotten meanwhile costs nothing.
+            while self.queue.front().is_some_and(|job| !self.is_wanted(*job)) {
+                self.queue.pop_front();
+            }
+            if self.queue.is_empty() {
+                return;
+            }
+            if !core.admit(now, UsageKey::Subscriptions) {
+                self.gated = true;
+                return;
+            }
+            self.next_job(core, now);
+        }
+    }
+
+    /// The turn of the first in the queue has come.
+    pub(crate) fn on_admitted(&mut self, core: &mut Core, now: Instant) {
+        self.gated = false;
+        while self.queue.front().is_some_and(|job| !self.is_wanted(*job)) {
+            self.queue.pop_front();
+        }
+        self.next_job(core, now);
+        self.pump(core, now);
+    }
+
+    fn next_job(&mut self, core: &mut Core, now: Instant) {
+        match self.queue.pop_front() {
+            Some(Job::Start(id)) => self.start(core, now, id),
+            Some(Job::Refresh(id, fork)) => self.within(core, now, id, fork, None),
+            Some(Job::Close(id, fork)) => self.within(core, now, id, fork, Some(0)),
+            None => {}
+        }
+    }
+
+    fn is_wanted(&self, job: Job) -> bool {
+        match job {
+            Job::Start(id) => self.all.get(&id).is_some_and(|known| matches!(known.phase, Phase::Queued)),
+            Job::Refresh(id, fork) | Job::Close(id, fork) => {
+                self.all.get(&id).is_some_and(|known| known.forks.iter().any(|known| known.id == fork))
             }
         }
     }
@@ -54,7 +89,12 @@ impl Subscriptions {
             .to(format!("<{}>", params.target))
             .call_id(&*subscription.call_id)
             .cseq(subscription.cseq);
-        let request = core.preload_route(complete(request, params, params.expires));
+        // What the user has may be the state still (RFC 5839 §3.4); `*` asks for changes only.
+        let etag = match &subscription.etag {
+            Some(etag) => Some(&**etag),
+            None => params.etag.as_deref().filter(|etag| *etag == "*"),
+        };
+        let request = core.preload_route(complete(request, params, params.expires, etag));
         let purpose = Purpose::Subscribe { id, attempt: subscription.attempt, fork: None };
         self.in_flight += 1;
         self.arm(core, id);
@@ -76,6 +116,8 @@ impl Subscriptions {
         known.timer_n = Some(timer_n);
         let (uri, routes, route) = core.dialog_route(&known.target, &known.routes);
         let to_tag = known.remote_tag.clone();
+        // A notifier that gives tags need not say again what is known, nor anything at the end.
+        let etag = known.etag.clone().map(|etag| if expires == 0 { Arc::from("*") } else { etag });
         let params = &subscription.params;
         let mut request = core
             .request(Method::Subscribe, uri)
@@ -86,7 +128,7 @@ impl Subscriptions {
         for header in routes {
             request.push(HeaderName::Route, header);
         }
-        let request = complete(request, params, expires);
+        let request = complete(request, params, expires, etag.as_deref());
         self.in_flight += 1;
         self.arm(core, id);
         let purpose = Purpose::Subscribe { id, attempt, fork: Some(fork) };
@@ -133,6 +175,9 @@ impl Subscriptions {
             Ok(answer) if answer.status().is_some_and(|status| status < 300) => {
                 // Only a NOTIFY makes a dialog (RFC 6665 §4.4.1); this says how long to hope for.
                 subscription.granted = answer.expires();
+                if answer.status() == Some(204) {
+                    self.resumed(core, now, id, &answer);
+                }
                 return;
             }
             Ok(answer) if answer.status() == Some(423) && !subscription.raised => {
@@ -183,6 +228,10 @@ impl Subscriptions {
                 if answer.status() == Some(204) {
                     // The document we have is still true: no NOTIFY follows (RFC 5839 §4.2).
                     known.timer_n = None;
+                }
+                if closing && known.closed && answer.status() == Some(204) {
+                    // The last NOTIFY is suppressed as well.
+                    return self.drop_fork(core, now, id, fork, Cause::Closed, When::Never, None);
                 }
                 if closing {
                     // Either this was the end, and the last NOTIFY follows, or the end is still to be asked for.
@@ -238,10 +287,13 @@ impl Subscriptions {
 }
 
 /// Adds what every SUBSCRIBE of these parameters carries.
-fn complete(request: Request, params: &SubscribeParams, expires: u32) -> Request {
+fn complete(request: Request, params: &SubscribeParams, expires: u32, etag: Option<&str>) -> Request {
     let mut request = request
         .header(HeaderName::Event, params.rates.written_behind(&params.event))
         .header(HeaderName::Expires, expires.to_string());
+    if let Some(etag) = etag {
+        request.push(HeaderName::SuppressIfMatch, etag);
+    }
     if params.event_list {
         request.push(HeaderName::Supported, "eventlist");
         if params.body.is_some() {
