@@ -65,6 +65,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use attache_sip::{
     agent::{Agent, AgentConfig, AgentEvent, Diagnostic},
+    digest::Secret,
     resolve::{Resolve, ResolveId},
     transport::{Destination, Flow, FlowId, Transmit},
     uri::UriBuf,
@@ -82,7 +83,7 @@ use crate::{
     command::Command,
     compose::Reason,
     error::{Error, Retry},
-    event::{Event, EventKind},
+    event::{Event, EventKind, TokenNeeded},
     id::{ContactId, IdSource, RequestId},
     presence::{Presence, UnknownReason},
     snapshot::{ContactEntry, Snapshot},
@@ -335,6 +336,13 @@ impl Engine {
         self.settle();
     }
 
+    /// Gives the access token that [`TokenNeeded`](EventKind::TokenNeeded) asked for, or a newer one.
+    pub fn set_token(&mut self, now: Now, token: Secret) {
+        self.now = now;
+        self.agent.set_token(now.instant, token);
+        self.settle();
+    }
+
     /// Lets time pass. Calling it too early does nothing.
     pub fn handle_timeout(&mut self, now: Now) {
         self.now = now;
@@ -446,6 +454,16 @@ impl Engine {
                 self.note_registered(&registered);
                 self.on_registered();
             }
+            AgentEvent::TokenNeeded(needed) => {
+                let needed = TokenNeeded {
+                    realm: needed.realm.into(),
+                    authz_server: needed.authz_server.map(Into::into),
+                    scope: needed.scope.map(Into::into),
+                    error: needed.error.map(Into::into),
+                    insecure: needed.insecure,
+                };
+                self.ledger.emit(self.now.wall, EventKind::TokenNeeded(Arc::new(needed)));
+            }
             AgentEvent::ServiceLearnt(learnt) => self.on_service_learnt(&learnt),
             AgentEvent::RegistrationFailed { cause, retry, remaining } => {
                 self.on_registration_failed(&cause, retry, remaining);
@@ -549,6 +567,7 @@ fn agent_config(config: &EngineConfig) -> AgentConfig {
         .to_uri()
         .unwrap_or_else(|_| UriBuf::parse("sip:anonymous@anonymous.invalid").expect("a valid address"));
     let service = config.service.as_deref().and_then(|service| UriBuf::parse(service).ok());
+    let credential = config.credential.clone().unwrap_or_else(|| config.password.clone().into());
     AgentConfig {
         display_name: (!config.display_name.is_empty()).then(|| config.display_name.to_string()),
         auth_user: config.auth_user.clone(),
@@ -563,7 +582,9 @@ fn agent_config(config: &EngineConfig) -> AgentConfig {
         },
         subscribe_window: 50,
         max_subscriptions: config.limits.contacts.saturating_mul(2),
-        ..AgentConfig::new(aor, config.password.clone(), config.local.clone())
+        budget: config.budget.clone(),
+        flows: config.flows,
+        ..AgentConfig::new(aor, credential, config.local.clone())
     }
 }
 

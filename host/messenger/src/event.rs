@@ -103,6 +103,9 @@ pub enum EventKind {
     ConversationOpened(Arc<Conversation>),
     /// A conversation ended; it stays readable.
     ConversationClosed(Arc<Conversation>),
+    /// The service asks for an access token (RFC 8898): none is known, or the one that was sent is not accepted (any more). What
+    /// needs it waits for [`Engine::set_token`](crate::engine::Engine::set_token).
+    TokenNeeded(Arc<TokenNeeded>),
     /// A command completed.
     CommandCompleted {
         /// As returned when it was accepted.
@@ -142,6 +145,7 @@ impl EventKind {
             Self::MessageStateChanged { .. } => "message-state-changed",
             Self::ConversationOpened(_) => "conversation-opened",
             Self::ConversationClosed(_) => "conversation-closed",
+            Self::TokenNeeded(_) => "token-needed",
             Self::CommandCompleted { .. } => "command-completed",
             Self::Diagnostic(_) => "diagnostic",
         }
@@ -152,6 +156,21 @@ impl EventKind {
     pub fn must_deliver(&self) -> bool {
         matches!(self, Self::MessageReceived(_) | Self::MessageAccepted(_) | Self::MessageStateChanged { .. })
     }
+}
+
+/// What a service says of the access token that it wants (RFC 8898, section 2.1).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TokenNeeded {
+    /// The realm that the token is for.
+    pub realm: Arc<str>,
+    /// Where tokens are given out: an https URI.
+    pub authz_server: Option<Arc<str>>,
+    /// The scope that the token must have.
+    pub scope: Option<Arc<str>>,
+    /// Why the one that was sent was refused, such as `invalid_token`; `None` when none was sent.
+    pub error: Option<Arc<str>>,
+    /// No token helps: the transport has no encryption, so none is sent there.
+    pub insecure: bool,
 }
 
 /// State of the connection to the service.

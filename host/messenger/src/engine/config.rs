@@ -3,7 +3,9 @@
 use core::{fmt, time::Duration};
 use std::{net::SocketAddr, sync::Arc};
 
-use attache_sip::{digest::Secret, transaction::Timers, transport::Transport};
+use attache_sip::{
+    agent::Credential, budget::Budget, digest::Secret, transaction::Timers, transport::Transport,
+};
 
 use crate::address::Address;
 
@@ -18,6 +20,14 @@ pub struct EngineConfig {
     pub auth_user: Option<String>,
     /// The password.
     pub password: Secret,
+    /// What proves who the account is where that is no password: an access token (RFC 8898). `None` takes the password.
+    pub credential: Option<Credential>,
+    /// What requests draw from that the engine starts by itself; shared by all accounts of a process. `None` does not limit
+    /// them.
+    pub budget: Option<Arc<Budget>>,
+    /// How many flows to the service are kept where it supports that and has as many targets (RFC 5626). Default 2; 1 turns
+    /// it off.
+    pub flows: usize,
     /// Address of the outbound proxy; `None` finds the service of the address's domain.
     pub service: Option<String>,
     /// Root of the service's XCAP server (RFC 4825, section 6.1), such as `https://xcap.example.com/xcap-root`; `None`
@@ -129,6 +139,9 @@ impl EngineConfig {
             display_name: Arc::from(""),
             auth_user: None,
             password: password.into(),
+            credential: None,
+            budget: None,
+            flows: 2,
             service: None,
             xcap: None,
             xcap_user: None,
