@@ -167,6 +167,14 @@ pub struct Limits {
     /// How long a message is kept. `"30d"`.
     #[serde(deserialize_with = "units::duration")]
     pub stored_for: Duration,
+    /// Largest document that a user may keep (XCAP). `"4MiB"`.
+    #[serde(deserialize_with = "units::bytes")]
+    pub document_bytes: usize,
+    /// Documents of one user. 32.
+    pub documents_per_user: usize,
+    /// Bytes of the documents of one user. `"16MiB"`.
+    #[serde(deserialize_with = "units::bytes")]
+    pub document_bytes_per_user: usize,
     /// Requests a second from one address, in the long run. 10,000.
     pub requests_per_source: u32,
     /// Requests from one address at once. 20,000.
@@ -206,6 +214,9 @@ impl Default for Limits {
             stored_bytes_per_user: 2 * 1024 * 1024,
             stored_bytes: 256 * 1024 * 1024,
             stored_for: Duration::from_secs(30 * 24 * HOUR),
+            document_bytes: 4 * 1024 * 1024,
+            documents_per_user: 32,
+            document_bytes_per_user: 16 * 1024 * 1024,
             requests_per_source: 10_000,
             burst_per_source: 20_000,
             free_attempts: 5,

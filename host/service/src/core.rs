@@ -2,6 +2,7 @@
 
 mod access;
 mod door;
+mod http;
 mod message;
 mod notify;
 mod publish;
@@ -29,6 +30,7 @@ use crate::reach::Reach;
 use crate::registrar::Registrar;
 use crate::throttle::{Guesses, Rate};
 use crate::timers::Timers;
+use crate::xcap::{Documents, StoredDocument};
 
 /// What is served, in the order in which Allow names it.
 const ALLOW: &str = "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, MESSAGE";
@@ -54,6 +56,8 @@ pub struct CoreConfig {
     pub timers: attache_sip::transaction::Timers,
     /// Messages that were kept before a restart, in order of their ids.
     pub stored: Vec<StoredMessage>,
+    /// Users' documents that were kept before a restart.
+    pub documents: Vec<StoredDocument>,
     /// Whether somebody takes [`Core::poll_store`] and answers. If not, messages are kept in memory only.
     pub is_durable: bool,
 }
@@ -69,6 +73,7 @@ impl CoreConfig {
             local: vec![(Transport::Udp, local), (Transport::Tcp, local)],
             timers: attache_sip::transaction::Timers::default(),
             stored: Vec::new(),
+            documents: Vec::new(),
             is_durable: false,
         }
     }
@@ -96,6 +101,8 @@ pub struct Core {
     relays: HashMap<u64, message::Relay>,
     next_relay: u64,
     mailboxes: Mailboxes,
+    documents: Documents,
+    http: http::Http,
     is_durable: bool,
     store_changes: VecDeque<StoreChange>,
     /// Senders that wait until their message is on disk.
@@ -194,6 +201,8 @@ impl Core {
                 bytes_per_user: limits.stored_bytes_per_user,
                 bytes: limits.stored_bytes,
             }),
+            documents: Documents::default(),
+            http: http::Http::default(),
             is_durable: config.is_durable,
             store_changes: VecDeque::new(),
             storing: HashMap::new(),
@@ -206,6 +215,7 @@ impl Core {
             now,
             limits,
         };
+        core.restore_documents(now, config.documents);
         let mut ownerless = 0;
         for message in config.stored {
             core.mailboxes.pass_over(message.id);

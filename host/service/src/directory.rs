@@ -55,6 +55,14 @@ pub(crate) struct Directory {
     replays: HashMap<usize, Replays>,
 }
 
+/// What credentials prove the sending of.
+#[derive(Copy, Clone)]
+pub(crate) struct Proving<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) uri: &'a str,
+    pub(crate) body: &'a [u8],
+}
+
 /// Why a request's credentials were not accepted.
 pub(crate) enum Proof {
     /// There are none for this realm.
@@ -190,6 +198,25 @@ impl Directory {
         let credentials = credentials.ok_or(Proof::Absent)?;
         let method = request.method().ok_or(Proof::Malformed)?;
         let uri = std::str::from_utf8(request.request_uri_bytes()).map_err(|_| Proof::Malformed)?;
+        let proving = Proving { method: method.as_str(), uri, body: request.body() };
+        self.proves_that(&proving, Some(credentials), sender, from, now)
+    }
+
+    /// Whether credentials are for the realm of this service.
+    pub(crate) fn is_realm(&self, realm: &str) -> bool {
+        realm == self.both.realm()
+    }
+
+    /// As [`proves`](Self::proves), for a request of whichever protocol.
+    pub(crate) fn proves_that(
+        &self,
+        proving: &Proving<'_>,
+        credentials: Option<&Credentials>,
+        sender: Option<&str>,
+        from: IpAddr,
+        now: Instant,
+    ) -> Result<(usize, Nonce, u32), Proof> {
+        let credentials = credentials.ok_or(Proof::Absent)?;
         // Before the password is looked at: otherwise the answer would tell over any nonce whether a guess was right.
         let (made, entropy) = self.both.issued(&credentials.nonce).ok_or(Proof::Stale)?;
         if self.entropy_for(from, (entropy >> 32) as u32) != entropy {
@@ -227,8 +254,7 @@ impl Directory {
             (&account.name, password)
         };
         let password = password.ok_or(Proof::Malformed)?;
-        let body = request.body();
-        let method = method.as_str();
+        let Proving { method, uri, body } = *proving;
         match self.both.verify(now, credentials, user, password, method, Some(uri), body) {
             Ok(count) => Ok((index, Nonce { made, entropy }, count)),
             Err(Refusal::Stale) => Err(Proof::Stale),

@@ -73,6 +73,7 @@ mod store;
 mod throttle;
 mod timers;
 mod units;
+mod xcap;
 
 pub use config::{
     Account, ConfigError, Elsewhere, Limits, PasswordSource, ServiceConfig, ServiceOptions, TransportKind,
@@ -83,3 +84,4 @@ pub use mailbox::{StoreChange, StoredMessage};
 pub use problem::Problem;
 pub use service::{Service, StartError};
 pub use store::StoreError;
+pub use xcap::{DocumentWrite, StoredDocument};

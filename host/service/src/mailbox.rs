@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::directory::Aor;
+use crate::xcap::DocumentWrite;
 
 /// A message as it is kept.
 #[derive(Clone, Eq, PartialEq)]
@@ -54,6 +55,9 @@ pub enum StoreChange {
     Put(Arc<StoredMessage>),
     /// Forget the message with this id.
     Remove(u64),
+    /// Keep a document, or forget it, and say so with
+    /// [`Core::handle_document_stored`](crate::Core::handle_document_stored).
+    Document(DocumentWrite),
 }
 
 #[derive(Default)]

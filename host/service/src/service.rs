@@ -12,7 +12,7 @@ use tokio::time::sleep_until;
 
 use crate::config::{ConfigError, ServiceConfig, TransportKind};
 use crate::core::{Core, CoreConfig, Statistics};
-use crate::store::{Store, StoreError};
+use crate::store::{Restored, Store, StoreError, What};
 
 /// Inputs taken with one wake-up, before anything else gets its turn.
 const INPUT_BATCH: usize = 256;
@@ -79,7 +79,7 @@ impl Service {
                 let (store, stored) = Store::open(&config.base.join(folder))?;
                 (Some(store), stored)
             }
-            None => (None, Vec::new()),
+            None => (None, Restored::default()),
         };
         let local = sockets.local_addresses();
         let reachable = |(transport, address): &(Transport, SocketAddr)| {
@@ -97,7 +97,8 @@ impl Service {
             limits: limits.clone(),
             local: local.iter().map(reachable).collect(),
             timers: attache_sip::transaction::Timers::default(),
-            stored,
+            stored: stored.messages,
+            documents: stored.documents,
             is_durable: store.is_some(),
         };
         let mut seed = [0; 32];
@@ -185,8 +186,12 @@ async fn run(
                 }
             }
             () = &mut sleep, if deadline.is_some() => core.handle_timeout(Instant::now()),
-            Some((id, outcome)) = kept(&mut store) => {
-                core.handle_stored(Instant::now(), id, outcome.as_ref().map_err(|error| &**error).copied());
+            Some(kept) = kept(&mut store) => {
+                let (now, outcome) = (Instant::now(), kept.outcome.as_ref().map_err(|error| &**error).copied());
+                match kept.what {
+                    What::Message(id) => core.handle_stored(now, id, outcome),
+                    What::Document(ticket) => core.handle_document_stored(now, ticket, outcome),
+                }
             }
             request = asked.recv() => match request {
                 Some(answer) => {

@@ -8,10 +8,12 @@ use std::sync::mpsc::{self as thread_mpsc, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use attache_documents::xcap::DocumentPath;
 use rusqlite::{Connection, params};
 use tokio::sync::mpsc;
 
 use crate::mailbox::{StoreChange, StoredMessage};
+use crate::xcap::{DocumentWrite, StoredDocument};
 
 /// The file in the data folder.
 const FILE: &str = "service.sqlite3";
@@ -19,10 +21,31 @@ const FILE: &str = "service.sqlite3";
 const BATCH: usize = 256;
 /// Time after which removals that failed are tried again.
 const PAUSE: Duration = Duration::from_secs(1);
-const VERSION: i64 = 1;
+/// 2: documents. An elder version would forget that presence rules hold.
+const VERSION: i64 = 2;
 
-/// The outcome of keeping the message with this id.
-pub(crate) type Kept = (u64, Result<(), String>);
+/// The outcome of keeping something.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Kept {
+    pub(crate) what: What,
+    pub(crate) outcome: Result<(), String>,
+}
+
+/// What was kept.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) enum What {
+    /// The message with this id.
+    Message(u64),
+    /// The change of a document with this ticket.
+    Document(u64),
+}
+
+/// What was kept before a restart.
+#[derive(Debug, Default)]
+pub(crate) struct Restored {
+    pub(crate) messages: Vec<StoredMessage>,
+    pub(crate) documents: Vec<StoredDocument>,
+}
 
 /// The other end of the thread.
 pub(crate) struct Store {
@@ -42,19 +65,19 @@ pub struct StoreError {
 
 impl Store {
     /// Opens or creates the store in a folder, and reads what waits.
-    pub(crate) fn open(folder: &Path) -> Result<(Self, Vec<StoredMessage>), StoreError> {
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Restored), StoreError> {
         let path = folder.join(FILE);
         let failed = |what: String| StoreError { path: path.display().to_string(), what };
         create(folder, &path).map_err(|error| failed(error.to_string()))?;
         let mut connection = Connection::open(&path).map_err(|error| failed(error.to_string()))?;
-        let messages = prepare(&mut connection).map_err(failed)?;
+        let restored = prepare(&mut connection).map_err(failed)?;
         let (changes, incoming) = thread_mpsc::channel();
         let (report, kept) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new()
             .name("service-store".into())
             .spawn(move || run(&mut connection, &incoming, &report))
             .map_err(|error| failed(error.to_string()))?;
-        Ok((Self { changes, kept, thread: Some(thread) }, messages))
+        Ok((Self { changes, kept, thread: Some(thread) }, restored))
     }
 
     pub(crate) fn change(&self, change: StoreChange) {
@@ -83,7 +106,7 @@ fn create(folder: &Path, path: &Path) -> std::io::Result<()> {
     options.open(path).map(drop)
 }
 
-fn prepare(connection: &mut Connection) -> Result<Vec<StoredMessage>, String> {
+fn prepare(connection: &mut Connection) -> Result<Restored, String> {
     let text = |error: rusqlite::Error| error.to_string();
     connection.busy_timeout(Duration::from_millis(500)).map_err(text)?;
     // Exclusive: two services on one file would deliver everything twice.
@@ -108,7 +131,15 @@ fn prepare(connection: &mut Connection) -> Result<Vec<StoredMessage>, String> {
                  body BLOB NOT NULL,
                  at INTEGER NOT NULL,
                  until INTEGER NOT NULL
-             ) STRICT;",
+             ) STRICT;
+             CREATE TABLE IF NOT EXISTS document (
+                 auid TEXT NOT NULL,
+                 owner TEXT NOT NULL,
+                 name TEXT NOT NULL,
+                 etag TEXT NOT NULL,
+                 body BLOB NOT NULL,
+                 PRIMARY KEY (owner, auid, name)
+             ) STRICT, WITHOUT ROWID;",
         )
         .map_err(text)?;
     transaction.pragma_update(None, "user_version", VERSION).map_err(text)?;
@@ -137,7 +168,20 @@ fn prepare(connection: &mut Connection) -> Result<Vec<StoredMessage>, String> {
             })
         })
         .map_err(text)?;
-    rows.collect::<Result<_, _>>().map_err(text)
+    let messages = rows.collect::<Result<_, _>>().map_err(text)?;
+    let mut statement =
+        connection.prepare("SELECT auid, owner, name, etag, body FROM document").map_err(text)?;
+    let rows = statement
+        .query_map([], |row| {
+            let owner: String = row.get(1)?;
+            Ok(StoredDocument {
+                path: DocumentPath { auid: row.get(0)?, user: Some(owner), name: row.get(2)? },
+                etag: row.get(3)?,
+                body: row.get::<_, Vec<u8>>(4)?.into(),
+            })
+        })
+        .map_err(text)?;
+    Ok(Restored { messages, documents: rows.collect::<Result<_, _>>().map_err(text)? })
 }
 
 fn run(
@@ -165,12 +209,18 @@ fn run(
             tracing::error!(error, "messages cannot be written");
         }
         for change in batch {
-            if let StoreChange::Put(message) = change {
-                // The service may be gone; the message is safe all the same.
-                let _ = report.send((message.id, outcome.clone()));
-            } else if outcome.is_err() && !is_last {
-                again.push(change);
-            }
+            let what = match &change {
+                StoreChange::Put(message) => What::Message(message.id),
+                StoreChange::Document(write) => What::Document(write.ticket),
+                StoreChange::Remove(_) => {
+                    if outcome.is_err() && !is_last {
+                        again.push(change);
+                    }
+                    continue;
+                }
+            };
+            // The service may be gone; what was kept is safe all the same.
+            let _ = report.send(Kept { what, outcome: outcome.clone() });
         }
         if is_last {
             return;
@@ -186,6 +236,11 @@ fn write(connection: &mut Connection, batch: &[StoreChange]) -> rusqlite::Result
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         let mut remove = transaction.prepare_cached("DELETE FROM message WHERE id = ?1")?;
+        let mut put_document = transaction.prepare_cached(
+            "INSERT OR REPLACE INTO document (auid, owner, name, etag, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        let mut remove_document = transaction
+            .prepare_cached("DELETE FROM document WHERE auid = ?1 AND owner = ?2 AND name = ?3")?;
         for change in batch {
             match change {
                 StoreChange::Put(message) => {
@@ -205,6 +260,14 @@ fn write(connection: &mut Connection, batch: &[StoreChange]) -> rusqlite::Result
                 StoreChange::Remove(id) => {
                     remove.execute([id.cast_signed()])?;
                 }
+                StoreChange::Document(DocumentWrite { path, document, .. }) => match document {
+                    Some(StoredDocument { etag, body, .. }) => {
+                        put_document.execute(params![path.auid, path.user, path.name, etag, &body[..]])?;
+                    }
+                    None => {
+                        remove_document.execute(params![path.auid, path.user, path.name])?;
+                    }
+                },
             }
         }
     }
@@ -246,17 +309,43 @@ mod tests {
     fn what_was_kept_is_there_after_a_restart_and_what_was_removed_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let (mut store, before) = Store::open(folder.path()).unwrap();
-        assert!(before.is_empty());
+        assert!(before.messages.is_empty() && before.documents.is_empty());
         for id in 1..=3 {
             store.change(StoreChange::Put(Arc::new(message(id))));
         }
         store.change(StoreChange::Remove(2));
         for id in 1..=3 {
-            assert_eq!(store.kept.blocking_recv(), Some((id, Ok(()))));
+            let kept = Kept { what: What::Message(id), outcome: Ok(()) };
+            assert_eq!(store.kept.blocking_recv(), Some(kept));
         }
         store.close();
         let (_store, after) = Store::open(folder.path()).unwrap();
-        assert_eq!(after, [message(1), message(3)]);
+        assert_eq!(after.messages, [message(1), message(3)]);
+    }
+
+    #[test]
+    fn documents_are_there_after_a_restart_as_they_were_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(folder.path()).unwrap();
+        let path = |name: &str| DocumentPath::user("resource-lists", "bob@example.com", name);
+        let document = |name: &str, etag: &str| StoredDocument {
+            path: path(name),
+            etag: etag.into(),
+            body: format!("<a>{etag}</a>").into(),
+        };
+        for (ticket, name, document) in [
+            (0, "index", Some(document("index", "1"))),
+            (1, "gone", Some(document("gone", "2"))),
+            (2, "index", Some(document("index", "3"))),
+            (3, "gone", None),
+        ] {
+            store.change(StoreChange::Document(DocumentWrite { ticket, path: path(name), document }));
+            let kept = Kept { what: What::Document(ticket), outcome: Ok(()) };
+            assert_eq!(store.kept.blocking_recv(), Some(kept));
+        }
+        store.close();
+        let (_store, after) = Store::open(folder.path()).unwrap();
+        assert_eq!(after.documents, [document("index", "3")]);
     }
 
     #[test]
@@ -275,7 +364,7 @@ mod tests {
         changes.send(StoreChange::Put(Arc::new(message(2)))).unwrap();
         drop(changes);
         run(&mut connection, &incoming, &report);
-        assert!(kept.try_recv().is_ok_and(|(id, outcome)| id == 2 && outcome.is_err()));
+        assert!(kept.try_recv().is_ok_and(|kept| kept.what == What::Message(2) && kept.outcome.is_err()));
         let left: i64 = connection.query_row("SELECT count(*) FROM message", [], |row| row.get(0)).unwrap();
         assert_eq!(left, 0);
     }
