@@ -4,26 +4,21 @@
 //! and the peer's own sending stops. What it writes comes from a bounded queue of its own, filled without waiting.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use attache_sip::transport::{Flow, FlowId};
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::error::FlowError;
-use crate::framing::{Framing, Received};
-use crate::options::Limits;
+use crate::framing::{Inbound, Outbound, Received, Sending};
+use crate::options::{KeepAlive, Limits};
+use crate::pulse::Pulse;
 use crate::tls::CertificateSummary;
 
-/// Bytes read at once.
-const READ_BUFFER: usize = 16 * 1024;
 /// Messages that are written with one call.
 const WRITE_BATCH: usize = 64;
-/// Bytes gathered for one call; a larger message goes alone.
-const WRITE_GATHER: usize = 32 * 1024;
 /// Keep-alives and refusals of garbage that wait to be written. More would be a peer that does not read them.
 const MAX_URGENT: usize = 4;
 
@@ -80,8 +75,8 @@ impl Outgoing {
 #[derive(Clone)]
 pub(crate) struct Manner {
     pub(crate) limits: Arc<Limits>,
-    /// The interval of our own pings.
-    pub(crate) keep_alive: Option<Duration>,
+    /// Our own pings, which the owner can change at any time.
+    pub(crate) keep_alive: watch::Receiver<Option<KeepAlive>>,
     /// A stranger opened it and has shown nothing yet.
     pub(crate) is_accepted: bool,
 }
@@ -94,54 +89,46 @@ pub(crate) struct Ends {
 }
 
 /// Runs a connection until it ends, and says why. Ends in good order when the owner drops its end of the queue.
-pub(crate) async fn run<S, F>(stream: S, mut framing: F, flow: Flow, ends: Ends)
-where
-    S: AsyncRead + AsyncWrite + Send + 'static,
-    F: Framing,
-{
+pub(crate) async fn run<I: Inbound, O: Outbound>(
+    (mut inbound, mut outbound): (I, O),
+    flow: Flow,
+    ends: Ends,
+    pulse: &Pulse,
+) {
     let Ends { waiting, reports, manner } = ends;
-    let pulse = Pulse::new();
-    let (reader, writer) = tokio::io::split(stream);
     let (urgent, queued) = mpsc::channel(MAX_URGENT);
     let ended = tokio::select! {
-        error = read::<S, F>(reader, &mut framing, flow, &reports, &urgent, &pulse, &manner) => Some(error),
-        ended = write::<S, F>(writer, waiting, queued, &pulse, &manner) => ended.err(),
-        error = watch::<F>(&urgent, &pulse, &manner) => Some(error),
+        error = read(&mut inbound, flow, &reports, &urgent, pulse, &manner) => Some(error),
+        ended = write(&mut outbound, waiting, queued, pulse, &manner) => ended.err(),
+        error = watch::<I>(&urgent, pulse, &manner) => Some(error),
     };
-    if let Some(error) = ended {
+    let farewell = outbound.close(ended.as_ref());
+    if let Some(error) = &ended {
         // The owner may be gone; then nobody wants to know.
-        let _ = reports.send(Report::Failed(flow.id, error)).await;
+        let _ = reports.send(Report::Failed(flow.id, error.clone())).await;
     }
+    let _ = timeout(manner.limits.write_timeout, farewell).await;
 }
 
-async fn read<S, F>(
-    mut reader: ReadHalf<S>,
-    framing: &mut F,
+async fn read<I: Inbound>(
+    inbound: &mut I,
     flow: Flow,
     reports: &mpsc::Sender<Report>,
-    urgent: &mpsc::Sender<Bytes>,
+    urgent: &mpsc::Sender<Sending>,
     pulse: &Pulse,
     manner: &Manner,
-) -> FlowError
-where
-    S: AsyncRead + AsyncWrite,
-    F: Framing,
-{
-    let mut buffer = BytesMut::with_capacity(READ_BUFFER);
+) -> FlowError {
     let mut garbage = 0;
     // Bytes since something in them had a meaning. What is skipped to find the next message is not reported one by one.
     let mut meaningless = 0;
     loop {
-        buffer.clear();
-        buffer.reserve(READ_BUFFER);
-        match reader.read_buf(&mut buffer).await {
+        match inbound.wait().await {
             Ok(0) => return FlowError::Closed,
             Ok(count) => meaningless += count,
-            Err(error) => return broken(error, manner.limits.write_timeout),
+            Err(error) => return error,
         }
         pulse.heard();
-        framing.push(&buffer);
-        while let Some(next) = framing.next() {
+        while let Some(next) = inbound.next() {
             match next {
                 Received::Message(bytes) => {
                     pulse.message();
@@ -154,7 +141,7 @@ where
                 Received::Ping => {
                     meaningless = 0;
                     // A full queue has an answer in it already.
-                    let _ = urgent.try_send(Bytes::from_static(F::PONG));
+                    let _ = urgent.try_send(Sending::Pong);
                 }
                 Received::Pong => {
                     pulse.pong();
@@ -167,7 +154,7 @@ where
                         return FlowError::Garbage(what);
                     }
                     if let Some(answer) = answer {
-                        let _ = urgent.try_send(answer);
+                        let _ = urgent.try_send(Sending::Message(answer));
                     }
                 }
             }
@@ -175,32 +162,26 @@ where
         if meaningless > 2 * manner.limits.max_message {
             return FlowError::Garbage("nothing readable for too long".into());
         }
-        pulse.within_message(framing.is_within_message());
+        pulse.within_message(inbound.is_within_message());
     }
 }
 
-async fn write<S, F>(
-    mut writer: WriteHalf<S>,
+async fn write<O: Outbound>(
+    outbound: &mut O,
     mut waiting: Waiting,
-    mut urgent: mpsc::Receiver<Bytes>,
+    mut urgent: mpsc::Receiver<Sending>,
     pulse: &Pulse,
     manner: &Manner,
-) -> Result<(), FlowError>
-where
-    S: AsyncRead + AsyncWrite,
-    F: Framing,
-{
+) -> Result<(), FlowError> {
     let patience = manner.limits.write_timeout;
-    let mut batch = Vec::with_capacity(WRITE_BATCH);
-    let mut buffer = BytesMut::new();
+    let mut batch = Vec::new();
     loop {
         tokio::select! {
             biased;
-            Some(bytes) = urgent.recv() => buffer.extend_from_slice(&bytes),
+            Some(what) = urgent.recv() => outbound.push(what),
             count = waiting.queue.recv_many(&mut batch, WRITE_BATCH) => {
                 if count == 0 {
-                    // The owner wants no more: say good-bye, and let what was written arrive.
-                    let _ = timeout(patience, writer.shutdown()).await;
+                    // The owner wants no more.
                     return Ok(());
                 }
                 pulse.spoke();
@@ -208,56 +189,29 @@ where
         }
         for message in batch.drain(..) {
             let length = message.len();
-            F::encode(&message, &mut buffer);
-            drop(message);
-            if buffer.len() >= WRITE_GATHER {
-                flush(&mut writer, &mut buffer, patience).await?;
+            outbound.push(Sending::Message(message));
+            if outbound.is_full() {
+                outbound.flush(patience).await?;
             }
             waiting.bytes.fetch_sub(length, Ordering::Relaxed);
         }
-        flush(&mut writer, &mut buffer, patience).await?;
-    }
-}
-
-/// Why an open connection broke. The system's own patience is as long as ours, and means the same.
-fn broken(error: std::io::Error, patience: Duration) -> FlowError {
-    match error.kind() {
-        std::io::ErrorKind::TimedOut => FlowError::WriteTimeout(patience.as_secs()),
-        _ => error.into(),
-    }
-}
-
-/// Writes the buffer out, as long as the peer takes something now and then.
-async fn flush<W: AsyncWrite + Unpin>(
-    writer: &mut W,
-    buffer: &mut BytesMut,
-    patience: Duration,
-) -> Result<(), FlowError> {
-    while !buffer.is_empty() {
-        match timeout(patience, writer.write_buf(buffer)).await {
-            Ok(Ok(0)) => return Err(FlowError::Closed),
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(broken(error, patience)),
-            Err(_) => return Err(FlowError::WriteTimeout(patience.as_secs())),
-        }
-    }
-    match timeout(patience, writer.flush()).await {
-        Ok(outcome) => outcome.map_err(|error| broken(error, patience)),
-        Err(_) => Err(FlowError::WriteTimeout(patience.as_secs())),
+        outbound.flush(patience).await?;
     }
 }
 
 /// Ends a connection whose peer takes too long over something, and pings.
-async fn watch<F: Framing>(urgent: &mpsc::Sender<Bytes>, pulse: &Pulse, manner: &Manner) -> FlowError {
+async fn watch<I: Inbound>(urgent: &mpsc::Sender<Sending>, pulse: &Pulse, manner: &Manner) -> FlowError {
     let limits = &manner.limits;
-    let mut ping_at = manner.keep_alive.map(|interval| Instant::now() + pulse.shortened(interval));
+    let mut wanted = manner.keep_alive.clone();
+    let mut keep_alive = *wanted.borrow_and_update();
+    let mut ping_at = keep_alive.map(|pings| Instant::now() + pulse.shortened(pings.interval));
     let mut pong_by = None;
     let mut pinged = 0;
     loop {
         let now = Instant::now();
         let mut next = now + limits.idle_timeout;
         if manner.is_accepted && !pulse.has_message() {
-            let by = pulse.started + limits.first_message_timeout;
+            let by = pulse.started() + limits.first_message_timeout;
             if by <= now {
                 return FlowError::Idle;
             }
@@ -282,17 +236,16 @@ async fn watch<F: Framing>(urgent: &mpsc::Sender<Bytes>, pulse: &Pulse, manner: 
                 next = next.min(by);
             }
         }
-        match (ping_at, manner.keep_alive) {
-            (Some(at), Some(interval)) if at <= now => {
-                let _ = urgent.try_send(Bytes::from_static(F::PING));
-                // Only a peer that has answered a ping before is known to know them: RFC 5626 wants its support
-                // negotiated, and many servers that never heard of it keep connections for ever.
-                if pulse.answers_pings() && pong_by.is_none() {
+        match (ping_at, keep_alive) {
+            (Some(at), Some(pings)) if at <= now => {
+                let _ = urgent.try_send(Sending::Ping);
+                // A peer that is not known to answer pings may never have heard of them.
+                if (pings.must_be_answered || I::PONGS || pulse.answers_pings()) && pong_by.is_none() {
                     pinged = pulse.now();
                     pong_by = Some(now + limits.pong_timeout);
                     next = next.min(now + limits.pong_timeout);
                 }
-                let at = now + pulse.shortened(interval);
+                let at = now + pulse.shortened(pings.interval);
                 ping_at = Some(at);
                 next = next.min(at);
             }
@@ -305,94 +258,12 @@ async fn watch<F: Framing>(urgent: &mpsc::Sender<Bytes>, pulse: &Pulse, manner: 
                 next = next.min(by);
             }
         }
-        sleep_until(next).await;
-    }
-}
-
-/// When things happened last, in milliseconds since the connection began. The reader and the writer set it without
-/// waking anybody; the watch looks when its own time has come.
-struct Pulse {
-    started: Instant,
-    heard: AtomicU64,
-    spoke: AtomicU64,
-    message_began: AtomicU64,
-    has_message: AtomicBool,
-    answers_pings: AtomicBool,
-}
-
-/// No message is incomplete.
-const NONE: u64 = u64::MAX;
-
-impl Pulse {
-    fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            heard: AtomicU64::new(0),
-            spoke: AtomicU64::new(0),
-            message_began: AtomicU64::new(NONE),
-            has_message: AtomicBool::new(false),
-            answers_pings: AtomicBool::new(false),
+        tokio::select! {
+            () = sleep_until(next) => {}
+            Ok(()) = wanted.changed() => {
+                keep_alive = *wanted.borrow_and_update();
+                ping_at = keep_alive.map(|pings| Instant::now() + pulse.shortened(pings.interval));
+            }
         }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NONE - 1)
-    }
-
-    fn at(&self, millis: u64) -> Instant {
-        self.started + Duration::from_millis(millis)
-    }
-
-    fn heard(&self) {
-        self.heard.store(self.now(), Ordering::Relaxed);
-    }
-
-    fn spoke(&self) {
-        self.spoke.store(self.now(), Ordering::Relaxed);
-    }
-
-    fn message(&self) {
-        self.has_message.store(true, Ordering::Relaxed);
-        self.message_began.store(NONE, Ordering::Relaxed);
-    }
-
-    fn pong(&self) {
-        self.answers_pings.store(true, Ordering::Relaxed);
-    }
-
-    fn within_message(&self, within: bool) {
-        if !within {
-            self.message_began.store(NONE, Ordering::Relaxed);
-        } else if self.message_began.load(Ordering::Relaxed) == NONE {
-            self.message_began.store(self.now(), Ordering::Relaxed);
-        }
-    }
-
-    fn within_message_since(&self) -> Option<Instant> {
-        let began = self.message_began.load(Ordering::Relaxed);
-        (began != NONE).then(|| self.at(began))
-    }
-
-    fn has_message(&self) -> bool {
-        self.has_message.load(Ordering::Relaxed)
-    }
-
-    fn answers_pings(&self) -> bool {
-        self.answers_pings.load(Ordering::Relaxed)
-    }
-
-    fn heard_since(&self, millis: u64) -> bool {
-        self.heard.load(Ordering::Relaxed) >= millis
-    }
-
-    fn lively_at(&self) -> Instant {
-        self.at(self.heard.load(Ordering::Relaxed).max(self.spoke.load(Ordering::Relaxed)))
-    }
-
-    /// Four to five fifths of an interval, so that the connections of one process do not ping in step. Where in that
-    /// span matters to nobody: the clock's low digits are random enough.
-    fn shortened(&self, interval: Duration) -> Duration {
-        let spread = self.started.elapsed().subsec_nanos() % 1000;
-        interval - interval / 5 * spread / 1000
     }
 }

@@ -1,16 +1,13 @@
-//! How messages are told apart on a stream.
+//! What is common to the kinds of stream.
 //!
-//! TCP and TLS carry a plain run of messages; WebSocket carries one message a frame. A connection is generic over
-//! this trait and over its stream, so that each further kind is a type here and a line where connections are opened.
+//! TCP and TLS carry a plain run of messages; WebSocket carries one message a frame. A connection is generic over the two
+//! halves of its stream, so that each further kind is a pair of types and a line where connections are opened.
 
-use std::net::SocketAddr;
+use std::time::Duration;
 
-use attache_sip::build::ResponseBuilder;
-use attache_sip::framing::{Frame, FrameError, StreamDecoder};
-use attache_sip::message::{self, Message, Method};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::options::Limits;
+use crate::error::FlowError;
 
 /// One thing that a peer said.
 pub(crate) enum Received {
@@ -27,75 +24,43 @@ pub(crate) enum Received {
     },
 }
 
-/// One peer's stream.
-pub(crate) trait Framing: Send + 'static {
-    /// The keep-alive of this kind of stream.
-    const PING: &'static [u8];
-    /// Its answer.
-    const PONG: &'static [u8];
+/// One thing to say.
+pub(crate) enum Sending {
+    /// A message, or a refusal of one.
+    Message(Bytes),
+    Ping,
+    Pong,
+}
 
-    /// Takes bytes as they came.
-    fn push(&mut self, bytes: &[u8]);
+/// The half of a stream that is read.
+pub(crate) trait Inbound: Send {
+    /// Whether every peer answers keep-alives on this kind of stream.
+    const PONGS: bool;
+
+    /// Waits until the peer has said something, and gives how many bytes. 0 is the end.
+    fn wait(&mut self) -> impl Future<Output = Result<usize, FlowError>> + Send;
     /// The next thing that is complete.
     fn next(&mut self) -> Option<Received>;
     /// Whether a message has begun and is not complete.
     fn is_within_message(&self) -> bool;
-    /// Appends a message as it goes onto the stream.
-    fn encode(message: &[u8], out: &mut BytesMut);
 }
 
-/// Messages one after the other, each with a Content-Length (RFC 3261, section 18.3).
-pub(crate) struct Plain {
-    decoder: StreamDecoder,
-    limits: message::Limits,
-    peer: SocketAddr,
+/// The half of a stream that is written.
+pub(crate) trait Outbound: Send {
+    /// Appends something to what is to be written.
+    fn push(&mut self, what: Sending);
+    /// Whether enough has been appended to be worth writing.
+    fn is_full(&self) -> bool;
+    /// Writes what was appended, as long as the peer takes something now and then.
+    fn flush(&mut self, patience: Duration) -> impl Future<Output = Result<(), FlowError>> + Send;
+    /// Says good-bye.
+    fn close(&mut self, reason: Option<&FlowError>) -> impl Future<Output = ()> + Send;
 }
 
-impl Plain {
-    pub(crate) fn new(limits: &Limits, peer: SocketAddr) -> Self {
-        let limits = message::Limits { message: limits.max_message, ..message::Limits::default() };
-        Self { decoder: StreamDecoder::new(limits), limits, peer }
-    }
-
-    /// The refusal of a message that could not be cut out of the stream. Nobody but this connection's peer waits for it.
-    fn refusal(&self, error: &FrameError) -> Option<Bytes> {
-        let answer = |request: &Message| {
-            let answerable =
-                request.is_request() && request.method() != Some(Method::Ack) && request.top_via().is_ok();
-            answerable.then(|| {
-                ResponseBuilder::for_request_from(request, self.peer, error.fault.status(), "").finish().ok()
-            })?
-        };
-        match Message::parse_with(error.head.clone(), &self.limits) {
-            Ok(request) => answer(&request),
-            Err(partial) => partial.salvage().and_then(answer),
-        }
-    }
-}
-
-impl Framing for Plain {
-    const PING: &'static [u8] = b"\r\n\r\n";
-    const PONG: &'static [u8] = b"\r\n";
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.decoder.push(bytes);
-    }
-
-    fn next(&mut self) -> Option<Received> {
-        Some(match self.decoder.next()? {
-            Ok(Frame::Message(bytes)) => Received::Message(bytes),
-            // Several pings in one piece are one wish to know whether we live.
-            Ok(Frame::KeepAlive { pings, .. }) if pings > 0 => Received::Ping,
-            Ok(Frame::KeepAlive { .. }) => Received::Pong,
-            Err(error) => Received::Garbage { what: error.to_string(), answer: self.refusal(&error) },
-        })
-    }
-
-    fn is_within_message(&self) -> bool {
-        self.decoder.buffered() > 0
-    }
-
-    fn encode(message: &[u8], out: &mut BytesMut) {
-        out.put_slice(message);
+/// Why an open connection broke. The system's own patience is as long as ours, and means the same.
+pub(crate) fn broken(error: std::io::Error, patience: Duration) -> FlowError {
+    match error.kind() {
+        std::io::ErrorKind::TimedOut => FlowError::WriteTimeout(patience.as_secs()),
+        _ => error.into(),
     }
 }

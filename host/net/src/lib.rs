@@ -25,18 +25,21 @@ mod framing;
 mod http;
 mod listener;
 mod options;
+mod plain;
+mod pulse;
 mod resolve;
 mod socket;
 mod sockets;
 mod stream;
 mod tls;
 mod udp;
+mod websocket;
 
 pub use error::FlowError;
 pub use http::{
     HttpAnswer, HttpClient, HttpClientOptions, HttpError, HttpExchange, HttpLimits, HttpListener, HttpOptions,
 };
-pub use options::{BindOptions, Limits};
+pub use options::{BindOptions, KeepAlive, Limits};
 pub use resolve::{MAX_ADDRESSES, Query, ResolveError, Resolver, Resolving, SystemResolver};
 pub use socket::source_address;
 pub use sockets::{Input, Sockets};

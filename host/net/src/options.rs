@@ -26,7 +26,8 @@ pub struct BindOptions {
     /// Whom to believe, and who this node is. `None`: nothing that needs TLS is opened or accepted.
     pub tls: Option<Tls>,
     /// Ping the connections that this node has opened so often (RFC 5626, section 4.4.1; each wait is shortened at
-    /// random by up to a fifth). `None`: never, and an idle connection closes.
+    /// random by up to a fifth). `None`: never, and an idle connection closes. Peers that never answered a ping are left
+    /// alone; [`Sockets::set_keep_alive`](crate::Sockets::set_keep_alive) is stricter.
     pub keep_alive: Option<Duration>,
     /// Bounds.
     pub limits: Limits,
@@ -47,6 +48,16 @@ impl Default for BindOptions {
             limits: Limits::default(),
         }
     }
+}
+
+/// How a connection is kept alive, and found out to be dead.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeepAlive {
+    /// Time between pings; each wait is shortened at random by up to a fifth (RFC 5626, section 4.4.1).
+    pub interval: Duration,
+    /// Whether the peer is known to answer pings, because it has agreed to RFC 5626 or RFC 6223: then one that does not
+    /// within [`Limits::pong_timeout`] has failed. Otherwise that holds for peers that have answered before.
+    pub must_be_answered: bool,
 }
 
 /// Bounds on what peers can make this node hold or wait for.

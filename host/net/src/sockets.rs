@@ -12,7 +12,7 @@ use std::time::Duration;
 use attache_sip::transport::{Destination, Flow, FlowId, Transmit, Transport};
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -20,7 +20,7 @@ use crate::connection::{self, Manner, Outgoing, Report};
 use crate::error::FlowError;
 use crate::establish::{self, Terms};
 use crate::listener::Listener;
-use crate::options::BindOptions;
+use crate::options::{BindOptions, KeepAlive};
 use crate::socket;
 use crate::tls::{CertificateSummary, Tls};
 use crate::udp::Udp;
@@ -143,7 +143,8 @@ struct Peer {
 
 impl Peer {
     fn new(destination: Destination, domain: Option<Arc<str>>) -> Self {
-        let domain = domain.filter(|_| destination.transport.is_secure());
+        // A WebSocket server may serve several domains, and learns from the upgrade which one is meant.
+        let domain = domain.filter(|_| !matches!(destination.transport, Transport::Udp | Transport::Tcp));
         let domain = domain.map(|domain| {
             let is_lower = !domain.bytes().any(|byte| byte.is_ascii_uppercase());
             if is_lower { domain } else { domain.to_ascii_lowercase().into() }
@@ -157,6 +158,7 @@ struct Connection {
     is_accepted: bool,
     is_open: bool,
     certificate: Option<Arc<CertificateSummary>>,
+    keep_alive: watch::Sender<Option<KeepAlive>>,
     outgoing: Outgoing,
     task: AbortHandle,
 }
@@ -233,6 +235,14 @@ impl Sockets {
     /// still under way, and for a peer that has shown nothing, as most clients do.
     pub fn peer_certificate(&self, flow: FlowId) -> Option<Arc<CertificateSummary>> {
         self.connections.get(&flow)?.certificate.clone()
+    }
+
+    /// Pings a connection from now on as this says, whoever opened it; `None`: no more. For a registration over RFC 5626,
+    /// with the `Flow-Timer` that the service has answered. A datagram's flow has no pings.
+    pub fn set_keep_alive(&mut self, flow: FlowId, keep_alive: Option<KeepAlive>) {
+        if let Some(connection) = self.connections.get(&flow) {
+            connection.keep_alive.send_replace(keep_alive);
+        }
     }
 
     /// Connections that are open or being opened.
@@ -390,12 +400,23 @@ impl Sockets {
         self.admit(peer.destination.remote.ip(), self.terms.limits.max_connections)?;
         let id = self.new_flow();
         let (outgoing, waiting) = connection::outgoing(&self.terms.limits);
-        let ends = connection::Ends { waiting, reports: self.reporter.clone(), manner: self.manner(false) };
+        let pings = self.keep_alive.map(|interval| KeepAlive { interval, must_be_answered: false });
+        let keep_alive = watch::Sender::new(pings);
+        let manner = self.manner(&keep_alive, false);
+        let ends = connection::Ends { waiting, reports: self.reporter.clone(), manner };
         let dial = establish::dial(peer.destination, peer.domain.clone(), id, ends, Arc::clone(&self.terms));
         let task = self.tasks.spawn(dial);
         self.remember(
             id,
-            Connection { peer, is_accepted: false, is_open: false, certificate: None, outgoing, task },
+            Connection {
+                peer,
+                is_accepted: false,
+                is_open: false,
+                certificate: None,
+                keep_alive,
+                outgoing,
+                task,
+            },
         );
         Ok(id)
     }
@@ -430,11 +451,16 @@ impl Sockets {
         let id = self.new_flow();
         let local = stream.local_addr().unwrap_or(local);
         let flow = Flow { id, transport, local, remote };
-        let ends = connection::Ends { waiting, reports: self.reporter.clone(), manner: self.manner(true) };
+        let keep_alive = watch::Sender::new(None);
+        let manner = self.manner(&keep_alive, true);
+        let ends = connection::Ends { waiting, reports: self.reporter.clone(), manner };
         let task = self.tasks.spawn(establish::receive(stream, flow, ends, Arc::clone(&self.terms)));
         let peer = Peer::new(flow.back(), None);
         self.handshakes += usize::from(!is_open);
-        self.remember(id, Connection { peer, is_accepted: true, is_open, certificate: None, outgoing, task });
+        self.remember(
+            id,
+            Connection { peer, is_accepted: true, is_open, certificate: None, keep_alive, outgoing, task },
+        );
         Ok(())
     }
 
@@ -516,9 +542,8 @@ impl Sockets {
         Some(connection)
     }
 
-    fn manner(&self, is_accepted: bool) -> Manner {
-        let keep_alive = if is_accepted { None } else { self.keep_alive };
-        Manner { limits: Arc::clone(&self.terms.limits), keep_alive, is_accepted }
+    fn manner(&self, keep_alive: &watch::Sender<Option<KeepAlive>>, is_accepted: bool) -> Manner {
+        Manner { limits: Arc::clone(&self.terms.limits), keep_alive: keep_alive.subscribe(), is_accepted }
     }
 
     fn new_flow(&mut self) -> FlowId {

@@ -6,9 +6,11 @@ mod common;
 
 use std::time::Duration;
 
-use attache_net::{BindOptions, FlowError, Limits, Sockets};
-use attache_sip::transport::Transport;
-use common::{PATIENCE, V4, address, failed, message, node, options, send, while_running};
+use attache_net::{BindOptions, FlowError, KeepAlive, Limits, Sockets};
+use attache_sip::transport::{FlowId, Transport};
+use common::{
+    PATIENCE, V4, address, failed, message, node, node_with, options, received, send, while_running,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -76,4 +78,47 @@ async fn a_peer_that_never_answered_a_ping_is_left_alone() {
     })
     .await;
     assert_eq!(one.connection_count(), 1);
+}
+
+/// Connects to a node that sends no pings of its own accord, and names the flow.
+async fn accepted(one: &mut Sockets) -> (TcpStream, FlowId) {
+    let mut peer = TcpStream::connect(address(one, Transport::Tcp)).await.unwrap();
+    peer.write_all(&message("x", "")).await.unwrap();
+    let (flow, _) = received(one).await;
+    (peer, flow.id)
+}
+
+fn strict(interval: Duration) -> Option<KeepAlive> {
+    Some(KeepAlive { interval, must_be_answered: true })
+}
+
+#[tokio::test]
+async fn a_flow_whose_peer_has_agreed_to_answer_fails_when_it_does_not() {
+    let mut one = node_with(Limits { pong_timeout: Duration::from_millis(200), ..Limits::default() });
+    let (mut peer, flow) = accepted(&mut one).await;
+    one.set_keep_alive(flow, strict(Duration::from_millis(50)));
+    while_running(&mut one, expect(&mut peer, b"\r\n\r\n")).await;
+    assert!(matches!(failed(&mut one).await.2, FlowError::KeepAliveTimeout(_)));
+}
+
+#[tokio::test]
+async fn the_interval_of_a_flow_changes_while_it_lives() {
+    let mut one = node(V4);
+    let (mut peer, flow) = accepted(&mut one).await;
+    one.set_keep_alive(flow, strict(Duration::from_secs(3600)));
+    one.set_keep_alive(flow, strict(Duration::from_millis(50)));
+    while_running(&mut one, async {
+        for _ in 0..2 {
+            expect(&mut peer, b"\r\n\r\n").await;
+            peer.write_all(b"\r\n").await.unwrap();
+        }
+    })
+    .await;
+    one.set_keep_alive(flow, None);
+    assert_eq!(one.connection_count(), 1);
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_within_ten_seconds_unless_the_limits_say_otherwise() {
+    assert_eq!(Limits::default().pong_timeout, Duration::from_secs(10));
 }

@@ -141,8 +141,10 @@ impl Tls {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let roots = match &options.roots {
             Roots::System => None,
-            Roots::File(path) => Some(anchors(certificates(path)?)?),
-            Roots::Only(roots) => Some(anchors(roots.iter().cloned().map(CertificateDer::from).collect())?),
+            Roots::File(path) => Some(anchors(&certificates(path)?)?),
+            Roots::Only(roots) => {
+                Some(anchors(&roots.iter().cloned().map(CertificateDer::from).collect::<Vec<_>>())?)
+            }
         };
         let identity = options.identity.as_ref().map(load).transpose()?;
         let server = identity.as_ref().map(|(chain, key)| {
@@ -272,7 +274,7 @@ fn system_roots() -> Arc<[TrustAnchor<'static>]> {
     anchors.into()
 }
 
-fn anchors(roots: Vec<CertificateDer<'_>>) -> Result<Arc<[TrustAnchor<'static>]>, TlsError> {
+fn anchors(roots: &[CertificateDer<'_>]) -> Result<Arc<[TrustAnchor<'static>]>, TlsError> {
     let anchor = |(index, der)| {
         webpki::anchor_from_trusted_cert(der)
             .map(|anchor| anchor.to_owned())

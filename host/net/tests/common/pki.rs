@@ -2,6 +2,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    clippy::needless_pass_by_value,
     clippy::unwrap_used,
     reason = "test code, of which each binary uses a part"
 )]
