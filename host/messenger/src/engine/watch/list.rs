@@ -231,3 +231,6 @@ fn source(id: &str) -> u32 {
         id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash | 0x8000_0000
 }
+
+#[cfg(test)]
+mod tests;
