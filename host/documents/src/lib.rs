@@ -7,7 +7,10 @@
 //!
 //! | Module | Document |
 //! |---|---|
-//! | [`pidf`] | presence: PIDF (RFC 3863), data model (RFC 4479), rich presence (RFC 4480) |
+//! | [`pidf`] | presence: PIDF (RFC 3863), data model (RFC 4479), rich presence (RFC 4480), timed status (RFC 4481), contact information (RFC 4482), capabilities (RFC 5196) |
+//! | [`dialog_info`] | dialogs of a person or device (RFC 4235) |
+//! | [`reg_info`] | bindings of an address (RFC 3680) |
+//! | [`message_summary`] | waiting messages (RFC 3842) |
 //! | [`composing`] | "is typing" indications (RFC 3994) |
 //! | [`cpim`] | message wrapper (RFC 3862) |
 //! | [`html`] | text of a message that came as HTML |
@@ -25,14 +28,17 @@
 
 pub mod composing;
 pub mod cpim;
+pub mod dialog_info;
 mod dom;
 mod error;
 pub mod html;
 mod limits;
+pub mod message_summary;
 mod moment;
 pub mod multipart;
 pub mod pidf;
 pub mod policy;
+pub mod reg_info;
 pub mod resource_lists;
 pub mod rlmi;
 pub mod rls_services;

@@ -1,4 +1,5 @@
-//! Presence documents: PIDF (RFC 3863) with the data model (RFC 4479) and rich presence (RFC 4480).
+//! Presence documents: PIDF (RFC 3863) with the data model (RFC 4479), rich presence (RFC 4480), timed status (RFC
+//! 4481), contact information (RFC 4482) and capabilities (RFC 5196).
 //!
 //! ```
 //! use attache_documents::{Limits, pidf};
@@ -14,11 +15,14 @@
 
 use crate::moment::Moment;
 
+mod capabilities;
 mod read;
 mod rpid;
 mod write;
 
+pub use capabilities::{Capabilities, Choice};
 pub use read::read;
+pub(crate) use read::thousandths;
 pub use rpid::{Activities, Activity, Rich, UserInput, UserInputState, Valid, Words};
 pub use write::write;
 
@@ -53,6 +57,12 @@ pub struct Tuple {
     pub device_id: Option<String>,
     /// Rich presence of the service, or of the person where an old sender put it here.
     pub rich: Rich,
+    /// What the service can do (RFC 5196).
+    pub capabilities: Option<Box<Capabilities>>,
+    /// What it was and will be (RFC 4481).
+    pub timed: Vec<TimedStatus>,
+    /// Who can be reached there (RFC 4482).
+    pub card: Card,
     /// Notes on the service.
     pub notes: Vec<Note>,
     /// When the tuple last changed.
@@ -84,6 +94,8 @@ pub struct Person {
     pub id: String,
     /// Rich presence.
     pub rich: Rich,
+    /// Who it is (RFC 4482).
+    pub card: Card,
     /// Notes on the person.
     pub notes: Vec<Note>,
     /// When this was stated.
@@ -99,6 +111,8 @@ pub struct Device {
     pub device_id: Option<String>,
     /// Rich presence.
     pub rich: Rich,
+    /// What the device can do (RFC 5196).
+    pub capabilities: Option<Box<Capabilities>>,
     /// Notes on the device.
     pub notes: Vec<Note>,
     /// When this was stated.
@@ -119,5 +133,70 @@ impl Note {
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), lang: None }
+    }
+}
+
+/// A status for a time that is over or still to come (RFC 4481).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TimedStatus {
+    /// From then; none where it was missing or cannot be read, and then it says nothing.
+    pub from: Option<Moment>,
+    /// Until then; none where that is open.
+    pub until: Option<Moment>,
+    /// Whether the service is open for communication then.
+    pub basic: Option<Basic>,
+    /// Rich presence.
+    pub rich: Rich,
+    /// Words on it.
+    pub notes: Vec<Note>,
+}
+
+/// Who a person is, and where more can be found (RFC 4482). Addresses are as they were sent: whoever fetches them tells the
+/// sender that somebody looks.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Card {
+    /// The name that the person goes by.
+    pub display_name: Option<String>,
+    /// Address of a business card.
+    pub card: Option<String>,
+    /// Address of a page.
+    pub homepage: Option<String>,
+    /// Address of a picture.
+    pub icon: Option<String>,
+    /// Address of a map.
+    pub map: Option<String>,
+    /// Address of a sound.
+    pub sound: Option<String>,
+}
+
+impl Card {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The elements of RFC 4482, in its order, with what is said.
+    pub(crate) fn parts(&self) -> [(&'static str, &Option<String>); 6] {
+        [
+            ("card", &self.card),
+            ("display-name", &self.display_name),
+            ("homepage", &self.homepage),
+            ("icon", &self.icon),
+            ("map", &self.map),
+            ("sound", &self.sound),
+        ]
+    }
+
+    pub(crate) fn part_mut(&mut self, name: &str) -> Option<&mut Option<String>> {
+        Some(match name {
+            "card" => &mut self.card,
+            "display-name" => &mut self.display_name,
+            "homepage" => &mut self.homepage,
+            "icon" => &mut self.icon,
+            "map" => &mut self.map,
+            "sound" => &mut self.sound,
+            _ => return None,
+        })
     }
 }

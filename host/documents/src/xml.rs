@@ -27,6 +27,18 @@ pub(crate) const RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
 pub(crate) const COMPOSING: &str = "urn:ietf:params:xml:ns:im-iscomposing";
 /// Resource list meta-information, RFC 4662.
 pub(crate) const RLMI: &str = "urn:ietf:params:xml:ns:rlmi";
+/// Contact information, RFC 4482.
+pub(crate) const CIPID: &str = "urn:ietf:params:xml:ns:pidf:cipid";
+/// Capabilities, RFC 5196.
+pub(crate) const CAPS: &str = "urn:ietf:params:xml:ns:pidf:caps";
+/// Status of the past and the future, RFC 4481.
+pub(crate) const TIMED: &str = "urn:ietf:params:xml:ns:pidf:timed-status";
+/// Dialogs, RFC 4235.
+pub(crate) const DIALOG_INFO: &str = "urn:ietf:params:xml:ns:dialog-info";
+/// Registrations, RFC 3680.
+pub(crate) const REG_INFO: &str = "urn:ietf:params:xml:ns:reginfo";
+/// GRUUs of registrations, RFC 5628.
+pub(crate) const GRUU: &str = "urn:ietf:params:xml:ns:gruuinfo";
 
 const MAX_FINDINGS: usize = 16;
 const MAX_NAMESPACES: usize = 48;
@@ -39,6 +51,12 @@ pub(crate) enum Ns {
     Rpid,
     Composing,
     Rlmi,
+    Cipid,
+    Caps,
+    Timed,
+    DialogInfo,
+    RegInfo,
+    Gruu,
     /// None given, or an unbound prefix.
     None,
     /// One that says nothing here.
@@ -292,6 +310,15 @@ fn known(name: &str) -> (Ns, Option<Finding>) {
         RPID => (Ns::Rpid, None),
         COMPOSING => (Ns::Composing, None),
         RLMI => (Ns::Rlmi, None),
+        CIPID => (Ns::Cipid, None),
+        CAPS => (Ns::Caps, None),
+        TIMED => (Ns::Timed, None),
+        DIALOG_INFO => (Ns::DialogInfo, None),
+        REG_INFO => (Ns::RegInfo, None),
+        GRUU => (Ns::Gruu, None),
+        "urn:ietf:params:xml:ns:simple-prescaps-ext" | "urn:ietf:params:xml:ns:pidf:servcaps" => {
+            (Ns::Caps, Some(Finding::DraftNamespace))
+        }
         "urn:ietf:params:xml:ns:cpim-pidf" => (Ns::Pidf, Some(Finding::DraftNamespace)),
         "urn:ietf:params:xml:ns:pidf:person" => (Ns::DataModel, Some(Finding::DraftNamespace)),
         _ if name.starts_with("urn:ietf:params:xml:ns:pidf:rpid:")

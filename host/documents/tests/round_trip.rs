@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use attache_documents::{
     Limits, Moment, composing, cpim, html,
     pidf::{
-        self, Activities, Activity, Basic, Contact, Device, Document, Note, Person, Rich, Tuple, UserInput,
-        UserInputState, Valid, Words,
+        self, Activities, Activity, Basic, Capabilities, Card, Choice, Contact, Device, Document, Note,
+        Person, Rich, TimedStatus, Tuple, UserInput, UserInputState, Valid, Words,
     },
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -54,6 +54,9 @@ prop_compose! {
         mood in words(&["angry", "happy"]),
         place_type in words(&["office", "train"]),
         sphere in words(&["home", "work"]),
+        noise in proptest::collection::btree_set(prop_oneof![Just("noisy"), Just("a fan")], 0..3),
+        icon in option::of(text()),
+        icon_valid in valid(),
         time_offset in option::of(-840..=840_i32),
         input in option::of((any::<bool>(), option::of(0..10_000_u32), option::of(moment()))),
     ) -> Rich {
@@ -62,7 +65,41 @@ prop_compose! {
             idle_threshold,
             last_input,
         });
-        Rich { activities, class, mood, place_type, sphere, time_offset, user_input, ..Rich::default() }
+        let place_is = Words { list: noise.iter().map(|word| format!("audio:{word}")).collect(), ..Words::default() };
+        Rich {
+            activities,
+            class,
+            mood,
+            place_is,
+            place_type,
+            sphere,
+            status_icon_valid: if icon.is_some() { icon_valid } else { Valid::default() },
+            status_icon: icon,
+            time_offset,
+            user_input,
+            ..Rich::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn card()(display_name in option::of(text()), icon in option::of(text()), sound in option::of(text())) -> Card {
+        Card { display_name, icon, sound, ..Card::default() }
+    }
+}
+
+prop_compose! {
+    fn capabilities()(
+        audio in option::of(any::<bool>()),
+        is_focus in option::of(any::<bool>()),
+        methods in proptest::collection::btree_set("[A-Z]{3,8}", 0..4),
+        not in proptest::collection::btree_set("[a-z]{2}", 0..3),
+        types in vec(text(), 0..2),
+        descriptions in notes(),
+    ) -> Capabilities {
+        let methods = Choice { supported: methods.into_iter().collect(), not_supported: Vec::new() };
+        let languages = Choice { supported: Vec::new(), not_supported: not.into_iter().collect() };
+        Capabilities { audio, is_focus, methods, languages, types, descriptions, ..Capabilities::default() }
     }
 }
 
@@ -73,11 +110,35 @@ prop_compose! {
         contact in option::of((text(), option::of(0..=1000_u16))),
         device_id in option::of(text()),
         rich in rich(),
+        capabilities in option::of(capabilities()),
+        timed in option::of((moment(), option::of(moment()), rich(), notes())),
+        card in card(),
         notes in notes(),
         timestamp in option::of(moment()),
     ) -> Tuple {
         let contact = contact.map(|(uri, priority)| Contact { uri, priority });
-        Tuple { id, basic, contact, device_id, rich, notes, timestamp }
+        let timed = timed
+            .map(|(from, until, rich, notes)| TimedStatus {
+                from: Some(from),
+                until,
+                basic: Some(Basic::Closed),
+                rich,
+                notes,
+            })
+            .into_iter()
+            .collect();
+        Tuple {
+            id,
+            basic,
+            contact,
+            device_id,
+            rich,
+            capabilities: capabilities.map(Box::new),
+            timed,
+            card,
+            notes,
+            timestamp,
+        }
     }
 }
 
@@ -91,7 +152,7 @@ prop_compose! {
     ) -> Document {
         let persons = persons
             .into_iter()
-            .map(|(id, rich, notes, timestamp)| Person { id, rich, notes, timestamp })
+            .map(|(id, rich, notes, timestamp)| Person { id, rich, notes, timestamp, ..Person::default() })
             .collect();
         let devices = devices
             .into_iter()

@@ -4,8 +4,8 @@ use crate::{
     error::{DocumentError, Finding, Parsed},
     limits::Limits,
     pidf::{
-        Basic, Contact, Device, Document, Person, Tuple,
-        rpid::{self, Rich, moment, note},
+        Basic, Card, Contact, Device, Document, Person, TimedStatus, Tuple, capabilities,
+        rpid::{self, Rich, moment, note, valid},
     },
     xml::{Element, Ns, Xml, decode},
 };
@@ -99,6 +99,16 @@ fn tuple(xml: &mut Xml<'_>, element: &Element<'_>) -> Result<Tuple, DocumentErro
                 tuple.timestamp = moment(xml, &child, Some(text));
             }
             (Ns::DataModel, "deviceID") => tuple.device_id = Some(xml.text(&child)?),
+            (Ns::Caps | Ns::None, "servcaps") => {
+                tuple.capabilities = Some(Box::new(capabilities::read(xml, &child)?));
+            }
+            (Ns::Timed, "timed-status") => {
+                let timed = timed_status(xml, &child)?;
+                if xml.room(tuple.timed.len(), child.offset) {
+                    tuple.timed.push(timed);
+                }
+            }
+            (Ns::Cipid, name) => card(xml, &child, name, &mut tuple.card)?,
             (Ns::Rpid | Ns::None, _) if rpid::read(xml, &child, &mut tuple.rich)? => {}
             _ => xml.skip(&child)?,
         }
@@ -139,21 +149,31 @@ struct Parts {
     notes: Vec<crate::pidf::Note>,
     timestamp: Option<crate::Moment>,
     device_id: Option<String>,
+    card: Card,
+    capabilities: Option<Box<crate::pidf::Capabilities>>,
 }
 
 fn person(xml: &mut Xml<'_>, element: &Element<'_>) -> Result<Person, DocumentError> {
-    let Parts { id, rich, notes, timestamp, .. } = parts(xml, element)?;
-    Ok(Person { id, rich, notes, timestamp })
+    let Parts { id, rich, notes, timestamp, card, .. } = parts(xml, element)?;
+    Ok(Person { id, rich, card, notes, timestamp })
 }
 
 fn device(xml: &mut Xml<'_>, element: &Element<'_>) -> Result<Device, DocumentError> {
-    let Parts { id, rich, notes, timestamp, device_id } = parts(xml, element)?;
-    Ok(Device { id, device_id, rich, notes, timestamp })
+    let Parts { id, rich, notes, timestamp, device_id, capabilities, .. } = parts(xml, element)?;
+    Ok(Device { id, device_id, rich, capabilities, notes, timestamp })
 }
 
 fn parts(xml: &mut Xml<'_>, element: &Element<'_>) -> Result<Parts, DocumentError> {
     let id = required(xml, element, "id");
-    let mut parts = Parts { id, rich: Rich::default(), notes: Vec::new(), timestamp: None, device_id: None };
+    let mut parts = Parts {
+        id,
+        rich: Rich::default(),
+        notes: Vec::new(),
+        timestamp: None,
+        device_id: None,
+        card: Card::default(),
+        capabilities: None,
+    };
     while let Some(child) = xml.child(element)? {
         match (child.ns, child.name()) {
             (Ns::Pidf | Ns::DataModel | Ns::Rpid | Ns::None, "note") => note(xml, &child, &mut parts.notes)?,
@@ -162,6 +182,10 @@ fn parts(xml: &mut Xml<'_>, element: &Element<'_>) -> Result<Parts, DocumentErro
                 parts.timestamp = moment(xml, &child, Some(text));
             }
             (Ns::DataModel, "deviceID") => parts.device_id = Some(xml.text(&child)?),
+            (Ns::Caps | Ns::None, "devcaps" | "servcaps") => {
+                parts.capabilities = Some(Box::new(capabilities::read(xml, &child)?));
+            }
+            (Ns::Cipid, name) => card(xml, &child, name, &mut parts.card)?,
             (Ns::Rpid | Ns::None, _) if rpid::read(xml, &child, &mut parts.rich)? => {}
             // chan_sip has `<status>` between person and activities, as the drafts had.
             (_, "status") => {
@@ -173,6 +197,40 @@ fn parts(xml: &mut Xml<'_>, element: &Element<'_>) -> Result<Parts, DocumentErro
     Ok(parts)
 }
 
+fn timed_status(xml: &mut Xml<'_>, element: &Element<'_>) -> Result<TimedStatus, DocumentError> {
+    let during = valid(xml, element);
+    let mut timed = TimedStatus { from: during.from, until: during.until, ..TimedStatus::default() };
+    if timed.from.is_none() {
+        xml.forgive(element.offset, Finding::Attribute);
+    }
+    while let Some(child) = xml.child(element)? {
+        match (child.ns, child.name()) {
+            (Ns::Timed | Ns::Pidf | Ns::None, "basic") => {
+                timed.basic = basic(xml, &child)?.or(timed.basic);
+            }
+            (Ns::Timed | Ns::Pidf | Ns::DataModel | Ns::Rpid | Ns::None, "note") => {
+                note(xml, &child, &mut timed.notes)?;
+            }
+            (Ns::Rpid | Ns::None, _) if rpid::read(xml, &child, &mut timed.rich)? => {}
+            _ => xml.skip(&child)?,
+        }
+    }
+    Ok(timed)
+}
+
+fn card(xml: &mut Xml<'_>, element: &Element<'_>, name: &str, into: &mut Card) -> Result<(), DocumentError> {
+    match into.part_mut(name) {
+        Some(part) => {
+            let text = xml.text(element)?;
+            if !text.is_empty() {
+                *part = Some(text);
+            }
+            Ok(())
+        }
+        None => xml.skip(element),
+    }
+}
+
 fn required(xml: &mut Xml<'_>, element: &Element<'_>, name: &str) -> String {
     xml.attribute(element, name).unwrap_or_else(|| {
         xml.forgive(element.offset, Finding::Attribute);
@@ -181,7 +239,7 @@ fn required(xml: &mut Xml<'_>, element: &Element<'_>, name: &str) -> String {
 }
 
 /// `0.8` as 800; RFC 3863 has three decimals at most and a range from 0 to 1.
-fn thousandths(text: &str) -> Option<u16> {
+pub(crate) fn thousandths(text: &str) -> Option<u16> {
     let text = text.trim();
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
     if (whole.is_empty() && rest.is_empty()) || !rest.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -18,6 +18,8 @@ pub struct Rich {
     pub mood: Words,
     /// Kind of the place (section 3.6), in the words of RFC 4589.
     pub place_type: Words,
+    /// What the place is like for media (section 3.5), as `audio:noisy`: the medium, a colon, and a word for it.
+    pub place_is: Words,
     /// Which media others could overhear or oversee (section 3.7).
     pub privacy: Words,
     /// Who a delegate is to the person (section 3.8).
@@ -28,8 +30,12 @@ pub struct Rich {
     pub sphere: Words,
     /// Where a picture of the status is (section 3.11). Never to be fetched without asking.
     pub status_icon: Option<String>,
+    /// For how long `status_icon` holds.
+    pub status_icon_valid: Valid,
     /// Minutes east of UTC (section 3.12).
     pub time_offset: Option<i32>,
+    /// For how long `time_offset` holds.
+    pub time_offset_valid: Valid,
     /// Whether the person uses the device (section 3.13).
     pub user_input: Option<UserInput>,
 }
@@ -269,6 +275,11 @@ pub(super) const PLACES: &[&str] = &[
     "water",
     "watercraft",
 ];
+pub(super) const PLACE_IS: &[(&str, &[&str])] = &[
+    ("audio", &["noisy", "ok", "quiet", "unknown"]),
+    ("video", &["toobright", "ok", "dark", "unknown"]),
+    ("text", &["uncomfortable", "inappropriate", "ok", "unknown"]),
+];
 pub(super) const PRIVACY: &[&str] = &["audio", "text", "unknown", "video"];
 pub(super) const RELATIONSHIPS: &[&str] =
     &["assistant", "associate", "family", "friend", "self", "supervisor", "unknown"];
@@ -282,13 +293,18 @@ pub(super) fn read(xml: &mut Xml<'_>, element: &Element<'_>, rich: &mut Rich) ->
         "activities" => activities(xml, element, &mut rich.activities)?,
         "class" => rich.class = Some(xml.text(element)?),
         "mood" => words(xml, element, &mut rich.mood)?,
+        "place-is" => place_is(xml, element, &mut rich.place_is)?,
         "place-type" => words(xml, element, &mut rich.place_type)?,
         "privacy" => words(xml, element, &mut rich.privacy)?,
         "relationship" => words(xml, element, &mut rich.relationship)?,
         "service-class" => words(xml, element, &mut rich.service_class)?,
         "sphere" => words(xml, element, &mut rich.sphere)?,
-        "status-icon" => rich.status_icon = Some(xml.text(element)?),
+        "status-icon" => {
+            rich.status_icon_valid = valid(xml, element);
+            rich.status_icon = Some(xml.text(element)?);
+        }
         "time-offset" => {
+            rich.time_offset_valid = valid(xml, element);
             let text = xml.text(element)?;
             rich.time_offset = text.parse().ok().filter(|minutes: &i32| minutes.abs() <= 14 * 60);
             if rich.time_offset.is_none() {
@@ -325,7 +341,7 @@ pub(super) fn moment(xml: &mut Xml<'_>, element: &Element<'_>, text: Option<Stri
     moment
 }
 
-fn valid(xml: &mut Xml<'_>, element: &Element<'_>) -> Valid {
+pub(super) fn valid(xml: &mut Xml<'_>, element: &Element<'_>) -> Valid {
     let from = xml.attribute(element, "from");
     let until = xml.attribute(element, "until");
     Valid { from: moment(xml, element, from), until: moment(xml, element, until) }
@@ -372,6 +388,26 @@ fn words(xml: &mut Xml<'_>, element: &Element<'_>, into: &mut Words) -> Result<(
         }
         if xml.room(into.list.len(), child.offset) && !into.list.contains(&word) {
             into.list.push(word);
+        }
+    }
+    Ok(())
+}
+
+/// `<audio><noisy/></audio>` as `audio:noisy`.
+fn place_is(xml: &mut Xml<'_>, element: &Element<'_>, into: &mut Words) -> Result<(), DocumentError> {
+    into.valid = valid(xml, element);
+    while let Some(medium) = xml.child(element)? {
+        if medium.name() == "note" {
+            note(xml, &medium, &mut into.notes)?;
+            continue;
+        }
+        let mut inner = Words::default();
+        words(xml, &medium, &mut inner)?;
+        for word in inner.list {
+            let word = format!("{}:{word}", medium.name());
+            if xml.room(into.list.len(), medium.offset) && !into.list.contains(&word) {
+                into.list.push(word);
+            }
         }
     }
     Ok(())

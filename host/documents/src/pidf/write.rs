@@ -5,10 +5,11 @@ use core::fmt::Write as _;
 use crate::{
     moment::Moment,
     pidf::{
-        Activity, Basic, Document, Note, Rich, UserInputState, Valid, Words,
-        rpid::{MOODS, PLACES, PRIVACY, RELATIONSHIPS, SERVICE_CLASSES, SPHERES},
+        Activity, Basic, Capabilities, Card, Document, Note, Rich, TimedStatus, UserInputState, Valid, Words,
+        capabilities,
+        rpid::{MOODS, PLACE_IS, PLACES, PRIVACY, RELATIONSHIPS, SERVICE_CLASSES, SPHERES},
     },
-    xml::{DATA_MODEL, PIDF, RPID, escape_into},
+    xml::{CAPS, CIPID, DATA_MODEL, PIDF, RPID, TIMED, escape_into},
 };
 
 /// Writes a presence document in UTF-8.
@@ -33,6 +34,11 @@ pub fn write(document: &Document) -> String {
         }
         xml.raw("</status>");
         xml.rich(&tuple.rich);
+        tuple.timed.iter().for_each(|timed| xml.timed(timed));
+        if let Some(capabilities) = &tuple.capabilities {
+            xml.capabilities("servcaps", capabilities);
+        }
+        xml.card(&tuple.card);
         if let Some(device) = &tuple.device_id {
             xml.element("dm:deviceID", device);
         }
@@ -55,6 +61,7 @@ pub fn write(document: &Document) -> String {
         xml.attribute("id", &person.id);
         xml.raw(">");
         xml.rich(&person.rich);
+        xml.card(&person.card);
         xml.notes("dm:note", &person.notes);
         xml.timestamp("dm:timestamp", person.timestamp);
         xml.raw("</dm:person>");
@@ -64,6 +71,9 @@ pub fn write(document: &Document) -> String {
         xml.attribute("id", &device.id);
         xml.raw(">");
         xml.rich(&device.rich);
+        if let Some(capabilities) = &device.capabilities {
+            xml.capabilities("devcaps", capabilities);
+        }
         if let Some(id) = &device.device_id {
             xml.element("dm:deviceID", id);
         }
@@ -147,16 +157,20 @@ impl Writer {
             self.element("rpid:class", class);
         }
         self.words("mood", &rich.mood, MOODS);
+        self.place_is(&rich.place_is);
         self.words("place-type", &rich.place_type, PLACES);
         self.words("privacy", &rich.privacy, PRIVACY);
         self.words("relationship", &rich.relationship, RELATIONSHIPS);
         self.words("service-class", &rich.service_class, SERVICE_CLASSES);
         self.words("sphere", &rich.sphere, SPHERES);
         if let Some(icon) = &rich.status_icon {
-            self.element("rpid:status-icon", icon);
+            self.open("status-icon", rich.status_icon_valid);
+            self.text(icon);
+            self.raw("</rpid:status-icon>");
         }
         if let Some(minutes) = rich.time_offset {
-            let _ = write!(self.out, "<rpid:time-offset>{minutes}</rpid:time-offset>");
+            self.open("time-offset", rich.time_offset_valid);
+            let _ = write!(self.out, "{minutes}</rpid:time-offset>");
         }
         if let Some(input) = &rich.user_input {
             self.raw("<rpid:user-input");
@@ -169,6 +183,91 @@ impl Writer {
             let state = if input.state == UserInputState::Active { "active" } else { "idle" };
             let _ = write!(self.out, ">{state}</rpid:user-input>");
         }
+    }
+
+    fn place_is(&mut self, words: &Words) {
+        if *words == Words::default() {
+            return;
+        }
+        self.open("place-is", words.valid);
+        self.notes("rpid:note", &words.notes);
+        for (medium, vocabulary) in PLACE_IS {
+            let said = |word: &&String| word.split_once(':').is_some_and(|(known, _)| known == *medium);
+            for word in words.list.iter().filter(said) {
+                let word = &word[medium.len() + 1..];
+                let _ = write!(self.out, "<rpid:{medium}>");
+                if vocabulary.contains(&word) {
+                    let _ = write!(self.out, "<rpid:{word}/>");
+                } else {
+                    self.element("rpid:other", word);
+                }
+                let _ = write!(self.out, "</rpid:{medium}>");
+            }
+        }
+        self.raw("</rpid:place-is>");
+    }
+
+    fn timed(&mut self, timed: &TimedStatus) {
+        self.raw("<ts:timed-status");
+        self.attribute("xmlns:ts", TIMED);
+        for (bound, at) in [("from", timed.from), ("until", timed.until)] {
+            if let Some(at) = at {
+                self.attribute(bound, &at.to_string());
+            }
+        }
+        self.raw(">");
+        if let Some(basic) = timed.basic {
+            self.element("ts:basic", if basic == Basic::Open { "open" } else { "closed" });
+        }
+        self.rich(&timed.rich);
+        self.notes("ts:note", &timed.notes);
+        self.raw("</ts:timed-status>");
+    }
+
+    fn card(&mut self, card: &Card) {
+        for (name, value) in card.parts() {
+            let Some(value) = value else { continue };
+            let _ = write!(self.out, "<c:{name} xmlns:c=\"{CIPID}\">");
+            self.text(value);
+            let _ = write!(self.out, "</c:{name}>");
+        }
+    }
+
+    fn capabilities(&mut self, name: &str, capabilities: &Capabilities) {
+        let _ = write!(self.out, "<caps:{name} xmlns:caps=\"{CAPS}\">");
+        for (name, value) in capabilities.flags() {
+            if let Some(value) = value {
+                let _ = write!(self.out, "<caps:{name}>{value}</caps:{name}>");
+            }
+        }
+        for (name, choice) in capabilities.choices() {
+            if choice.is_empty() {
+                continue;
+            }
+            let _ = write!(self.out, "<caps:{name}>");
+            for (side, words) in [("supported", &choice.supported), ("notsupported", &choice.not_supported)] {
+                if words.is_empty() {
+                    continue;
+                }
+                let _ = write!(self.out, "<caps:{side}>");
+                for word in words {
+                    match capabilities::text_element(name) {
+                        Some(element) => self.element(&format!("caps:{element}"), word),
+                        None if capabilities::is_name(word) => {
+                            let _ = write!(self.out, "<caps:{word}/>");
+                        }
+                        None => {}
+                    }
+                }
+                let _ = write!(self.out, "</caps:{side}>");
+            }
+            let _ = write!(self.out, "</caps:{name}>");
+        }
+        for media_type in &capabilities.types {
+            self.element("caps:type", media_type);
+        }
+        self.notes("caps:description", &capabilities.descriptions);
+        let _ = write!(self.out, "</caps:{name}>");
     }
 
     fn words(&mut self, name: &str, words: &Words, vocabulary: &[&str]) {

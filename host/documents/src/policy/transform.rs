@@ -3,7 +3,10 @@
 //! Everything is built anew from what is granted, so an element that this module does not know is never shown by
 //! mistake.
 
-use crate::pidf::{Basic, Device, Document, Note, Person, Rich, Tuple, UserInput};
+use crate::{
+    pidf::{Basic, Capabilities, Card, Device, Document, Note, Person, Rich, TimedStatus, Tuple, UserInput},
+    xml::{CAPS, CIPID, TIMED},
+};
 
 use super::evaluate::Permissions;
 use super::{Attribute, DeviceSelector, PersonSelector, ServiceSelector, SubHandling, UserInputDetail};
@@ -68,6 +71,9 @@ fn shown_tuple(tuple: &Tuple, granted: &Permissions) -> Tuple {
         contact: tuple.contact.clone(),
         device_id: tuple.device_id.clone().filter(|_| granted.shows(Attribute::DeviceId)),
         rich: rich(&tuple.rich, granted),
+        capabilities: capabilities(tuple.capabilities.as_ref(), "servcaps", granted),
+        timed: timed(&tuple.timed, granted),
+        card: card(&tuple.card, granted),
         notes: notes(&tuple.notes, granted),
         timestamp: tuple.timestamp,
     }
@@ -80,6 +86,7 @@ fn shown_person(person: &Person, granted: &Permissions) -> Person {
     Person {
         id: person.id.clone(),
         rich: rich(&person.rich, granted),
+        card: card(&person.card, granted),
         notes: notes(&person.notes, granted),
         timestamp: person.timestamp,
     }
@@ -93,9 +100,46 @@ fn shown_device(device: &Device, granted: &Permissions) -> Device {
         id: device.id.clone(),
         device_id: device.device_id.clone().filter(|_| granted.shows(Attribute::DeviceId)),
         rich: rich(&device.rich, granted),
+        capabilities: capabilities(device.capabilities.as_ref(), "devcaps", granted),
         notes: notes(&device.notes, granted),
         timestamp: device.timestamp,
     }
+}
+
+// For what RFC 4481, RFC 4482 and RFC 5196 add, RFC 5025 has no elements: they are granted by name.
+
+fn capabilities(
+    said: Option<&Box<Capabilities>>,
+    name: &str,
+    granted: &Permissions,
+) -> Option<Box<Capabilities>> {
+    said.filter(|_| granted.shows_unknown(CAPS, name)).cloned()
+}
+
+fn timed(said: &[TimedStatus], granted: &Permissions) -> Vec<TimedStatus> {
+    if !granted.shows_unknown(TIMED, "timed-status") {
+        return Vec::new();
+    }
+    let shown = |one: &TimedStatus| TimedStatus {
+        from: one.from,
+        until: one.until,
+        basic: one.basic,
+        rich: rich(&one.rich, granted),
+        notes: notes(&one.notes, granted),
+    };
+    said.iter().map(shown).collect()
+}
+
+fn card(said: &Card, granted: &Permissions) -> Card {
+    let mut shown = Card::default();
+    for (name, value) in said.parts() {
+        if granted.shows_unknown(CIPID, name)
+            && let Some(part) = shown.part_mut(name)
+        {
+            part.clone_from(value);
+        }
+    }
+    shown
 }
 
 fn notes(notes: &[Note], granted: &Permissions) -> Vec<Note> {
@@ -110,6 +154,7 @@ fn rich(rich: &Rich, granted: &Permissions) -> Rich {
         activities: keep(&rich.activities, granted.shows(Attribute::Activities)),
         class: keep(&rich.class, granted.shows(Attribute::Class)),
         mood: keep(&rich.mood, granted.shows(Attribute::Mood)),
+        place_is: keep(&rich.place_is, granted.shows(Attribute::PlaceIs)),
         place_type: keep(&rich.place_type, granted.shows(Attribute::PlaceType)),
         privacy: keep(&rich.privacy, granted.shows(Attribute::Privacy)),
         relationship: keep(&rich.relationship, granted.shows(Attribute::Relationship)),
@@ -117,7 +162,9 @@ fn rich(rich: &Rich, granted: &Permissions) -> Rich {
         service_class: keep(&rich.service_class, granted.shows_unknown(RPID, "service-class")),
         sphere: keep(&rich.sphere, granted.shows(Attribute::Sphere)),
         status_icon: keep(&rich.status_icon, granted.shows(Attribute::StatusIcon)),
+        status_icon_valid: keep(&rich.status_icon_valid, granted.shows(Attribute::StatusIcon)),
         time_offset: keep(&rich.time_offset, granted.shows(Attribute::TimeOffset)),
+        time_offset_valid: keep(&rich.time_offset_valid, granted.shows(Attribute::TimeOffset)),
         user_input: rich.user_input.as_ref().and_then(|input| user_input(input, granted.user_input)),
     }
 }
