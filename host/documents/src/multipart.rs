@@ -371,6 +371,11 @@ impl Writer {
         Self { out: BytesMut::new(), boundary: boundary.to_owned() }
     }
 
+    /// Makes room for so many more bytes, so that a large body is not copied while it grows.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
+    }
+
     /// Adds a part.
     pub fn part(&mut self, content_type: &str, content_id: Option<&str>, body: &[u8]) {
         self.out.reserve(self.overhead(content_type, content_id) + body.len());

@@ -70,6 +70,9 @@ pub struct ServiceConfig {
     /// `[[user]]`, one each.
     #[serde(default, rename = "user")]
     pub users: Vec<UserConfig>,
+    /// `[[list]]`, one each.
+    #[serde(default, rename = "list")]
+    pub lists: Vec<ListConfig>,
     /// The folder that relative paths start from: that of the file, when there is one.
     #[serde(skip)]
     pub base: PathBuf,
@@ -143,6 +146,20 @@ pub struct Limits {
     pub subscriptions_per_user: usize,
     /// Subscriptions of all users together. 200,000.
     pub subscriptions: usize,
+    /// Users whom one user watches, in lists and alone. 100,000.
+    pub watched_per_user: usize,
+    /// Users whom all users together watch. 2,000,000, which takes about 100 MiB.
+    pub watched: usize,
+    /// Resources in one list; a longer one is refused or cut. 20,000.
+    pub list_entries: usize,
+    /// Resources in a list that comes with a SUBSCRIBE (RFC 5367). 1,000.
+    pub request_list_entries: usize,
+    /// Lists of one user. 50.
+    pub lists_per_user: usize,
+    /// About the largest body of a NOTIFY for a list: what does not fit comes in further ones. The first one names all
+    /// resources, which takes 64 bytes and an address for each, and can be larger. `"256KiB"`.
+    #[serde(deserialize_with = "units::bytes")]
+    pub list_notify_bytes: usize,
     /// A presentity's watchers hear of it at most once in this time; the latest state wins. `"1s"`. RFC 3856,
     /// section 6.10 recommends `"5s"` on networks where bandwidth is dear.
     #[serde(deserialize_with = "units::duration")]
@@ -206,6 +223,12 @@ impl Default for Limits {
             publication_bytes: 64 * 1024,
             subscriptions_per_user: 5_000,
             subscriptions: 200_000,
+            watched_per_user: 100_000,
+            watched: 2_000_000,
+            list_entries: 20_000,
+            request_list_entries: 1_000,
+            lists_per_user: 50,
+            list_notify_bytes: 256 * 1024,
             notify_interval: Duration::from_secs(1),
             message_bytes: 48 * 1024,
             relay_timeout: Duration::from_secs(8),
@@ -227,6 +250,19 @@ impl Default for Limits {
             connections_per_source: 1_024,
         }
     }
+}
+
+/// `[[list]]`: people whose presence can be watched with one subscription (RFC 4662).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ListConfig {
+    /// The address to subscribe to, such as `sip:everybody@example.com`. It must not be a user's.
+    pub address: String,
+    /// The addresses of those in it; another list's address stands for all in that.
+    pub members: Vec<String>,
+    /// The users who may subscribe to it, by address or name; all when left out.
+    #[serde(default)]
+    pub watchers: Vec<String>,
 }
 
 /// `[[user]]`.

@@ -7,7 +7,9 @@ mod message;
 mod notify;
 mod publish;
 mod register;
+mod rls;
 mod subscribe;
+mod view;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -22,8 +24,9 @@ use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
 
-use crate::config::{Account, Limits};
+use crate::config::{Account, Limits, ListConfig};
 use crate::directory::{Aor, Directory};
+use crate::lists::Lists;
 use crate::mailbox::{Bounds, Mailboxes, StoreChange, StoredMessage};
 use crate::presence::Presence;
 use crate::reach::Reach;
@@ -32,6 +35,8 @@ use crate::throttle::{Guesses, Rate};
 use crate::timers::Timers;
 use crate::xcap::{Documents, StoredDocument};
 
+/// The extensions that are understood where a request demands them.
+const SUPPORTED: &str = "eventlist, recipient-list-subscribe";
 /// What is served, in the order in which Allow names it.
 const ALLOW: &str = "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, MESSAGE";
 /// The event packages that can be subscribed to and published.
@@ -54,6 +59,8 @@ pub struct CoreConfig {
     pub local: Vec<(Transport, SocketAddr)>,
     /// The timers of transactions.
     pub timers: attache_sip::transaction::Timers,
+    /// Lists of resources that everybody may watch, or those who are named.
+    pub lists: Vec<ListConfig>,
     /// Messages that were kept before a restart, in order of their ids.
     pub stored: Vec<StoredMessage>,
     /// Users' documents that were kept before a restart.
@@ -72,6 +79,7 @@ impl CoreConfig {
             limits: Limits::default(),
             local: vec![(Transport::Udp, local), (Transport::Tcp, local)],
             timers: attache_sip::transaction::Timers::default(),
+            lists: Vec::new(),
             stored: Vec::new(),
             documents: Vec::new(),
             is_durable: false,
@@ -96,6 +104,7 @@ pub struct Core {
     guesses: Guesses,
     registrar: Registrar,
     presence: Presence,
+    lists: Lists,
     /// Subscriptions whose NOTIFY is due.
     ready: VecDeque<u64>,
     relays: HashMap<u64, message::Relay>,
@@ -126,6 +135,8 @@ pub struct Statistics {
     pub registered_users: usize,
     /// Subscriptions.
     pub subscriptions: usize,
+    /// Users watched, counted once for each of their watchers.
+    pub watched: usize,
     /// Users who published something, or are watched.
     pub presentities: usize,
     /// Messages that wait for their recipients.
@@ -150,6 +161,8 @@ enum Due {
     Bindings(Aor),
     Publications(Aor),
     Subscription(u64),
+    /// The end of a list watcher's quiet time.
+    ListNews(u64),
     /// A NOTIFY that its watcher could not take before.
     Renotify(u64),
     /// The end of a presentity's quiet time.
@@ -193,6 +206,7 @@ impl Core {
             guesses: Guesses::new(limits.free_attempts, limits.longest_wait, limits.remembered_sources),
             registrar: Registrar::default(),
             presence: Presence::default(),
+            lists: Lists::default(),
             ready: VecDeque::new(),
             relays: HashMap::new(),
             next_relay: 1,
@@ -215,6 +229,15 @@ impl Core {
             now,
             limits,
         };
+        for list in config.lists {
+            let readers = (!list.watchers.is_empty()).then(|| {
+                let find = |name: &String| core.directory.find(&core.directory.complete(name)?);
+                list.watchers.iter().filter_map(find).collect()
+            });
+            if let Err(error) = core.put_list(now, &list.address, None, readers, list.members) {
+                tracing::warn!(list = list.address, %error, "a list of the configuration is left out");
+            }
+        }
         core.restore_documents(now, config.documents);
         let mut ownerless = 0;
         for message in config.stored {
@@ -274,6 +297,7 @@ impl Core {
                 Due::Bindings(aor) => self.expire_bindings(now, &aor),
                 Due::Publications(aor) => self.expire_publications(now, &aor),
                 Due::Subscription(id) => self.expire_subscription(now, id),
+                Due::ListNews(id) => self.queue(id),
                 Due::Renotify(id) => self.notify_again(id),
                 Due::News(aor) => self.tell(now, &aor),
                 Due::Relay(id) => self.relay_timed_out(now, id),
@@ -319,6 +343,7 @@ impl Core {
         Statistics {
             registered_users: self.registrar.len(),
             subscriptions: self.presence.subscriptions.len(),
+            watched: self.presence.watched,
             presentities: self.presence.presentities.len(),
             stored_messages: self.mailboxes.len(),
             relays: self.relays.len(),
@@ -415,6 +440,7 @@ fn capabilities(status: u16) -> Response {
     Response::new(status)
         .header(HeaderName::Allow, ALLOW)
         .header(HeaderName::AllowEvents, ALLOW_EVENTS)
+        .header(HeaderName::Supported, SUPPORTED)
         .header(HeaderName::Accept, "*/*")
 }
 

@@ -117,6 +117,11 @@ impl Directory {
         }
     }
 
+    /// The realm of passwords.
+    pub(crate) fn realm(&self) -> &str {
+        self.both.realm()
+    }
+
     /// Whether this service is responsible for a domain.
     pub(crate) fn is_ours(&self, domain: &str) -> bool {
         self.domains.iter().any(|ours| ours == domain)
@@ -125,6 +130,16 @@ impl Directory {
     /// The one shared text of a user's address, if there is such a user.
     pub(crate) fn find(&self, aor: &str) -> Option<Aor> {
         self.by_aor.get_key_value(aor).map(|(aor, _)| Arc::clone(aor))
+    }
+
+    /// The canonical spelling of a user's address, which may be written as a name alone where there is one domain.
+    pub(crate) fn complete(&self, name: &str) -> Option<String> {
+        let address = match (name.contains(':'), name.contains('@')) {
+            (true, _) => name.to_owned(),
+            (false, true) => format!("sip:{name}"),
+            (false, false) => format!("sip:{name}@{}", self.domains.first()?),
+        };
+        identity(&Uri::parse_str(&address).ok()?)
     }
 
     /// Whether an address belongs to an account.

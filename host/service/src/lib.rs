@@ -37,6 +37,10 @@
 //! - **SUBSCRIBE** and **NOTIFY** (RFC 6665, RFC 3856): full state at once, refresh, expiry, fetch. A document is composed
 //!   once for all watchers; a presentity is told about at most once in an interval, and a watcher has at most one NOTIFY
 //!   on its way, so the latest state always wins and a slow watcher costs nothing.
+//! - **Lists** (RFC 4662): one subscription for all in a `[[list]]` of the operator, in a list that the application set
+//!   ([`Core::set_list`]), or in a list that came with the SUBSCRIBE (RFC 5367). The first body names all resources, further
+//!   ones of bounded size bring their documents, and then what changes.
+//! - **Conditional notification** (RFC 5839): each state has an entity tag; whoever has the state already is not told again.
 //! - **MESSAGE** (RFC 3428): to every device at once; the first that takes it answers for all. What no device takes is kept
 //!   (202), on disk where there is a `data-dir`, and delivered in order after the next REGISTER, with the Date on which it
 //!   came. It is forgotten only after a 2xx, or when it is too old. Delivery is at least once: Call-ID, CSeq and From stay
@@ -44,7 +48,7 @@
 //! - UDP and TCP, IPv4 and IPv6. All memory is bounded, by [`Limits`].
 //!
 //! # What it does not do (yet)
-//! - Every user may see every other one: there are no presence rules, lists, watcher-info or XCAP.
+//! - Every user may see every other one: there are no presence rules, watcher-info or XCAP.
 //! - INVITE, REFER and other methods within dialogs are refused (405). What their relay needs is there: contacts with
 //!   the way to reach them.
 //! - Whoever can change what is on the wire can change a request's headers, which no digest covers. TLS is what helps
@@ -62,6 +66,7 @@ mod config;
 mod core;
 mod date;
 mod directory;
+mod lists;
 mod mailbox;
 mod presence;
 mod problem;
@@ -70,16 +75,18 @@ mod registrar;
 mod replay;
 mod service;
 mod store;
+mod subscription;
 mod throttle;
 mod timers;
 mod units;
 mod xcap;
 
 pub use config::{
-    Account, ConfigError, Elsewhere, Limits, PasswordSource, ServiceConfig, ServiceOptions, TransportKind,
-    UserConfig,
+    Account, ConfigError, Elsewhere, Limits, ListConfig, PasswordSource, ServiceConfig, ServiceOptions,
+    TransportKind, UserConfig,
 };
 pub use core::{Core, CoreConfig, Statistics};
+pub use lists::ListError;
 pub use mailbox::{StoreChange, StoredMessage};
 pub use problem::Problem;
 pub use service::{Service, StartError};

@@ -1,6 +1,7 @@
 //! Who published what, and who watches whom. Documents are composed once for all watchers.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::Hasher as _;
 use std::time::Instant;
 
 use attache_documents::pidf::{self, Basic, Document, Tuple};
@@ -8,7 +9,8 @@ use attache_sip::uri::Uri;
 use bytes::Bytes;
 
 use crate::directory::{Aor, identity};
-use crate::reach::Reach;
+use crate::lists::Resource;
+use crate::subscription::{DialogId, Mark, Subject, Subscription};
 
 /// One device's statement (RFC 3903).
 pub(crate) struct Publication {
@@ -20,67 +22,41 @@ pub(crate) struct Publication {
     document: Document,
 }
 
+/// A document as a watcher sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) body: Bytes,
+    /// Equal for equal documents, also after a restart.
+    pub(crate) mark: Mark,
+}
+
+impl Shown {
+    pub(crate) fn new(body: Bytes) -> Self {
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write(&body);
+        // 0 is what nobody was told yet, and the first few are taken.
+        let mark = hasher.finish().max(MARKS);
+        Self { body, mark }
+    }
+}
+
+/// Marks below this one are of states without a document.
+pub(crate) const MARKS: Mark = 16;
+
 /// A user as seen by watchers.
 #[derive(Default)]
 pub(crate) struct Presentity {
     pub(crate) publications: Vec<Publication>,
-    /// By id, so that the order of notification is the same in each run.
-    pub(crate) watchers: BTreeSet<u64>,
+    /// Subscriptions, with the place in their list where they are to one. By id, so that the order of notification is the
+    /// same in each run.
+    pub(crate) watchers: BTreeSet<(u64, u32)>,
     /// The current document, shared by all NOTIFYs.
-    composed: Option<Bytes>,
+    composed: Option<Shown>,
     /// What the watchers have heard last.
-    told: Option<Bytes>,
+    told: Option<Mark>,
     /// Until then, changes are gathered.
     pub(crate) quiet_until: Option<Instant>,
     changes: u64,
-}
-
-/// Which dialog a subscription lives in: Call-ID, our tag, the watcher's tag (RFC 3261, section 12).
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct DialogId {
-    pub(crate) call_id: String,
-    pub(crate) local_tag: String,
-    pub(crate) remote_tag: String,
-}
-
-/// One watcher's subscription (RFC 6665).
-pub(crate) struct Subscription {
-    pub(crate) dialog: DialogId,
-    pub(crate) presentity: Aor,
-    pub(crate) watcher: Aor,
-    /// From and To of our requests.
-    pub(crate) local: String,
-    pub(crate) remote: String,
-    pub(crate) target: String,
-    pub(crate) contact: String,
-    pub(crate) routes: Vec<String>,
-    /// The value of Event, with the watcher's `id`.
-    pub(crate) event: String,
-    pub(crate) reach: Reach,
-    pub(crate) local_cseq: u32,
-    pub(crate) remote_cseq: u32,
-    pub(crate) expires_at: Instant,
-    /// The next NOTIFY is the last.
-    pub(crate) ended: bool,
-    /// A NOTIFY waits for its answer: the next one waits with it.
-    pub(crate) in_flight: bool,
-    /// The watcher could not take the last NOTIFY: the next one waits for a while.
-    pub(crate) resting: bool,
-    /// NOTIFYs in a row that the watcher could not take.
-    pub(crate) tries: u32,
-    /// There is something newer than the NOTIFY that is on its way.
-    pub(crate) behind: bool,
-    /// It stands in the queue already.
-    pub(crate) queued: bool,
-}
-
-impl Subscription {
-    /// Bytes of what its watcher wrote.
-    pub(crate) fn text(&self) -> usize {
-        let routes: usize = self.routes.iter().map(String::len).sum();
-        let dialog = self.dialog.call_id.len() + self.dialog.remote_tag.len();
-        dialog + self.local.len() + self.remote.len() + self.target.len() + self.event.len() + routes
-    }
 }
 
 #[derive(Default)]
@@ -88,8 +64,18 @@ pub(crate) struct Presence {
     pub(crate) presentities: HashMap<Aor, Presentity>,
     pub(crate) subscriptions: HashMap<u64, Subscription>,
     pub(crate) dialogs: HashMap<DialogId, u64>,
-    per_watcher: HashMap<Aor, usize>,
+    per_watcher: HashMap<Aor, Count>,
+    /// Users watched, counted once for each watcher.
+    pub(crate) watched: usize,
     next: u64,
+}
+
+/// What one watcher has.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) subscriptions: usize,
+    /// Users in them.
+    pub(crate) watched: usize,
 }
 
 impl Presentity {
@@ -144,23 +130,19 @@ impl Presentity {
     }
 
     /// The current document.
-    pub(crate) fn document(&mut self, aor: &str) -> Bytes {
+    pub(crate) fn document(&mut self, aor: &str) -> Shown {
         if let Some(composed) = &self.composed {
             return composed.clone();
         }
-        let composed = compose(aor, &self.publications);
+        let composed = Shown::new(compose(aor, &self.publications));
         self.composed = Some(composed.clone());
         composed
     }
 
-    /// The current document, if the watchers have not heard it yet. From then on they have.
+    /// Whether there is something that the watchers have not heard yet. From then on they have.
     pub(crate) fn news(&mut self, aor: &str) -> bool {
-        let document = self.document(aor);
-        if self.told.as_ref() == Some(&document) {
-            return false;
-        }
-        self.told = Some(document);
-        true
+        let mark = self.document(aor).mark;
+        self.told.replace(mark) != Some(mark)
     }
 
     pub(crate) fn is_forgettable(&self) -> bool {
@@ -173,31 +155,69 @@ impl Presence {
         let id = self.next;
         self.next += 1;
         self.dialogs.insert(subscription.dialog.clone(), id);
-        *self.per_watcher.entry(Aor::clone(&subscription.watcher)).or_default() += 1;
-        self.presentities.entry(Aor::clone(&subscription.presentity)).or_default().watchers.insert(id);
+        self.attach(id, &subscription.watcher, &subscription.subject);
         self.subscriptions.insert(id, subscription);
         id
     }
 
-    pub(crate) fn remove(&mut self, id: u64) {
-        let Some(subscription) = self.subscriptions.remove(&id) else { return };
+    pub(crate) fn remove(&mut self, id: u64) -> Option<Subscription> {
+        let subscription = self.subscriptions.remove(&id)?;
         self.dialogs.remove(&subscription.dialog);
-        if let Some(count) = self.per_watcher.get_mut(&subscription.watcher) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_watcher.remove(&subscription.watcher);
+        self.detach(id, &subscription.watcher, &subscription.subject);
+        Some(subscription)
+    }
+
+    /// Has those whom a subscription watches tell it of changes.
+    pub(crate) fn attach(&mut self, id: u64, watcher: &Aor, subject: &Subject) {
+        let mut count = Count { subscriptions: 1, watched: 0 };
+        each(subject, |aor, slot| {
+            count.watched += 1;
+            self.presentities.entry(Aor::clone(aor)).or_default().watchers.insert((id, slot));
+        });
+        self.watched += count.watched;
+        let of = self.per_watcher.entry(Aor::clone(watcher)).or_default();
+        of.subscriptions += count.subscriptions;
+        of.watched += count.watched;
+    }
+
+    pub(crate) fn detach(&mut self, id: u64, watcher: &Aor, subject: &Subject) {
+        let mut watched = 0;
+        each(subject, |aor, slot| {
+            watched += 1;
+            if let Some(presentity) = self.presentities.get_mut(aor) {
+                presentity.watchers.remove(&(id, slot));
+                if presentity.is_forgettable() {
+                    self.presentities.remove(aor);
+                }
             }
-        }
-        if let Some(presentity) = self.presentities.get_mut(&subscription.presentity) {
-            presentity.watchers.remove(&id);
-            if presentity.is_forgettable() {
-                self.presentities.remove(&subscription.presentity);
+        });
+        self.watched -= watched;
+        if let Some(of) = self.per_watcher.get_mut(watcher) {
+            of.subscriptions -= 1;
+            of.watched -= watched;
+            if of.subscriptions == 0 {
+                self.per_watcher.remove(watcher);
             }
         }
     }
 
-    pub(crate) fn count_of(&self, watcher: &str) -> usize {
-        self.per_watcher.get(watcher).copied().unwrap_or(0)
+    pub(crate) fn count_of(&self, watcher: &str) -> Count {
+        self.per_watcher.get(watcher).copied().unwrap_or_default()
+    }
+}
+
+/// The users that a subscription is to, with their places.
+fn each(subject: &Subject, mut f: impl FnMut(&Aor, u32)) {
+    match subject {
+        Subject::Presence(aor) => f(aor, 0),
+        Subject::List(list) => {
+            for (slot, entry) in (0..).zip(&*list.entries) {
+                if let Resource::User(aor) = &entry.resource {
+                    f(aor, slot);
+                }
+            }
+        }
+        Subject::Taken => {}
     }
 }
 
@@ -291,7 +311,7 @@ mod tests {
     }
 
     fn composed(presentity: &mut Presentity) -> Document {
-        let bytes = presentity.document("bob@example.com");
+        let bytes = presentity.document("bob@example.com").body;
         pidf::read(&bytes, &Limits::DEFAULT).unwrap().document
     }
 
@@ -307,14 +327,14 @@ mod tests {
     fn one_statement_is_passed_on_as_it_came() {
         let mut presentity = Presentity::default();
         add(&mut presentity, "1", text("a", "open", "here"), None);
-        assert_eq!(presentity.document("bob@example.com"), text("a", "open", "here"));
+        assert_eq!(presentity.document("bob@example.com").body, text("a", "open", "here"));
     }
 
     #[test]
     fn a_statement_in_somebody_elses_name_is_put_right() {
         let mut presentity = Presentity::default();
         add(&mut presentity, "1", text("a", "open", "here"), None);
-        let bytes = presentity.document("mallory@example.com");
+        let bytes = presentity.document("mallory@example.com").body;
         presentity.composed = None;
         let document = pidf::read(&bytes, &Limits::DEFAULT).unwrap().document;
         assert_eq!(document.entity, "sip:mallory@example.com");

@@ -97,6 +97,7 @@ impl Service {
             limits: limits.clone(),
             local: local.iter().map(reachable).collect(),
             timers: attache_sip::transaction::Timers::default(),
+            lists: config.lists.clone(),
             stored: stored.messages,
             documents: stored.documents,
             is_durable: store.is_some(),

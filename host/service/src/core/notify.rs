@@ -8,10 +8,14 @@ use std::time::{Duration, Instant};
 use attache_documents::pidf;
 use attache_sip::endpoint::{Failure, Request};
 use attache_sip::message::{HeaderName, Method};
+use bytes::Bytes;
 
+use super::rls::{EVENT_LIST, list_etag};
+use super::view::View;
 use super::{Core, Due, NOTIFY_SLICE, Outcome, Use};
 use crate::directory::Aor;
 use crate::reach::Reach;
+use crate::subscription::{Mark, Subject, Subscription};
 
 /// Answers to NOTIFY that end a subscription (RFC 6665, section 4.2.2, by way of RFC 5057, section 5).
 const FATAL: [u16; 13] = [401, 403, 404, 405, 407, 408, 410, 416, 480, 481, 482, 489, 501];
@@ -45,13 +49,25 @@ impl Core {
             return;
         }
         presentity.quiet_until = Some(now + self.limits.notify_interval);
-        for id in &presentity.watchers {
-            if let Some(subscription) = self.presence.subscriptions.get_mut(id)
-                && !subscription.queued
-            {
+        self.tell_all(now, aor);
+    }
+
+    /// Has each watcher of somebody look whether there is something to tell.
+    pub(super) fn tell_all(&mut self, now: Instant, aor: &Aor) {
+        let Some(presentity) = self.presence.presentities.get(aor) else { return };
+        let mut lists = Vec::new();
+        for &(id, slot) in &presentity.watchers {
+            let Some(subscription) = self.presence.subscriptions.get_mut(&id) else { continue };
+            if let Subject::List(list) = &mut subscription.subject {
+                list.touch(slot);
+                lists.push(id);
+            } else if !subscription.queued {
                 subscription.queued = true;
-                self.ready.push_back(*id);
+                self.ready.push_back(id);
             }
+        }
+        for id in lists {
+            self.list_news(now, id);
         }
     }
 
@@ -67,29 +83,61 @@ impl Core {
 
     /// Sends the NOTIFYs that are due, but no more than leaves room for other work.
     pub(super) fn send_ready(&mut self, now: Instant) {
-        for _ in 0..NOTIFY_SLICE {
+        let mut cost = 0;
+        while cost < NOTIFY_SLICE {
             let Some(id) = self.ready.pop_front() else { return };
-            self.notify(now, id);
+            cost += self.notify(now, id);
         }
     }
 
-    fn notify(&mut self, now: Instant, id: u64) {
-        let Some(subscription) = self.presence.subscriptions.get_mut(&id) else { return };
+    /// Sends a NOTIFY, if there is something to tell. What it cost, in NOTIFYs of one document.
+    fn notify(&mut self, now: Instant, id: u64) -> usize {
+        let Some(subscription) = self.presence.subscriptions.get_mut(&id) else { return 1 };
         subscription.queued = false;
         if subscription.in_flight || (subscription.resting && !subscription.ended) {
             subscription.behind = true;
-            return;
+            return 1;
         }
         subscription.behind = false;
-        subscription.local_cseq += 1;
-        let state = if subscription.ended {
-            "terminated;reason=timeout".to_owned()
-        } else {
-            let left = subscription.expires_at.saturating_duration_since(now).as_secs();
-            format!("active;expires={left}")
+        let watcher = Aor::clone(&subscription.watcher);
+        let transport = subscription.reach.destination.transport;
+        let mut subject = core::mem::replace(&mut subscription.subject, Subject::Taken);
+        let (ended, fetch) = (subscription.ended, subscription.fetch);
+        let (must, told) = (core::mem::take(&mut subscription.must), subscription.told);
+        let bare = core::mem::take(&mut subscription.bare);
+        let notice = match &mut subject {
+            Subject::Presence(aor) => {
+                let view = self.view(now, aor, &watcher);
+                let known = told == Some(view.mark()) && !must && !ended;
+                (!known).then(|| Notice::of(view, bare))
+            }
+            Subject::List(list) if bare || (ended && !fetch) => {
+                Some(Notice { etag: list_etag(list.digest), is_list: true, ..Notice::default() })
+            }
+            Subject::List(list) => self.list_notice(now, id, &watcher, list, transport),
+            Subject::Taken => None,
         };
-        let presentity = self.presence.presentities.entry(Aor::clone(&subscription.presentity)).or_default();
-        let document = presentity.document(&subscription.presentity);
+        let Some(subscription) = self.presence.subscriptions.get_mut(&id) else { return 1 };
+        subscription.subject = subject;
+        let notice = match notice {
+            Some(notice) => notice,
+            None if ended => Notice::default(),
+            None => return 1,
+        };
+        let cost = 1 + notice.body.as_ref().map_or(0, Bytes::len) / 4096;
+        subscription.told = Some(notice.mark);
+        subscription.local_cseq += 1;
+        if notice.state == "terminated" {
+            (subscription.ended, subscription.end) = (true, "rejected");
+        }
+        // What is wanted once may take several bodies.
+        let last = subscription.ended && !notice.more;
+        let left = subscription.expires_at.saturating_duration_since(now).as_secs();
+        let state = if last {
+            format!("terminated;reason={}", subscription.end)
+        } else {
+            format!("{};expires={left}", notice.state)
+        };
         let mut request = Request::new(Method::Notify, &*subscription.target)
             .from(&*subscription.local)
             .to(&*subscription.remote)
@@ -97,14 +145,22 @@ impl Core {
             .cseq(subscription.local_cseq)
             .header(HeaderName::Contact, &*subscription.contact)
             .header(HeaderName::Event, &*subscription.event)
-            .header(HeaderName::SubscriptionState, state)
-            .body(pidf::MEDIA_TYPE, document);
+            .header(HeaderName::SubscriptionState, state);
+        if !notice.etag.is_empty() {
+            request.push(HeaderName::SipEtag, notice.etag);
+        }
+        if notice.is_list {
+            request.push(HeaderName::Require, EVENT_LIST);
+        }
+        if let Some(body) = notice.body {
+            request = request.body(notice.content_type, body);
+        }
         for route in &subscription.routes {
             request.push(HeaderName::Route, &**route);
         }
-        let (reach, ended) = (subscription.reach, subscription.ended);
+        let reach = subscription.reach;
         match self.endpoint.send_request(now, &request, reach.destination, reach.flow) {
-            Ok(transaction) if ended => {
+            Ok(transaction) if last => {
                 // Nothing depends on the answer to the last one.
                 tracing::trace!(?transaction, "subscription ended");
                 self.forget_subscription(id);
@@ -112,6 +168,7 @@ impl Core {
             Ok(transaction) => {
                 if let Some(subscription) = self.presence.subscriptions.get_mut(&id) {
                     subscription.in_flight = true;
+                    subscription.behind = notice.more;
                 }
                 self.uses.insert(transaction, Use::Notify { subscription: id, reach });
             }
@@ -119,6 +176,15 @@ impl Core {
                 tracing::debug!(%error, "a NOTIFY cannot be written");
                 self.forget_subscription(id);
             }
+        }
+        cost
+    }
+
+    /// The next NOTIFY of a subscription is its last.
+    pub(super) fn end(&mut self, id: u64, reason: &'static str) {
+        if let Some(subscription) = self.presence.subscriptions.get_mut(&id) {
+            (subscription.ended, subscription.end) = (true, reason);
+            self.queue(id);
         }
     }
 
@@ -142,6 +208,12 @@ impl Core {
             return;
         }
         subscription.tries += 1;
+        // Whatever was in it did not arrive.
+        subscription.told = None;
+        subscription.must = true;
+        if let Subject::List(list) = &mut subscription.subject {
+            list.restart();
+        }
         if FATAL.contains(&status) || subscription.tries > MAX_TRIES {
             self.forget_subscription(id);
             return;
@@ -168,9 +240,55 @@ impl Core {
         }
     }
 
-    fn forget_subscription(&mut self, id: u64) {
+    pub(super) fn forget_subscription(&mut self, id: u64) {
         self.timers.clear(&Due::Renotify(id));
         self.timers.clear(&Due::Subscription(id));
-        self.presence.remove(id);
+        self.timers.clear(&Due::ListNews(id));
+        if let Some(Subscription { subject: Subject::List(list), .. }) = self.presence.remove(id)
+            && let Some(list) = list.name.and_then(|name| self.lists.get_mut(&name))
+        {
+            list.watchers.remove(&id);
+        }
     }
+}
+
+/// What a watcher is told.
+#[derive(Default)]
+pub(super) struct Notice {
+    /// `active`, `pending` or `terminated`.
+    pub(super) state: &'static str,
+    pub(super) content_type: String,
+    pub(super) body: Option<Bytes>,
+    /// Empty where the state has none.
+    pub(super) etag: String,
+    /// What the watcher knows from then on.
+    pub(super) mark: Mark,
+    pub(super) is_list: bool,
+    /// There is more to tell at once.
+    pub(super) more: bool,
+}
+
+impl Notice {
+    /// Of one presentity. `bare` leaves out what the watcher has.
+    fn of(view: View, bare: bool) -> Self {
+        let mark = view.mark();
+        let (state, body) = match view {
+            View::Shown(shown) => ("active", Some(shown.body)),
+            View::Pending => ("pending", None),
+            View::Rejected => ("terminated", None),
+        };
+        Self {
+            state,
+            content_type: pidf::MEDIA_TYPE.to_owned(),
+            body: body.filter(|_| !bare),
+            etag: presence_etag(mark),
+            mark,
+            ..Self::default()
+        }
+    }
+}
+
+/// The entity tag of a presentity's state (RFC 5839, section 4.1).
+pub(super) fn presence_etag(mark: Mark) -> String {
+    format!("p{mark:016x}")
 }

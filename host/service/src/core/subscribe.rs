@@ -1,5 +1,6 @@
 //! SUBSCRIBE (RFC 6665, section 4.2.1), package `presence` (RFC 3856).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use attache_documents::pidf;
@@ -9,10 +10,12 @@ use attache_sip::transaction::ServerTransactionId;
 use attache_sip::transport::Flow;
 
 use super::access::{Challenger, Sender};
+use super::notify::presence_etag;
+use super::rls::{self, list_etag};
 use super::{ALLOW_EVENTS, Core, Due};
-use crate::directory::Aor;
-use crate::presence::{DialogId, Subscription};
+use crate::directory::{Aor, domain, identity};
 use crate::reach::Reach;
+use crate::subscription::{DialogId, ListWatch, Subject, Subscription};
 
 /// More would be a route through more proxies than Max-Forwards lets anything pass.
 const MAX_ROUTES: usize = 70;
@@ -42,9 +45,60 @@ impl Core {
         let expires = asked.min(self.limits.max_expires);
         if request.to().is_ok_and(|to| to.tag().is_some()) {
             self.refresh(now, id, request, flow, &sender, expires);
-        } else if let Some(presentity) = self.addressee(now, id, request) {
-            self.subscribe(now, id, request, flow, sender, presentity, expires);
+        } else if let Some(subject) = self.subject(now, id, request, &sender) {
+            self.subscribe(now, id, request, flow, sender, subject, expires);
         }
+    }
+
+    /// What a request wants to watch; `None` when it was answered.
+    fn subject(
+        &mut self,
+        now: Instant,
+        id: ServerTransactionId,
+        request: &Message,
+        sender: &Sender,
+    ) -> Option<Subject> {
+        let wanted = self.wanted_list(request, sender).and_then(|list| match list {
+            Some(list) => rls::understands_lists(request).map(|()| Some(list)),
+            None => Ok(None),
+        });
+        match wanted {
+            Ok(Some(list)) => return Some(Subject::List(Box::new(list))),
+            Ok(None) => {}
+            Err(refusal) => {
+                self.respond(now, id, &refusal);
+                return None;
+            }
+        }
+        let presentity = self.addressee(now, id, request)?;
+        if !accepts_presence(request) {
+            self.respond(now, id, &Response::new(406).header(HeaderName::Accept, pidf::MEDIA_TYPE));
+            return None;
+        }
+        Some(Subject::Presence(presentity))
+    }
+
+    /// The list that a request is for, if it is for one.
+    fn wanted_list(&self, request: &Message, sender: &Sender) -> Result<Option<ListWatch>, Box<Response>> {
+        let Ok(uri) = request.request_uri() else { return Ok(None) };
+        if !domain(&uri).is_some_and(|domain| self.directory.is_ours(&domain)) {
+            return Ok(None);
+        }
+        if let Some(entries) = self.requested_list(request)? {
+            return Ok(Some(ListWatch::new(uri.as_str().to_owned(), None, entries)));
+        }
+        let Some((name, list)) = identity(&uri).and_then(|name| self.lists.find(&name)) else {
+            return Ok(None);
+        };
+        let may = list.owner.as_ref() == Some(&sender.aor)
+            || match (&list.readers, &list.owner) {
+                (Some(readers), _) => readers.contains(&sender.aor),
+                (None, owner) => owner.is_none(),
+            };
+        if !may {
+            return Err(Box::new(Response::new(403).reason("List Of Somebody Else")));
+        }
+        Ok(Some(ListWatch::new(uri.as_str().to_owned(), Some(name), Arc::clone(&list.entries))))
     }
 
     #[allow(clippy::too_many_arguments, reason = "what a request is made of, taken apart once")]
@@ -55,15 +109,15 @@ impl Core {
         request: &Message,
         flow: &Flow,
         sender: Sender,
-        presentity: Aor,
+        subject: Subject,
         expires: Duration,
     ) {
-        if !accepts_presence(request) {
-            self.respond(now, id, &Response::new(406).header(HeaderName::Accept, pidf::MEDIA_TYPE));
-            return;
-        }
+        let has = self.presence.count_of(&sender.aor);
+        let breadth = subject.breadth();
         if self.presence.subscriptions.len() >= self.limits.subscriptions
-            || self.presence.count_of(&sender.aor) >= self.limits.subscriptions_per_user
+            || has.subscriptions >= self.limits.subscriptions_per_user
+            || has.watched + breadth > self.limits.watched_per_user
+            || self.presence.watched + breadth > self.limits.watched
         {
             let refusal = Response::new(503).reason("Too Many Subscriptions");
             self.respond(now, id, &refusal.header(HeaderName::RetryAfter, "60"));
@@ -71,8 +125,8 @@ impl Core {
         }
         let tag = self.fresh_tag();
         let contact = self.contact(flow);
-        let Some(subscription) =
-            new_subscription(now, request, flow, sender.aor, presentity, expires, &tag, &contact)
+        let Some(mut subscription) =
+            new_subscription(now, request, flow, sender.aor, subject, expires, &tag, &contact)
         else {
             self.refuse(now, id, 400, "Missing Contact Or Tag");
             return;
@@ -81,10 +135,51 @@ impl Core {
             self.refuse(now, id, 513, "");
             return;
         }
-        self.respond(now, id, &accepted(expires, &contact).to_tag(tag));
+        if let Some(known) = request.header(HeaderName::SuppressIfMatch) {
+            self.suppress_first(now, &mut subscription, known);
+        }
+        self.respond(now, id, &accepted(expires, &subscription).to_tag(tag));
+        let name = subscription.list_name();
         let subscription = self.presence.add(subscription);
+        if let Some(list) = name.and_then(|name| self.lists.get_mut(&name)) {
+            list.watchers.insert(subscription);
+        }
         self.arm(now, subscription, expires);
         self.queue(subscription);
+    }
+
+    /// A watcher that comes back with the state it has is only told that it holds (RFC 5839, section 5.3).
+    fn suppress_first(&mut self, now: Instant, subscription: &mut Subscription, known: &[u8]) {
+        let watcher = Aor::clone(&subscription.watcher);
+        match &mut subscription.subject {
+            Subject::Presence(aor) => {
+                let mark = self.view(now, aor, &watcher).mark();
+                subscription.bare = matches(known, &presence_etag(mark));
+            }
+            Subject::List(list) => {
+                subscription.bare = matches(known, &list_etag(self.list_digest(now, &watcher, list)));
+                if subscription.bare {
+                    self.list_is_known(now, &watcher, list);
+                }
+            }
+            Subject::Taken => {}
+        }
+    }
+
+    /// The entity tag of the state, where the watcher has it already and wants no NOTIFY then (RFC 5839, section 5.2).
+    fn suppressed(&mut self, now: Instant, number: u64, request: &Message) -> Option<String> {
+        let known = request.header(HeaderName::SuppressIfMatch)?;
+        let subscription = self.presence.subscriptions.get_mut(&number)?;
+        let etag = match &subscription.subject {
+            Subject::Presence(aor) => {
+                let (aor, watcher) = (Aor::clone(aor), Aor::clone(&subscription.watcher));
+                presence_etag(self.view(now, &aor, &watcher).mark())
+            }
+            Subject::List(list) if list.full || list.any_touched() => return None,
+            Subject::List(list) => list_etag(list.digest),
+            Subject::Taken => return None,
+        };
+        matches(known, &etag).then_some(etag)
     }
 
     fn refresh(
@@ -121,9 +216,33 @@ impl Core {
             subscription.target = uri.as_str().to_owned();
             subscription.reach = reach(&subscription.routes, &uri, flow);
         }
-        let contact = subscription.contact.clone();
-        self.respond(now, id, &accepted(expires, &contact));
+        let response = accepted(expires, subscription);
+        if let Some(etag) = self.suppressed(now, number, request) {
+            let response = Response { status: 204, ..response };
+            self.respond(now, id, &response.header(HeaderName::SipEtag, etag));
+            if expires.is_zero() {
+                self.forget_subscription(number);
+            } else {
+                self.arm(now, number, expires);
+            }
+            return;
+        }
+        match self.requested_list(request) {
+            Ok(Some(entries)) => self.exchange(now, number, entries),
+            Ok(None) => {}
+            Err(refusal) => {
+                self.respond(now, id, &refusal);
+                return;
+            }
+        }
+        self.respond(now, id, &response);
         self.arm(now, number, expires);
+        if let Some(subscription) = self.presence.subscriptions.get_mut(&number) {
+            subscription.must = true;
+            if let Subject::List(list) = &mut subscription.subject {
+                list.restart();
+            }
+        }
         self.queue(number);
     }
 
@@ -133,6 +252,7 @@ impl Core {
         subscription.expires_at = now + expires;
         if expires.is_zero() {
             subscription.ended = true;
+            subscription.end = "timeout";
             self.timers.clear(&Due::Subscription(id));
         } else {
             self.timers.set(Due::Subscription(id), now + expires);
@@ -145,15 +265,24 @@ impl Core {
             self.timers.set(Due::Subscription(id), subscription.expires_at);
             return;
         }
-        subscription.ended = true;
-        self.queue(id);
+        self.end(id, "timeout");
     }
 }
 
-fn accepted(expires: Duration, contact: &str) -> Response {
-    Response::new(200)
+/// Whether the tags that a watcher named fit the state.
+fn matches(known: &[u8], etag: &str) -> bool {
+    let known = known.trim_ascii();
+    known == b"*" || known == etag.as_bytes()
+}
+
+fn accepted(expires: Duration, subscription: &Subscription) -> Response {
+    let response = Response::new(200)
         .header(HeaderName::Expires, expires.as_secs().to_string())
-        .header(HeaderName::Contact, contact)
+        .header(HeaderName::Contact, &*subscription.contact);
+    match subscription.subject {
+        Subject::List(_) => response.header(HeaderName::Require, rls::EVENT_LIST),
+        _ => response,
+    }
 }
 
 /// Whether a watcher reads presence documents: those who do not say read them (RFC 3856, section 6.7).
@@ -195,7 +324,7 @@ fn new_subscription(
     request: &Message,
     flow: &Flow,
     watcher: Aor,
-    presentity: Aor,
+    subject: Subject,
     expires: Duration,
     tag: &str,
     contact: &str,
@@ -216,7 +345,7 @@ fn new_subscription(
             local_tag: tag.to_owned(),
             remote_tag: request.from().ok()?.tag()?.to_owned(),
         },
-        presentity,
+        subject,
         watcher,
         local: format!("{};tag={tag}", text(HeaderName::To)?),
         remote: text(HeaderName::From)?,
@@ -229,6 +358,11 @@ fn new_subscription(
         remote_cseq: request.cseq().ok()?.number,
         expires_at: now + expires,
         ended: false,
+        end: "timeout",
+        fetch: expires.is_zero(),
+        must: true,
+        bare: false,
+        told: None,
         in_flight: false,
         resting: false,
         tries: 0,

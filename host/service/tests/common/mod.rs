@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use attache_service::{Core, CoreConfig, ServiceConfig};
 use attache_sip::digest::{DigestClient, Policy, Secret};
 use attache_sip::endpoint::{Endpoint, EndpointConfig, EndpointEvent, Request, Response};
-use attache_sip::message::{HeaderName, Message, Method};
+use attache_sip::message::{HeaderName, Limits, Message, Method};
 use attache_sip::sim::{Node, Simulation};
 use attache_sip::transaction::TransactionId;
 use attache_sip::transport::{Destination, Flow, FlowId, Transmit, Transport};
@@ -24,6 +24,9 @@ pub const ALICE: &str = "127.0.1.1:5060";
 pub const BOB: &str = "127.0.2.1:5060";
 pub const PHONE: &str = "127.0.2.2:5060";
 pub const CAROL: &str = "127.0.3.1:5060";
+
+/// What a client reads that watches long lists.
+const LONG: Limits = Limits { message: 4 * 1024 * 1024, ..Limits::DEFAULT };
 
 /// Begins the dates of all tests.
 pub const EPOCH: u64 = 1_800_000_000;
@@ -55,7 +58,7 @@ impl Client {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&number.to_be_bytes());
         Self {
-            endpoint: Endpoint::new(EndpointConfig::at(here), seed),
+            endpoint: Endpoint::new(EndpointConfig { limits: LONG, ..EndpointConfig::at(here) }, seed),
             digest: DigestClient::new(user, Secret::new(password), Policy::default()),
             user: user.to_owned(),
             here,
@@ -67,6 +70,10 @@ impl Client {
             is_deaf: false,
             next: 1,
         }
+    }
+
+    pub fn use_tcp(&mut self) {
+        self.transport = Transport::Tcp;
     }
 
     pub fn address(&self) -> String {

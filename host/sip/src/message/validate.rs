@@ -47,7 +47,10 @@ pub struct Support<'a> {
 
 impl Default for Support<'_> {
     fn default() -> Self {
-        Self { options: &["eventlist", "gruu", "norefersub", "outbound", "path"], other_schemes: true }
+        Self {
+            options: &["eventlist", "gruu", "norefersub", "outbound", "path", "recipient-list-subscribe"],
+            other_schemes: true,
+        }
     }
 }
 
