@@ -86,8 +86,10 @@ use crate::{
     event::{Event, EventKind, TokenNeeded},
     id::{ContactId, IdSource, RequestId},
     presence::{Presence, UnknownReason},
+    report::XcapState,
     snapshot::{ContactEntry, Snapshot},
     storage::{Batch, BatchId, Restored, StorageError},
+    sync::Side,
     time::Now,
 };
 
@@ -95,15 +97,15 @@ pub use config::{EngineConfig, Limits};
 use conversations::Conversations;
 use inbox::Inbox;
 use leases::{Leases, restored_alerts};
-use ledger::{Effect, Ledger, Sealed, Ticket};
+use ledger::{Effect, Ledger, Sealed, Then, Ticket};
 use outbox::Outbox;
 use own::Own;
 use presence::Presences;
 use report::Reporting;
 use roster::Roster;
 use session::Session;
-use sync::Http;
 pub use sync::HttpId;
+use sync::{Client, Sync, restored_conflicts};
 use watch::{Settings, Watch};
 
 /// One account. See the [module](self).
@@ -129,7 +131,7 @@ pub struct Engine {
     reporting: Reporting,
     session: Session,
     resolves: VecDeque<Resolve>,
-    http: Http,
+    sync: Sync,
 }
 
 impl Engine {
@@ -163,6 +165,21 @@ impl Engine {
         let own = Own::new(instance, setting(ledger::OWN));
         let alerts = setting(ledger::ALERTS).map(restored_alerts).unwrap_or_default();
         view.alerts = alerts.clone();
+        for conflict in restored_conflicts(&restored.records) {
+            ids.skip_past(conflict.id.0);
+            view.conflicts.insert_mut(conflict.id, conflict);
+        }
+        let mut xcap = XcapState::Off;
+        let client = match Client::new(&config) {
+            Some(Ok(client)) => Some(client),
+            Some(Err(sentence)) => {
+                let advice = Arc::from("correct the address of the XCAP root");
+                xcap = XcapState::Refused { status: 0, sentence: sentence.into(), advice };
+                None
+            }
+            None => None,
+        };
+        let sync = Sync::new(client, &restored.records);
         let mut roster = Roster::new();
         for group in restored.groups {
             ids.skip_past(group.id.0);
@@ -204,14 +221,17 @@ impl Engine {
                 chunk: config.limits.list_chunk,
                 polling: config.polling,
                 most: config.limits.contacts.saturating_mul(2),
-                list: config.list.as_deref().and_then(|list| UriBuf::parse(list).ok()),
+                list: match config.list.as_deref() {
+                    Some(list) => UriBuf::parse(list).ok(),
+                    None => sync.lists.known(&config.address),
+                },
             }),
             leases: Leases::default(),
             alerts,
             reporting: Reporting::default(),
             session: Session::new(now.instant, now.wall),
             resolves: VecDeque::new(),
-            http: Http::default(),
+            sync,
             config,
         };
         let contacts: Vec<_> = engine.view.contacts.values().map(|entry| entry.contact.clone()).collect();
@@ -219,6 +239,7 @@ impl Engine {
             engine.watch_contact(&contact);
         }
         engine.compose_own();
+        engine.set_xcap(xcap);
         for entry in restored.outbox {
             engine.ids.skip_past(entry.message.id.0);
             engine.ids.skip_past(entry.message.conversation.0);
@@ -284,11 +305,10 @@ impl Engine {
             Command::Publish { availability, note, until } => {
                 self.publish_command(ticket, availability, &note, until);
             }
-            Command::Undo
-            | Command::KeepMine(_)
-            | Command::KeepTheirs(_)
-            | Command::AnswerWatcher { .. }
-            | Command::SetRule { .. } => {
+            Command::Undo => self.undo(ticket),
+            Command::KeepMine(id) => self.settle_conflict(ticket, id, Side::Mine),
+            Command::KeepTheirs(id) => self.settle_conflict(ticket, id, Side::Theirs),
+            Command::AnswerWatcher { .. } | Command::SetRule { .. } => {
                 let error = Error::new(Code::UnsupportedByService, "no XCAP server is configured");
                 self.ledger.answer(ticket.token, Err(error));
             }
@@ -333,6 +353,7 @@ impl Engine {
             }
         }
         self.ledger.finish();
+        self.drive_sync();
         self.settle();
     }
 
@@ -355,6 +376,7 @@ impl Engine {
         self.own_due();
         self.close_idle();
         self.wake_messages();
+        self.sync_due();
         self.settle();
     }
 
@@ -376,20 +398,6 @@ impl Engine {
     /// The next name to look up.
     pub fn poll_resolve(&mut self) -> Option<Resolve> {
         self.resolves.pop_front()
-    }
-
-    /// The next request for the service's XCAP server. Its answer goes to [`handle_http`](Self::handle_http) with the same
-    /// handle; at most four are under way at once.
-    pub fn poll_http(&mut self) -> Option<(HttpId, http::Request<Bytes>)> {
-        self.http.poll()
-    }
-
-    /// The answer to a request of [`poll_http`](Self::poll_http), or why there is none. Answers of requests that the engine
-    /// no longer waits for are dropped. 401 is dealt with here: the driver only carries.
-    pub fn handle_http(&mut self, now: Now, id: HttpId, answer: Result<http::Response<Bytes>, String>) {
-        self.now = now;
-        self.http.handle(id, answer);
-        self.settle();
     }
 
     /// The next event. Presence changes of one drain come as one event, last.
@@ -418,6 +426,7 @@ impl Engine {
             self.own_timeout(),
             self.conversations_timeout(),
             self.outbox_timeout(),
+            self.sync_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -499,7 +508,8 @@ impl Engine {
         match &sealed.effect {
             Effect::Reserved(end) => self.ledger.reserved(*end, true),
             Effect::Setting(..) => {}
-            Effect::Roster { ticket, change } => self.apply_edit(sealed, *ticket, change),
+            Effect::Roster { ticket, edit } => self.apply_edit(sealed, *ticket, edit),
+            Effect::Records { then, .. } => self.go_on(*then, true),
             Effect::Own { ticket, choice } => self.apply_own(sealed, *ticket, choice),
             Effect::Alerts { ticket, alerts, .. } => self.apply_alerts(sealed, *ticket, alerts),
             Effect::Incoming { message, key } => self.apply_incoming(sealed, message, *key),
@@ -513,16 +523,28 @@ impl Engine {
             Effect::Reserved(end) => self.ledger.reserved(end, false),
             // Nothing waits for it; the next start chooses anew.
             Effect::Setting(..) => {}
-            Effect::Roster { ticket, .. } => {
-                self.ledger.answer(ticket.token, Err(error.clone()));
-                self.revert_edits(error);
+            Effect::Roster { ticket, edit } => {
+                if let Some(ticket) = ticket {
+                    self.ledger.answer(ticket.token, Err(error.clone()));
+                }
+                self.revert_edits(*edit, error);
             }
+            Effect::Records { then, .. } => self.go_on(then, false),
             Effect::Own { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
             Effect::Alerts { ticket, .. } => self.refuse_alerts(ticket, error),
             Effect::Incoming { message, key } => self.refuse_incoming(&message, key),
             Effect::Accepted { ticket, entry } => self.refuse_accepted(ticket, &entry, error.clone()),
             // It happened on the wire and cannot be undone: it must be kept some time.
             effect @ Effect::Finished { .. } => self.ledger.keep_later(effect),
+        }
+    }
+
+    /// Records are durable, or were refused.
+    fn go_on(&mut self, then: Then, kept: bool) {
+        match then {
+            // What is not kept now is kept with the next change, or found out again.
+            Then::Nothing => {}
+            Then::WriteContacts => self.contacts_journaled(kept),
         }
     }
 

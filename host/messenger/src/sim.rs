@@ -48,7 +48,7 @@ use bytes::Bytes;
 
 use crate::{
     command::{Answer, Command},
-    engine::{Engine, EngineConfig},
+    engine::{Engine, EngineConfig, HttpId},
     event::{Contact, Event, EventKind, Group},
     id::{ContactId, GroupId, MessageId, RequestId},
     snapshot::Snapshot,
@@ -178,6 +178,18 @@ impl MemoryStore {
     }
 }
 
+/// An HTTP server that engines of a simulation reach, such as an XCAP server.
+pub trait HttpServer: Send {
+    /// Takes a request, and says what its sender gets, and after how long; `None` when it gets nothing at all.
+    fn handle(
+        &mut self,
+        now: Instant,
+        request: http::Request<Bytes>,
+    ) -> Option<(Duration, Result<http::Response<Bytes>, String>)>;
+}
+
+type HttpAnswer = (Instant, HttpId, Result<http::Response<Bytes>, String>);
+
 /// When a process dies, relative to its store.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum Crash {
@@ -195,6 +207,8 @@ pub struct EngineNode {
     commit_delay: Duration,
     committing: VecDeque<(Instant, BatchId, Batch)>,
     hosts: BTreeMap<String, Vec<Destination>>,
+    http: Option<Arc<Mutex<dyn HttpServer>>>,
+    http_answers: Vec<HttpAnswer>,
     crash: Option<Crash>,
     dead: bool,
     next_token: u64,
@@ -215,6 +229,8 @@ impl EngineNode {
             commit_delay: Duration::ZERO,
             committing: VecDeque::new(),
             hosts: BTreeMap::new(),
+            http: None,
+            http_answers: Vec::new(),
             crash: None,
             dead: false,
             next_token: 1,
@@ -229,6 +245,13 @@ impl EngineNode {
     #[must_use]
     pub fn commit_delay(mut self, delay: Duration) -> Self {
         self.commit_delay = delay;
+        self
+    }
+
+    /// Lets it reach an HTTP server. Without one, every request fails at once.
+    #[must_use]
+    pub fn http(mut self, server: Arc<Mutex<dyn HttpServer>>) -> Self {
+        self.http = Some(server);
         self
     }
 
@@ -321,6 +344,20 @@ impl EngineNode {
                 let answer = self.hosts.get(&resolve.host).cloned().ok_or_else(|| "no such host".to_owned());
                 self.engine.handle_resolved(wall, resolve.id, answer);
             }
+            while let Some((id, request)) = self.engine.poll_http() {
+                let answer = match &self.http {
+                    Some(server) => {
+                        server.lock().unwrap_or_else(PoisonError::into_inner).handle(now, request)
+                    }
+                    None => Some((Duration::ZERO, Err("nobody listens there".to_owned()))),
+                };
+                self.http_answers.extend(answer.map(|(after, answer)| (now + after, id, answer)));
+            }
+            if let Some(at) = self.http_answers.iter().position(|(at, ..)| *at <= now) {
+                let (_, id, answer) = self.http_answers.remove(at);
+                self.engine.handle_http(wall, id, answer);
+                continue;
+            }
             while let Some((id, batch)) = self.engine.poll_batch() {
                 self.committing.push_back((now + self.commit_delay, id, batch));
             }
@@ -378,7 +415,8 @@ impl Node for EngineNode {
             return None;
         }
         let commit = self.committing.front().map(|(at, ..)| *at);
-        [self.engine.poll_timeout(), commit].into_iter().flatten().min()
+        let http = self.http_answers.iter().map(|(at, ..)| *at).min();
+        [self.engine.poll_timeout(), commit, http].into_iter().flatten().min()
     }
 }
 

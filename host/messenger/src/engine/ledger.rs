@@ -14,7 +14,7 @@ use rpds::HashTrieSetSync;
 
 use crate::{
     command::Answer,
-    engine::{own::Choice, roster::Change},
+    engine::{own::Choice, roster::Edit, sync::Records},
     event::{Event, EventKind},
     id::{AccountId, ContactId, RequestId},
     message::{IncomingMessage, MessageState, OutgoingMessage},
@@ -45,6 +45,15 @@ pub(super) struct Ticket {
     pub(super) request: RequestId,
 }
 
+/// What goes on when records are durable.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Then {
+    /// Nothing waits for them.
+    Nothing,
+    /// The document with the contacts can be written.
+    WriteContacts,
+}
+
 /// What happens once something is durable.
 #[derive(Debug)]
 pub(super) enum Effect {
@@ -52,8 +61,10 @@ pub(super) enum Effect {
     Reserved(u64),
     /// A setting is kept; nothing waits for it.
     Setting(&'static str, String),
-    /// The contact list changes.
-    Roster { ticket: Ticket, change: Change },
+    /// The contact list changes, as somebody asked or as the service has it.
+    Roster { ticket: Option<Ticket>, edit: Box<Edit> },
+    /// Something that the engine keeps for itself, and what goes on then.
+    Records { records: Records, then: Then },
     /// Own presence changes.
     Own { ticket: Ticket, choice: Choice },
     /// Which contacts' becoming available is told changes.
@@ -70,8 +81,8 @@ impl Effect {
     /// Most events that follow.
     fn slots(&self) -> u64 {
         match self {
-            Self::Reserved(_) | Self::Setting(..) => 0,
-            Self::Roster { change, .. } => 1 + change.events(),
+            Self::Reserved(_) | Self::Setting(..) | Self::Records { .. } => 0,
+            Self::Roster { edit, .. } => 1 + edit.events(),
             Self::Own { .. } | Self::Incoming { .. } | Self::Alerts { .. } => 2,
             Self::Accepted { .. } | Self::Finished { .. } => 2,
         }
@@ -82,7 +93,11 @@ impl Effect {
         match self {
             Self::Reserved(end) => writes.push(Write::PutSetting(SEQ, end.to_string())),
             Self::Setting(name, value) => writes.push(Write::PutSetting(name, value.clone())),
-            Self::Roster { change, .. } => change.write(writes),
+            Self::Roster { edit, .. } => edit.write(writes),
+            Self::Records { records, .. } => {
+                let records = records.iter().cloned();
+                writes.extend(records.map(|(kind, key, value)| Write::PutRecord { kind, key, value }));
+            }
             Self::Own { choice, .. } => writes.push(Write::PutSetting(OWN, choice.kept())),
             Self::Alerts { kept, .. } => writes.push(Write::PutSetting(ALERTS, kept.clone())),
             Self::Incoming { message, key } => {

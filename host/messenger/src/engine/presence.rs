@@ -236,7 +236,6 @@ impl Engine {
     }
 
     /// The service holds our contacts as a list at this address, or no longer does.
-    #[allow(dead_code, reason = "called by the part that keeps lists on the service")]
     pub(super) fn use_list(&mut self, list: Option<UriBuf>) {
         let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
         self.watch.set_list(&mut hands, list);

@@ -81,7 +81,6 @@ impl Engine {
         }
     }
 
-    #[allow(dead_code, reason = "called by the part that keeps contacts on the service")]
     pub(super) fn set_xcap(&mut self, state: XcapState) {
         if self.reporting.draft.xcap != state {
             self.reporting.draft.xcap = state;

@@ -16,13 +16,16 @@ use crate::{
         Engine,
         config::Limits,
         ledger::{Effect, Sealed, Ticket},
+        sync::{Pulled, Records, UndoStep},
     },
     error::Error,
     event::{Contact, EventKind, Group},
     id::{ContactId, GroupId},
     presence::{Presence, UnknownReason},
     snapshot::ContactEntry,
-    storage::Write,
+    storage::{RecordKind, Write},
+    sync::Conflict,
+    time::Timestamp,
 };
 
 /// Longest name of a contact or group, in bytes.
@@ -68,6 +71,45 @@ impl Change {
     }
 }
 
+/// An edit with all that is kept along with it.
+#[derive(Debug, Default)]
+pub(super) struct Edit {
+    pub(super) changes: Vec<Change>,
+    pub(super) records: Records,
+    /// Conflicts that it brings.
+    pub(super) found: Vec<Arc<Conflict>>,
+    /// Conflicts that it ends.
+    pub(super) settled: Vec<Arc<Conflict>>,
+    pub(super) undo: UndoStep,
+    /// There when it comes from the service.
+    pub(super) pulled: Option<Pulled>,
+}
+
+impl Edit {
+    /// Most events that follow, the completion not among them.
+    pub(super) fn events(&self) -> u64 {
+        let changes: u64 = self.changes.iter().map(Change::events).sum();
+        changes + (self.found.len() + self.settled.len()) as u64
+    }
+
+    pub(super) fn write(&self, writes: &mut Vec<Write>) {
+        self.changes.iter().for_each(|change| change.write(writes));
+        let records = self.records.iter().cloned();
+        writes.extend(records.map(|(kind, key, value)| Write::PutRecord { kind, key, value }));
+    }
+
+    pub(super) fn find(&mut self, conflict: Conflict) {
+        let text = serde_json::to_string(&conflict).unwrap_or_default();
+        self.records.push((RecordKind::Conflict, conflict.id.to_string().into(), Some(text.into())));
+        self.found.push(Arc::new(conflict));
+    }
+
+    pub(super) fn settle(&mut self, conflict: Arc<Conflict>) {
+        self.records.push((RecordKind::Conflict, conflict.id.to_string().into(), None));
+        self.settled.push(conflict);
+    }
+}
+
 /// The list as it will be.
 #[derive(Clone, Debug)]
 pub(super) struct Roster {
@@ -93,11 +135,94 @@ impl Roster {
     }
 
     pub(super) fn put_group(&mut self, group: Arc<Group>) {
-        if let Some(old) = self.groups.get(&group.id) {
-            self.group_names.remove_mut(&folded(&old.name));
+        // Two groups may have swapped their names.
+        if let Some(old) = self.groups.get(&group.id).map(|old| folded(&old.name))
+            && self.group_names.get(&old) == Some(&group.id)
+        {
+            self.group_names.remove_mut(&old);
         }
         self.group_names.insert_mut(folded(&group.name), group.id);
         self.groups.insert_mut(group.id, group);
+    }
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.groups.values()
+    }
+
+    pub(super) fn contacts(&self) -> impl Iterator<Item = &Arc<Contact>> {
+        self.contacts.values()
+    }
+
+    pub(super) fn id_of(&self, address: &Address) -> Option<ContactId> {
+        self.by_address.get(address).copied()
+    }
+
+    pub(super) fn get(&self, id: ContactId) -> Option<&Arc<Contact>> {
+        self.contacts.get(&id)
+    }
+
+    pub(super) fn get_group(&self, id: GroupId) -> Option<&Arc<Group>> {
+        self.groups.get(&id)
+    }
+
+    /// Whether another group than this one has a name.
+    pub(super) fn is_taken(&self, name: &str, by_other_than: Option<GroupId>) -> bool {
+        self.group_names.get(&folded(name)).is_some_and(|id| Some(*id) != by_other_than)
+    }
+
+    /// Puts a contact in, or in place of the one with its handle. Nothing, when that is the same.
+    pub(super) fn replace_contact(&mut self, contact: Contact) -> Option<Change> {
+        let known = self.contacts.get(&contact.id);
+        if known.is_some_and(|known| **known == contact) {
+            return None;
+        }
+        let is_new = known.is_none();
+        let contact = Arc::new(contact);
+        self.put_contact(contact.clone());
+        Some(if is_new { Change::ContactAdded(contact) } else { Change::ContactChanged(contact) })
+    }
+
+    /// Puts a group in, or in place of the one with its handle. Nothing, when that is the same.
+    pub(super) fn replace_group(&mut self, group: Group) -> Option<Change> {
+        let known = self.groups.get(&group.id);
+        if known.is_some_and(|known| **known == group) {
+            return None;
+        }
+        let is_new = known.is_none();
+        let group = Arc::new(group);
+        self.put_group(group.clone());
+        Some(if is_new { Change::GroupAdded(group) } else { Change::GroupRenamed(group) })
+    }
+
+    /// Takes a contact out.
+    pub(super) fn take_out(&mut self, id: ContactId) -> Option<Change> {
+        let contact = self.contacts.get(&id)?.clone();
+        self.by_address.remove_mut(&contact.address);
+        self.contacts.remove_mut(&id);
+        Some(Change::ContactRemoved(contact))
+    }
+
+    /// Removes a group; its contacts stay.
+    pub(super) fn dissolve(&mut self, id: GroupId) -> Option<Change> {
+        let group = self.groups.get(&id)?.clone();
+        let members: Vec<Arc<Contact>> = self
+            .contacts
+            .values()
+            .filter(|contact| contact.groups.contains(&id))
+            .map(|contact| {
+                let mut contact = Contact::clone(contact);
+                contact.groups.retain(|group| *group != id);
+                Arc::new(contact)
+            })
+            .collect();
+        for member in &members {
+            self.contacts.insert_mut(member.id, member.clone());
+        }
+        if self.group_names.get(&folded(&group.name)) == Some(&id) {
+            self.group_names.remove_mut(&folded(&group.name));
+        }
+        self.groups.remove_mut(&id);
+        Some(Change::GroupRemoved(group, members))
     }
 
     fn contact(&self, id: ContactId) -> Result<&Arc<Contact>, Error> {
@@ -137,10 +262,8 @@ impl Roster {
                 Ok(Change::ContactAdded(contact))
             }
             Command::RemoveContact(id) => {
-                let contact = self.contact(id)?.clone();
-                self.by_address.remove_mut(&contact.address);
-                self.contacts.remove_mut(&id);
-                Ok(Change::ContactRemoved(contact))
+                self.contact(id)?;
+                Ok(self.take_out(id).unwrap_or(Change::Nothing))
             }
             Command::RenameContact(id, name) => {
                 check_name(&name)?;
@@ -163,23 +286,8 @@ impl Roster {
                 Ok(Change::GroupAdded(group))
             }
             Command::RemoveGroup(id) => {
-                let group = self.group(id)?.clone();
-                let members: Vec<Arc<Contact>> = self
-                    .contacts
-                    .values()
-                    .filter(|contact| contact.groups.contains(&id))
-                    .map(|contact| {
-                        let mut contact = Contact::clone(contact);
-                        contact.groups.retain(|group| *group != id);
-                        Arc::new(contact)
-                    })
-                    .collect();
-                for member in &members {
-                    self.contacts.insert_mut(member.id, member.clone());
-                }
-                self.group_names.remove_mut(&folded(&group.name));
-                self.groups.remove_mut(&id);
-                Ok(Change::GroupRemoved(group, members))
+                self.group(id)?;
+                Ok(self.dissolve(id).unwrap_or(Change::Nothing))
             }
             Command::RenameGroup(id, name) => {
                 let name = check_group_name(name)?;
@@ -262,24 +370,71 @@ fn tidy(name: Arc<str>) -> Arc<str> {
     if trimmed.len() == name.len() { name } else { trimmed.into() }
 }
 
+/// A name as the list has it.
+pub(super) fn tidied(name: &str) -> Arc<str> {
+    tidy(name.into())
+}
+
 fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
 impl Engine {
-    /// Takes an edit on. It needs no service: the list is kept here.
+    /// Takes an edit on. It needs no service: the list is kept here, and goes to the service when that is there.
     pub(super) fn edit_roster(&mut self, ticket: Ticket, command: Command) {
         let id = self.next_id();
+        let before = self.roster.clone();
         match self.roster.edit(command, id, &self.config.address, &self.config.limits) {
-            Ok(change) => self.ledger.keep(Effect::Roster { ticket, change }),
+            Ok(change) => {
+                let mut edit = Edit { undo: self.remember(&before, &change), ..Edit::default() };
+                edit.undo.write(&mut edit.records);
+                edit.changes.push(change);
+                self.keep_edit(ticket, edit);
+            }
             Err(error) => self.ledger.answer(ticket.token, Err(error)),
         }
     }
 
+    /// Keeps an edit that was made in the list-to-be. What it changes is no longer in conflict.
+    pub(super) fn keep_edit(&mut self, ticket: Ticket, mut edit: Edit) {
+        for conflict in self.view.conflicts.values() {
+            let settles =
+                edit.changes.iter().any(|change| self.about(change).as_ref() == Some(&conflict.about));
+            if settles && !edit.settled.iter().any(|known| known.id == conflict.id) {
+                edit.settle(conflict.clone());
+            }
+        }
+        self.ledger.keep(Effect::Roster { ticket: Some(ticket), edit: Box::new(edit) });
+    }
+
     /// The edit is durable: shows it.
-    pub(super) fn apply_edit(&mut self, sealed: &Sealed, ticket: Ticket, change: &Change) {
+    pub(super) fn apply_edit(&mut self, sealed: &Sealed, ticket: Option<Ticket>, edit: &Edit) {
         let mut seq = sealed.seq;
         let at = sealed.at;
+        for change in &edit.changes {
+            self.apply_change(&mut seq, at, change);
+        }
+        for conflict in &edit.settled {
+            if self.view.conflicts.remove_mut(&conflict.id) {
+                self.ledger.emit_sealed(&mut seq, at, EventKind::ConflictSettled(conflict.clone()));
+            }
+        }
+        for conflict in &edit.found {
+            self.view.conflicts.insert_mut(conflict.id, conflict.clone());
+            self.ledger.emit_sealed(&mut seq, at, EventKind::RosterConflict(conflict.clone()));
+        }
+        match &edit.pulled {
+            Some(pulled) => self.pulled(pulled),
+            None => self.sync.edited(self.now.instant),
+        }
+        if let Some(ticket) = ticket {
+            self.ledger.answer(ticket.token, Ok(Accepted::new(ticket.request)));
+            let kind = EventKind::CommandCompleted { request: ticket.request, outcome: Ok(()) };
+            self.ledger.emit_sealed(&mut seq, at, kind);
+        }
+    }
+
+    fn apply_change(&mut self, seq: &mut u64, at: Timestamp, change: &Change) {
         match change {
             Change::ContactAdded(contact) => {
                 let presence = Arc::new(Presence::unknown(self.unknown_reason()));
@@ -287,48 +442,49 @@ impl Engine {
                 self.view
                     .contacts
                     .insert_mut(contact.id, ContactEntry { contact: contact.clone(), presence });
-                self.ledger.emit_sealed(&mut seq, at, EventKind::ContactAdded(contact.clone()));
+                self.ledger.emit_sealed(seq, at, EventKind::ContactAdded(contact.clone()));
                 self.watch_contact(contact);
             }
             Change::ContactChanged(contact) => {
                 self.show_contact(contact);
-                self.ledger.emit_sealed(&mut seq, at, EventKind::ContactChanged(contact.clone()));
+                self.ledger.emit_sealed(seq, at, EventKind::ContactChanged(contact.clone()));
             }
             Change::ContactRemoved(contact) => {
                 self.view.by_address.remove_mut(&contact.address);
                 self.view.contacts.remove_mut(&contact.id);
-                self.ledger.emit_sealed(&mut seq, at, EventKind::ContactRemoved(contact.clone()));
+                self.ledger.emit_sealed(seq, at, EventKind::ContactRemoved(contact.clone()));
                 self.unwatch_contact(contact);
             }
             Change::GroupAdded(group) => {
                 self.view.groups.insert_mut(group.id, group.clone());
-                self.ledger.emit_sealed(&mut seq, at, EventKind::GroupAdded(group.clone()));
+                self.ledger.emit_sealed(seq, at, EventKind::GroupAdded(group.clone()));
             }
             Change::GroupRenamed(group) => {
                 self.view.groups.insert_mut(group.id, group.clone());
-                self.ledger.emit_sealed(&mut seq, at, EventKind::GroupRenamed(group.clone()));
+                self.ledger.emit_sealed(seq, at, EventKind::GroupRenamed(group.clone()));
             }
             Change::GroupRemoved(group, members) => {
                 for member in members {
                     self.show_contact(member);
-                    self.ledger.emit_sealed(&mut seq, at, EventKind::ContactChanged(member.clone()));
+                    self.ledger.emit_sealed(seq, at, EventKind::ContactChanged(member.clone()));
                 }
                 self.view.groups.remove_mut(&group.id);
-                self.ledger.emit_sealed(&mut seq, at, EventKind::GroupRemoved(group.clone()));
+                self.ledger.emit_sealed(seq, at, EventKind::GroupRemoved(group.clone()));
             }
             Change::Nothing => {}
         }
-        self.ledger.answer(ticket.token, Ok(Accepted::new(ticket.request)));
-        let kind = EventKind::CommandCompleted { request: ticket.request, outcome: Ok(()) };
-        self.ledger.emit_sealed(&mut seq, at, kind);
     }
 
     /// An edit was refused by the store: those that were built upon it fail as well.
-    pub(super) fn revert_edits(&mut self, error: &Error) {
+    pub(super) fn revert_edits(&mut self, edit: Edit, error: &Error) {
+        self.edit_refused(edit);
         let dependent = self.ledger.withdraw(|effect| matches!(effect, Effect::Roster { .. }));
         for effect in dependent {
-            if let Effect::Roster { ticket, .. } = effect {
-                self.ledger.answer(ticket.token, Err(error.clone()));
+            if let Effect::Roster { ticket, edit } = effect {
+                self.edit_refused(*edit);
+                if let Some(ticket) = ticket {
+                    self.ledger.answer(ticket.token, Err(error.clone()));
+                }
             }
         }
         let mut roster = Roster::new();
@@ -339,6 +495,13 @@ impl Engine {
             roster.put_contact(entry.contact.clone());
         }
         self.roster = roster;
+    }
+
+    fn edit_refused(&mut self, edit: Edit) {
+        self.sync.undo.refused(edit.undo);
+        if let Some(pulled) = &edit.pulled {
+            self.pull_refused(pulled);
+        }
     }
 
     fn show_contact(&mut self, contact: &Arc<Contact>) {

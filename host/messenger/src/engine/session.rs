@@ -174,6 +174,7 @@ impl Engine {
                 }
                 self.publish_first();
                 self.watch_everybody();
+                self.start_sync();
                 self.resume_outbox();
             }
             SessionState::SignedIn => self.release_outbox(),
@@ -345,6 +346,9 @@ impl Engine {
 
     fn change_session(&mut self, state: SessionState, reason: Option<Error>) {
         let at = self.now.wall;
+        if self.view.session == SessionState::SignedIn && state != SessionState::SignedIn {
+            self.pause_sync();
+        }
         self.session.renew_at = None;
         self.view.session = state;
         self.view.session_since = at;

@@ -1,23 +1,281 @@
-//! The contact list and the rules on the service: an XCAP client (RFC 4825) and what is done with it.
+//! The contact list and the rules on the service: an XCAP client (RFC 4825), and what is done with it.
+//!
+//! The list here is what counts while the service is away: every edit is durable here first. What the service had last is
+//! kept beside it, and the difference of the two is the journal of edits that the service does not have yet; it can be
+//! replayed as often as need be, after a crash at any place, since it says what shall be and not what to do.
+//!
+//! Each document goes through the same circle: read it (or learn that it is the known one), merge what others did, write
+//! what was done here on condition that nobody else wrote meanwhile, and from the beginning where somebody did.
 
-use std::collections::VecDeque;
+mod client;
+mod conflicts;
+mod contacts;
+mod lists;
+mod merge;
+mod model;
+mod undo;
+
+use core::time::Duration;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use http::{Request, Response};
 
-/// Names a request of the engine for the XCAP server. Numbers of one engine only grow.
-#[derive(Copy, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct HttpId(pub u64);
+use crate::{
+    engine::Engine,
+    event::SessionState,
+    report::XcapState,
+    storage::{Record, RecordKind},
+    time::Timestamp,
+};
 
-/// Requests on their way.
-#[derive(Debug, Default)]
-pub(super) struct Http {
-    waiting: VecDeque<(HttpId, http::Request<Bytes>)>,
+pub use client::HttpId;
+pub(super) use client::{Ask, Client, Condition, Outcome, Topic, sentence};
+pub(super) use conflicts::restored as restored_conflicts;
+pub(super) use contacts::Pulled;
+pub(super) use undo::UndoStep;
+
+use contacts::Contacts;
+use lists::Lists;
+use undo::UndoStack;
+
+/// Edits that follow each other go together.
+const GATHER: Duration = Duration::from_millis(250);
+/// The first pause after a failure, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+
+/// What is written for the engine itself, together with something else: kind, key, and value or nothing.
+pub(super) type Records = Vec<(RecordKind, Arc<str>, Option<Arc<str>>)>;
+
+/// A document as the service had it last.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Base {
+    pub(super) etag: Option<Arc<str>>,
+    /// `None` when there was none.
+    pub(super) body: Option<Arc<str>>,
 }
 
-impl Http {
-    pub(super) fn poll(&mut self) -> Option<(HttpId, http::Request<Bytes>)> {
-        self.waiting.pop_front()
+impl Base {
+    fn new(etag: Option<Arc<str>>, body: impl Into<Arc<str>>) -> Self {
+        Self { etag, body: Some(body.into()) }
     }
 
-    pub(super) fn handle(&mut self, _: HttpId, _: Result<http::Response<Bytes>, String>) {}
+    /// As it is kept: the tag on a line of its own, then the document. A tag cannot hold a line break.
+    fn record(&self) -> Option<Arc<str>> {
+        let body = self.body.as_deref()?;
+        Some(format!("{}\n{body}", self.etag.as_deref().unwrap_or_default()).into())
+    }
+
+    fn restore(kept: &str) -> Self {
+        let (etag, body) = kept.split_once('\n').unwrap_or(("", kept));
+        Self::new((!etag.is_empty()).then(|| etag.into()), body)
+    }
+
+    fn condition(&self) -> Condition {
+        Condition::of(self.etag.as_ref(), self.body.is_some())
+    }
+}
+
+/// When a document is dealt with next.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    failures: u32,
+    due: Option<Instant>,
+}
+
+impl Pace {
+    fn is_due(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| due <= now)
+    }
+
+    fn soon(&mut self, now: Instant) {
+        if self.due.is_none() && self.failures == 0 {
+            self.due = Some(now + GATHER);
+        }
+    }
+
+    /// Something worked.
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Something failed: later, and later each time. `random` spreads many accounts.
+    fn fail(&mut self, now: Instant, random: u64, at_least: Option<Duration>) {
+        let doubled = PAUSE.0.saturating_mul(1 << self.failures.min(10)).min(PAUSE.1);
+        self.failures = self.failures.saturating_add(1);
+        let millis = u64::try_from(doubled.as_millis()).unwrap_or(u64::MAX);
+        let spread = Duration::from_millis(millis / 2 + random % (millis / 2 + 1));
+        self.due = Some(now + spread.max(at_least.unwrap_or_default()));
+    }
+}
+
+/// Everything about documents on the service.
+#[derive(Debug)]
+pub(super) struct Sync {
+    /// `None` without a root.
+    pub(super) client: Option<Client>,
+    pub(super) contacts: Contacts,
+    pub(super) lists: Lists,
+    pub(super) undo: UndoStack,
+    /// Since when the service is away.
+    away: Option<(Timestamp, Arc<str>)>,
+    /// When everything is read again, where nobody tells of changes.
+    look_again: Option<Instant>,
+}
+
+impl Sync {
+    pub(super) fn new(client: Option<Client>, records: &[Record]) -> Self {
+        let document = |key: &str| {
+            let mut all = records.iter().filter(|record| record.kind == RecordKind::Document);
+            all.find(|record| &*record.key == key).map(|record| Base::restore(&record.value))
+        };
+        Self {
+            client,
+            contacts: Contacts::new(
+                document(contacts::BASE).unwrap_or_default(),
+                document(contacts::TRIED).and_then(|base| base.body),
+                records,
+            ),
+            lists: Lists::new(document(lists::BASE).unwrap_or_default()),
+            undo: UndoStack::new(records),
+            away: None,
+            look_again: None,
+        }
+    }
+
+    /// The contact list was edited here.
+    pub(super) fn edited(&mut self, now: Instant) {
+        self.contacts.edited(now);
+        self.lists.edited();
+    }
+}
+
+impl Engine {
+    /// Whether anything can be asked now.
+    pub(super) fn can_ask(&self) -> bool {
+        self.view.session == SessionState::SignedIn && self.sync.client.as_ref().is_some_and(Client::has_room)
+    }
+
+    pub(super) fn ask(&mut self, topic: Topic, ask: Ask) {
+        let entropy = [self.random(), self.random()];
+        let now = self.now.instant;
+        if let Some(client) = &mut self.sync.client {
+            client.ask(now, entropy, topic, ask);
+        }
+    }
+
+    /// The next request for the service's XCAP server. Its answer goes to [`handle_http`](Self::handle_http) with the same
+    /// handle; at most four are under way at once.
+    pub fn poll_http(&mut self) -> Option<(HttpId, Request<Bytes>)> {
+        self.sync.client.as_mut()?.poll()
+    }
+
+    /// The answer to a request of [`poll_http`](Self::poll_http), or why there is none. Answers of requests that the engine
+    /// no longer waits for are dropped. 401 is dealt with here: the driver only carries.
+    pub fn handle_http(
+        &mut self,
+        now: crate::time::Now,
+        id: HttpId,
+        answer: Result<Response<Bytes>, String>,
+    ) {
+        self.now = now;
+        let outcome = self.sync.client.as_mut().and_then(|client| client.handle(id, answer));
+        if let Some((topic, outcome)) = outcome {
+            self.on_outcome(topic, outcome);
+        }
+        self.settle();
+    }
+
+    fn on_outcome(&mut self, topic: Topic, outcome: Outcome) {
+        match &outcome {
+            Outcome::Away { cause, .. } => {
+                let since = self.sync.away.take().map_or(self.now.wall, |(since, _)| since);
+                self.sync.away = Some((since, cause.as_str().into()));
+                self.diagnose(format!("{topic:?} on the service: {cause}"));
+            }
+            _ => self.sync.away = None,
+        }
+        match topic {
+            Topic::Contacts => self.on_contacts(outcome),
+            Topic::Lists => self.on_lists(outcome),
+            Topic::Rules => {}
+            // What a server says of itself is good to know, and no more: many say it wrongly, and contacts work all the
+            // same.
+            Topic::Capabilities => {}
+        }
+        self.report_xcap();
+    }
+
+    /// Signed in: whatever others did meanwhile is read.
+    pub(super) fn start_sync(&mut self) {
+        if self.sync.client.is_none() {
+            return;
+        }
+        self.sync.contacts.begin();
+        self.sync.lists.begin();
+        self.look_again_later();
+        self.drive_sync();
+        self.report_xcap();
+    }
+
+    /// No longer signed in: nothing more is asked, and what is under way may or may not happen.
+    pub(super) fn pause_sync(&mut self) {
+        if let Some(client) = &mut self.sync.client {
+            client.clear();
+        }
+        self.sync.contacts.pause();
+        self.sync.lists.pause();
+        self.sync.look_again = None;
+    }
+
+    fn look_again_later(&mut self) {
+        self.sync.look_again = Some(self.now.instant + self.config.subscription);
+    }
+
+    /// Does whatever can be done next.
+    pub(super) fn drive_sync(&mut self) {
+        if self.view.session != SessionState::SignedIn || self.sync.client.is_none() {
+            return;
+        }
+        self.drive_contacts();
+        self.drive_lists();
+    }
+
+    pub(super) fn sync_timeout(&self) -> Option<Instant> {
+        let client = self.sync.client.as_ref()?;
+        if self.view.session != SessionState::SignedIn {
+            return None;
+        }
+        let documents = [self.sync.contacts.due(), self.sync.lists.due()];
+        [client.poll_timeout(), self.sync.look_again].into_iter().chain(documents).flatten().min()
+    }
+
+    pub(super) fn sync_due(&mut self) {
+        let now = self.now.instant;
+        let late = self.sync.client.as_mut().map(|client| client.handle_timeout(now)).unwrap_or_default();
+        for (topic, outcome) in late {
+            self.on_outcome(topic, outcome);
+        }
+        if self.sync.look_again.is_some_and(|at| at <= now) {
+            self.look_again_later();
+            self.sync.contacts.look_again();
+            self.sync.lists.look_again();
+        }
+        self.drive_sync();
+    }
+
+    /// Puts the state of it all into the report, and tells where that is news.
+    pub(super) fn report_xcap(&mut self) {
+        if let Some(state) = self.xcap_state() {
+            self.set_xcap(state);
+        }
+    }
+
+    fn xcap_state(&self) -> Option<XcapState> {
+        self.sync.client.as_ref()?;
+        if let Some((since, cause)) = &self.sync.away {
+            return Some(XcapState::Offline { since: *since, cause: cause.clone() });
+        }
+        Some(self.sync.contacts.state())
+    }
 }

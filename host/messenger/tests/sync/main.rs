@@ -1,0 +1,6 @@
+//! The contact list and the rules on a service, edited on several devices.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod contacts;
+mod server;
+mod world;
