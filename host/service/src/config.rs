@@ -94,7 +94,12 @@ pub struct ServiceOptions {
     pub realm: Option<String>,
     /// The address that peers reach, where `listen` is a wildcard.
     pub advertise: Option<IpAddr>,
-    /// Where messages for people who are not there are kept across restarts. In memory when left out.
+    /// Where users' documents are served over HTTP (XCAP): one address or several, with `/xcap-root` as the root. Nowhere
+    /// when left out.
+    #[serde(deserialize_with = "one_or_many")]
+    pub xcap: Vec<SocketAddr>,
+    /// Where messages for people who are not there, and users' documents, are kept across restarts. In memory when left
+    /// out.
     pub data_dir: Option<PathBuf>,
     /// `[service.limits]`.
     pub limits: Limits,
@@ -108,6 +113,7 @@ impl Default for ServiceOptions {
             domains: Vec::new(),
             realm: None,
             advertise: None,
+            xcap: Vec::new(),
             data_dir: None,
             limits: Limits::default(),
         }

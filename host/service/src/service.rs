@@ -1,10 +1,13 @@
 //! The machine on real sockets, a real clock and a real disk.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
-use attache_net::{BindOptions, Input, Sockets, source_address};
+use attache_net::{
+    BindOptions, HttpAnswer, HttpLimits, HttpListener, HttpOptions, Input, Sockets, source_address,
+};
 use attache_sip::transport::Transport;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -45,6 +48,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Service {
     local: Vec<(Transport, SocketAddr)>,
+    xcap: Vec<SocketAddr>,
     requests: mpsc::Sender<oneshot::Sender<Statistics>>,
     task: JoinHandle<()>,
 }
@@ -74,6 +78,14 @@ impl Service {
             ..BindOptions::default()
         })
         .map_err(|error| StartError::Listen(listen(), error))?;
+        let listen_xcap = || options.xcap.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let http = HttpListener::bind(HttpOptions {
+            addresses: options.xcap.clone(),
+            tls: None,
+            limits: HttpLimits { max_body: limits.document_bytes, ..HttpLimits::default() },
+        })
+        .map_err(|error| StartError::Listen(listen_xcap(), error))?;
+        let xcap = http.local_addresses();
         let (store, stored) = match &options.data_dir {
             Some(folder) => {
                 let (store, stored) = Store::open(&config.base.join(folder))?;
@@ -106,13 +118,18 @@ impl Service {
         getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(error.to_string()))?;
         let core = Core::new(core, Instant::now(), SystemTime::now(), seed);
         let (requests, asked) = mpsc::channel(1);
-        let task = tokio::spawn(run(core, sockets, store, asked));
-        Ok(Self { local, requests, task })
+        let task = tokio::spawn(run(core, sockets, http, store, asked));
+        Ok(Self { local, xcap, requests, task })
     }
 
     /// The addresses that are listened on, with the ports that were taken.
     pub fn local_addrs(&self) -> &[(Transport, SocketAddr)] {
         &self.local
+    }
+
+    /// The addresses at which documents are served over HTTP, below `/xcap-root`, with the ports that were taken.
+    pub fn xcap_addrs(&self) -> &[SocketAddr] {
+        &self.xcap
     }
 
     /// What the service holds. Zeros when it has ended.
@@ -151,10 +168,13 @@ impl Service {
 async fn run(
     mut core: Core,
     mut sockets: Sockets,
+    mut http: HttpListener,
     mut store: Option<Store>,
     mut asked: mpsc::Receiver<oneshot::Sender<Statistics>>,
 ) {
     let mut clock_read = Instant::now();
+    let mut answers: HashMap<u64, HttpAnswer> = HashMap::new();
+    let mut exchanges = 0;
     let sleep = sleep_until(Instant::now().into());
     tokio::pin!(sleep);
     loop {
@@ -164,6 +184,11 @@ async fn run(
         while let Some(change) = core.poll_store() {
             if let Some(store) = &store {
                 store.change(change);
+            }
+        }
+        while let Some((id, response)) = core.poll_http() {
+            if let Some(answer) = answers.remove(&id) {
+                answer.send(response);
             }
         }
         let deadline = core.poll_timeout();
@@ -186,6 +211,11 @@ async fn run(
                     take(&mut core, now, input);
                 }
             }
+            exchange = http.recv() => {
+                exchanges += 1;
+                answers.insert(exchanges, exchange.answer);
+                core.begin_http(Instant::now(), exchanges, exchange.peer, exchange.request);
+            }
             () = &mut sleep, if deadline.is_some() => core.handle_timeout(Instant::now()),
             Some(kept) = kept(&mut store) => {
                 let (now, outcome) = (Instant::now(), kept.outcome.as_ref().map_err(|error| &**error).copied());
@@ -206,6 +236,7 @@ async fn run(
             core.set_clock(clock_read, SystemTime::now());
         }
     }
+    http.close(FAREWELL).await;
     sockets.close(FAREWELL).await;
     if let Some(store) = store
         && let Err(error) = tokio::task::spawn_blocking(|| store.close()).await

@@ -6,6 +6,8 @@
     reason = "test code, of which each binary uses a part"
 )]
 
+pub mod xcap;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
