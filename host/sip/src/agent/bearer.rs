@@ -89,7 +89,7 @@ impl Bearer {
     ) -> Verdict {
         let proxy = answer.status() == Some(407);
         let name = if proxy { HeaderName::ProxyAuthenticate } else { HeaderName::WwwAuthenticate };
-        let Some(challenge) = answer.headers(name).find_map(|row| BearerChallenge::parse(row)) else {
+        let Some(challenge) = answer.headers(name).find_map(BearerChallenge::parse) else {
             return Verdict::Refused(None);
         };
         // What is passed on to others may be challenged by them.

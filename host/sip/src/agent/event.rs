@@ -126,7 +126,7 @@ pub enum AgentEvent {
     /// The service asks for an access token: none is known, or the one that was sent is not accepted (any more). Requests that need it
     /// wait for [`set_token`](super::Agent::set_token).
     TokenNeeded(TokenNeeded),
-    /// One of our flows to the service came to be, or was lost (RFC 5626).
+    /// One of our flows to the service came to be, or was lost. Told where the service keeps flows apart (RFC 5626).
     Flow {
         /// The number of the flow, from 1.
         reg_id: u32,

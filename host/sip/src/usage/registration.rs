@@ -177,7 +177,7 @@ impl Registration {
         let at = now + after;
         flow.deadline = Some(at);
         core.timers.arm(at, UsageKey::Registration(reg_id));
-        if was_up {
+        if was_up && core.outbound {
             core.events.push_back(AgentEvent::Flow { reg_id, state: FlowState::Down { cause, after } });
         }
     }

@@ -110,8 +110,55 @@ impl SubscribeParams {
         }
     }
 
+    /// A subscription to the presence of all that a list names, which the service holds (RFC 4662). With a [body](Self::body) of
+    /// `application/resource-lists+xml`, the list is in the request (RFC 5367).
+    pub fn list(target: UriBuf) -> Self {
+        let accept = ["application/pidf+xml", "application/rlmi+xml", "multipart/related"];
+        Self { event_list: true, ..Self::package(target, "presence", &accept, Forks::First) }
+    }
+
+    /// A subscription to those who watch our presence (RFC 3857, RFC 3858).
+    pub fn watchers(target: UriBuf) -> Self {
+        Self::package(target, "presence.winfo", &["application/watcherinfo+xml"], Forks::First)
+    }
+
+    /// A subscription to changes of documents at an XCAP server (RFC 5875). The body names the documents.
+    pub fn xcap_diff(target: UriBuf) -> Self {
+        Self::package(target, "xcap-diff", &["application/xcap-diff+xml"], Forks::First)
+    }
+
+    /// A subscription to somebody's calls (RFC 4235). Each of several phones tells of its own.
+    pub fn dialog(target: UriBuf) -> Self {
+        Self::package(target, "dialog", &["application/dialog-info+xml"], Forks::Accept)
+    }
+
+    /// A subscription to the bindings of an account (RFC 3680).
+    pub fn reg(target: UriBuf) -> Self {
+        Self::package(target, "reg", &["application/reginfo+xml"], Forks::First)
+    }
+
+    /// A subscription to what waits in a mailbox (RFC 3842).
+    pub fn message_summary(target: UriBuf) -> Self {
+        Self::package(target, "message-summary", &["application/simple-message-summary"], Forks::First)
+    }
+
+    /// A subscription to who takes part in a conference (RFC 4575).
+    pub fn conference(target: UriBuf) -> Self {
+        Self::package(target, "conference", &["application/conference-info+xml"], Forks::First)
+    }
+
+    /// A subscription to any package, for an hour at a time.
+    pub fn package(target: UriBuf, event: &str, accept: &[&str], forks: Forks) -> Self {
+        Self {
+            event: event.to_owned(),
+            accept: accept.iter().map(|kind| (*kind).to_owned()).collect(),
+            forks,
+            ..Self::presence(target)
+        }
+    }
+
     /// The package without parameters.
-    fn package(&self) -> &str {
+    fn event_package(&self) -> &str {
         self.event.split(';').next().unwrap_or_default().trim()
     }
 }

@@ -2,7 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod authentication;
+mod budget;
+mod conditional;
+mod flows;
 mod inbound;
+mod learnt;
+mod lists;
 mod messages;
 mod outages;
 mod pair;
@@ -11,3 +16,5 @@ mod registration;
 mod scale;
 mod subscription_ends;
 mod subscriptions;
+mod tokens;
+mod transports;

@@ -244,7 +244,10 @@ impl Pair {
             request.push(HeaderName::SubscriptionState, state);
         }
         if let Some(body) = notify.body {
-            request = request.body("application/pidf+xml", body.to_owned());
+            request = request.body(notify.content_type, body.to_owned());
+        }
+        for (name, value) in notify.headers {
+            request.push(*name, *value);
         }
         let to = Destination { transport: Transport::Udp, remote: client() };
         self.server(|endpoint, now| endpoint.send_request(now, &request, to, None)).unwrap()
@@ -284,6 +287,9 @@ pub(crate) struct Notify<'a> {
     pub(crate) cseq: u32,
     pub(crate) tag: &'a str,
     pub(crate) call_id: Option<&'a str>,
+    pub(crate) content_type: &'a str,
+    /// Further headers.
+    pub(crate) headers: &'a [(&'a str, &'a str)],
 }
 
 impl<'a> Notify<'a> {
@@ -292,7 +298,16 @@ impl<'a> Notify<'a> {
     }
 
     pub(crate) fn state(state: &'a str, cseq: u32) -> Self {
-        Self { state: Some(state), event: Some("presence"), body: None, cseq, tag: "notifier", call_id: None }
+        Self {
+            state: Some(state),
+            event: Some("presence"),
+            body: None,
+            cseq,
+            tag: "notifier",
+            call_id: None,
+            content_type: "application/pidf+xml",
+            headers: &[],
+        }
     }
 
     pub(crate) fn with(self, body: &'a str) -> Self {

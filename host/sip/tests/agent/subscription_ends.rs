@@ -193,3 +193,49 @@ fn a_notifier_of_a_dialog_that_ended_gets_481() {
     pair.notify(&request, Notify::state("terminated;reason=giveup;retry-after=600", 2));
     assert_eq!(pair.notify(&request, Notify::active(3)), 481);
 }
+
+#[test]
+fn a_refresh_that_finds_nobody_at_present_ends_it_and_tries_again() {
+    let mut pair = Pair::new();
+    active(&mut pair);
+    let refresh = pair.expect("SUBSCRIBE");
+    pair.answer(&refresh, 480);
+    let state = state(&mut pair);
+    assert!(
+        matches!(&state, SubscriptionState::Retrying { cause, .. } if cause.status() == Some(480)),
+        "{state:?}"
+    );
+    assert_eq!(pair.expect("SUBSCRIBE").header(HeaderName::To), "<sip:bob@example.com>", "a new dialog");
+}
+
+#[test]
+fn every_other_refusal_of_a_refresh_keeps_it_until_it_expires() {
+    for status in [400, 402, 403, 406, 413, 414, 415, 420, 486, 491, 500, 502, 503, 504, 513, 600, 603, 606] {
+        let mut pair = Pair::new();
+        let (_, request) = active(&mut pair);
+        let refresh = pair.expect("SUBSCRIBE");
+        pair.answer(&refresh, status);
+        pair.no_event(seconds(60));
+        assert_eq!(pair.notify(&request, Notify::active(2)), 200, "{status}: the dialog lives");
+        assert_eq!(state(&mut pair), SubscriptionState::Active, "{status}");
+    }
+}
+
+#[test]
+fn a_notifier_that_goes_on_after_481_costs_next_to_nothing() {
+    // FreeSWITCH does (signalwire/freeswitch #1110).
+    let mut pair = Pair::new();
+    let (id, request) = active(&mut pair);
+    pair.agent(|agent, now| agent.unsubscribe(now, id));
+    let end = pair.expect("SUBSCRIBE");
+    pair.grant(&end, 0);
+    assert_eq!(pair.notify(&request, Notify::state("terminated;reason=timeout", 2)), 200);
+    assert!(state(&mut pair).is_final());
+    for cseq in 3..503 {
+        assert_eq!(pair.notify(&request, Notify::active(cseq)), 481);
+    }
+    pair.no_event(seconds(1));
+    let told = pair.diagnostics.iter().filter(|text| text.contains("no such subscription")).count();
+    assert!((1..=32).contains(&told), "told, but not each time: {told}");
+    assert_eq!(pair.agent(|agent, _| agent.subscriptions()), 0);
+}

@@ -63,7 +63,7 @@ impl Subscriptions {
         if message.call_id() != Some(&*subscription.call_id) {
             return Err(unknown);
         }
-        if event.package != subscription.params.package() {
+        if event.package != subscription.params.event_package() {
             return Err((489, "the event package is not the one subscribed to"));
         }
         if message.subscription_state().is_none() {
@@ -186,8 +186,11 @@ impl Subscriptions {
         let unchanged = message.body().is_empty()
             && etag.is_some()
             && ((alone && etag == had) || known.etag == etag || (first && only_changes && had.is_none()));
-        known.etag.clone_from(&etag);
-        subscription.etag = if alone { etag.clone() } else { None };
+        // The last word of a dialog has often no body, and takes nothing back.
+        if etag.is_some() || !message.body().is_empty() || said.status != SubscriptionStatus::Terminated {
+            known.etag.clone_from(&etag);
+            subscription.etag = if alone { etag.clone() } else { None };
+        }
         let Some(known) = subscription.fork_mut(fork) else { return };
         let notify = (!message.body().is_empty()).then(|| NotifyBody {
             fork,

@@ -294,10 +294,13 @@ fn complete(request: Request, params: &SubscribeParams, expires: u32, etag: Opti
     if let Some(etag) = etag {
         request.push(HeaderName::SuppressIfMatch, etag);
     }
+    let kind = params.body.as_ref().map(|(kind, _)| kind.split(';').next().unwrap_or_default().trim());
+    let has_list = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/resource-lists+xml"));
     if params.event_list {
         request.push(HeaderName::Supported, "eventlist");
-        if params.body.is_some() {
+        if has_list && (expires > 0 || params.expires == 0) {
             request.push(HeaderName::Require, "recipient-list-subscribe");
+            request.push(HeaderName::ContentDisposition, "recipient-list");
         }
     }
     if !params.accept.is_empty() {
@@ -307,6 +310,8 @@ fn complete(request: Request, params: &SubscribeParams, expires: u32, etag: Opti
         request.push(name.as_str(), value.clone());
     }
     match &params.body {
+        // Whoever leaves needs no list and no filter; whoever fetches does.
+        Some(_) if expires == 0 && params.expires > 0 => request,
         Some((content_type, body)) => request.body(content_type.clone(), body.clone()),
         None => request,
     }
