@@ -5,6 +5,7 @@
 //! counterpart is [`express`]: what it writes composes to what was meant, through any presence agent that passes the
 //! elements of RFC 4480 on.
 
+mod details;
 mod own;
 
 use core::fmt;
@@ -21,6 +22,7 @@ use crate::{
     time::Timestamp,
 };
 
+use details::Collector;
 pub use own::{OwnComposition, OwnFacts, compose_own, express, express_own};
 
 /// RFC 4480 has no word for "back in a moment": this one goes beside `away`, so that others still see the person away.
@@ -120,6 +122,8 @@ pub fn compose(documents: &[Document], now: Timestamp) -> Composition {
         now: Moment::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)),
         ..Facts::default()
     };
+    let mut details = Collector::new(facts.now);
+    let mut current = Vec::new();
     let persons = || documents.iter().flat_map(|document| &document.persons);
     let latest = persons().filter_map(|person| person.timestamp).max();
     let mut outdated = 0;
@@ -129,6 +133,8 @@ pub fn compose(documents: &[Document], now: Timestamp) -> Composition {
             continue;
         }
         facts.rich(&person.rich);
+        details.rich(&person.rich, person.timestamp);
+        current.push(person);
         facts.notes(3, person.timestamp, &person.notes);
         facts.notes(2, person.timestamp, &person.rich.activities.notes);
     }
@@ -142,11 +148,13 @@ pub fn compose(documents: &[Document], now: Timestamp) -> Composition {
             // What a closed service says is no hint on what the person does at an open one.
             if tuple.basic != Some(Basic::Closed) {
                 facts.rich(&tuple.rich);
+                details.rich(&tuple.rich, tuple.timestamp);
             }
             facts.notes(1, tuple.timestamp, &tuple.notes);
         }
         for device in &document.devices {
             facts.rich(&device.rich);
+            details.rich(&device.rich, device.timestamp);
         }
         facts.notes(0, None, &document.notes);
     }
@@ -168,6 +176,8 @@ pub fn compose(documents: &[Document], now: Timestamp) -> Composition {
     };
     reasons.extend((outdated > 0).then_some(Reason::Outdated(outdated)));
     reasons.extend((facts.not_now > 0).then_some(Reason::NotNow(facts.not_now)));
+    let (details, bounds) = details.finish(documents, &current);
+    facts.next = bounds.into_iter().chain(facts.next).min();
     let note = facts.note.map_or("", |(_, _, _, text)| text);
     Composition {
         availability,
@@ -183,7 +193,7 @@ pub fn compose(documents: &[Document], now: Timestamp) -> Composition {
             .next
             .and_then(|at| u64::try_from(at.as_millis()).ok())
             .map(Timestamp::from_millis),
-        details: None,
+        details,
         reasons,
     }
 }

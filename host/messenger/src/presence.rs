@@ -121,7 +121,7 @@ pub struct Presence {
     pub since: Option<Timestamp>,
     /// When this will next change by itself.
     pub next_change_at: Option<Timestamp>,
-    /// Whatever else was said; `None` when nothing was, which is usual.
+    /// Whatever else was said; `None` when nothing was.
     pub details: Option<Arc<Details>>,
 }
 

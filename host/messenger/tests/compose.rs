@@ -21,7 +21,7 @@ fn tuple(basic: Option<Basic>) -> Tuple {
 fn person(activities: &[&str], at: Option<i64>) -> Person {
     let mut rich = Rich::default();
     rich.activities.list = activities.iter().map(|word| Activity::from_name(word)).collect();
-    Person { id: "p".into(), rich, notes: Vec::new(), timestamp: at.map(Moment::from_millis) }
+    Person { id: "p".into(), rich, timestamp: at.map(Moment::from_millis), ..Person::default() }
 }
 
 fn document(tuples: &[Option<Basic>], persons: Vec<Person>) -> Document {

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use attache_documents::{
     Moment,
-    pidf::{Activity, Basic, Contact, Document, Note, Person, Rich, Tuple, UserInput, UserInputState, Valid},
+    pidf::{
+        Activity, Basic, Contact, Document, Note, Person, Rich, TimedStatus, Tuple, UserInput,
+        UserInputState, Valid,
+    },
 };
 use smallvec::SmallVec;
 
@@ -164,6 +167,31 @@ pub fn express_own(entity: &str, instance: &str, own: &OwnComposition, now: Time
     if let Some(input) = &mut person.rich.user_input {
         input.last_input = own.idle_since.map(moment);
     }
+    let Some(tuple) = document.tuples.first_mut() else { return document };
+    tuple.timed = own
+        .upcoming
+        .iter()
+        .map(|coming| {
+            let availability = coming
+                .availability
+                .or_else(|| coming.activities.iter().filter_map(|word| implied(word)).max());
+            let (basic, mut rich) = said(availability.unwrap_or(Availability::Available));
+            rich.user_input = None;
+            for word in &coming.activities {
+                let activity = Activity::from_name(word);
+                if !rich.activities.list.contains(&activity) {
+                    rich.activities.list.push(activity);
+                }
+            }
+            TimedStatus {
+                from: Some(moment(coming.from)),
+                until: coming.until.map(moment),
+                basic: Some(basic),
+                rich,
+                notes: note(&coming.note),
+            }
+        })
+        .collect();
     document
 }
 
