@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::debian::Program;
+use crate::{certificates::Identity, debian::Program};
 use instance::Instance;
 pub(crate) use process::free_port;
 use process::{Group, Readiness};
@@ -35,10 +35,20 @@ use process::{Group, Readiness};
 /// The packages that the configuration needs; the other modules come with the first.
 const PROGRAM: Program = Program {
     name: "Kamailio",
-    packages: &["kamailio", "kamailio-presence-modules"],
+    packages: &[
+        "kamailio",
+        "kamailio-presence-modules",
+        "kamailio-tls-modules",
+        "kamailio-websocket-modules",
+    ],
     files: &[process::KAMAILIO, instance::SHIPPED_TABLES],
     // One module of each package.
-    libraries: &["kamailio/modules/msilo.so", "kamailio/modules/presence_xml.so"],
+    libraries: &[
+        "kamailio/modules/msilo.so",
+        "kamailio/modules/presence_xml.so",
+        "kamailio/modules/tls.so",
+        "kamailio/modules/websocket.so",
+    ],
     daemon: Some("kamailio"),
 };
 /// How long Kamailio may take until it answers.
@@ -78,6 +88,15 @@ pub struct Options<'a> {
     /// How long a client may leave a relayed request unanswered, in whole milliseconds. A MESSAGE then goes to the
     /// offline store, a subscription whose NOTIFY was not answered is ended.
     pub answer_timeout: Duration,
+    /// Who it proves to be over TLS; none: it does not listen for that.
+    pub tls: Option<Identity>,
+    /// Whether WebSocket clients are served, on the port for TCP and, with TLS, on that for TLS.
+    pub websocket: bool,
+    /// Whether it keeps documents (`resource-lists`, `rls-services`, `pres-rules`) under
+    /// [`Kamailio::xcap_root`]. With [`force_active`](Self::force_active) its presence agent ignores the rules.
+    pub xcap: bool,
+    /// Whether it serves lists (RFC 4662) that `rls-services` documents name. Wants [`xcap`](Self::xcap).
+    pub lists: bool,
 }
 
 impl Default for Options<'_> {
@@ -91,6 +110,10 @@ impl Default for Options<'_> {
             min_expires: Duration::from_secs(1),
             max_expires: Duration::from_secs(3600),
             answer_timeout: Duration::from_secs(5),
+            tls: None,
+            websocket: false,
+            xcap: false,
+            lists: false,
         }
     }
 }
@@ -107,6 +130,10 @@ impl std::fmt::Debug for Options<'_> {
             .field("min_expires", &self.min_expires)
             .field("max_expires", &self.max_expires)
             .field("answer_timeout", &self.answer_timeout)
+            .field("tls", &self.tls.is_some())
+            .field("websocket", &self.websocket)
+            .field("xcap", &self.xcap)
+            .field("lists", &self.lists)
             .finish()
     }
 }
@@ -127,6 +154,7 @@ pub struct Kamailio {
     // Before `dir`: the processes end before their files go.
     group: Option<Group>,
     port: u16,
+    tls_port: u16,
     instance: Instance,
     started_in: Duration,
     dir: TempDir,
@@ -144,9 +172,10 @@ impl Kamailio {
         Self::ensure_installed()?;
         let dir = tempfile::Builder::new().prefix("kamailio-").tempdir().context("no temporary folder")?;
         instance.write_shared(dir.path())?;
-        let mut kamailio = Self { group: None, port: 0, instance, started_in: Duration::ZERO, dir };
+        let mut kamailio = Self { group: None, port: 0, tls_port: 0, instance, started_in: Duration::ZERO, dir };
         for _ in 0..PORT_ATTEMPTS {
             kamailio.port = free_port()?;
+            kamailio.tls_port = free_port()?;
             match kamailio.launch()? {
                 Readiness::Ready => return Ok(kamailio),
                 // Somebody took the port between the look and the bind.
@@ -175,6 +204,18 @@ impl Kamailio {
     #[must_use]
     pub fn tcp_addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Where it listens for TLS, when [`Options::tls`] says so.
+    #[must_use]
+    pub fn tls_addr(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.tls_port).into()
+    }
+
+    /// Where documents are kept, when [`Options::xcap`] says so.
+    #[must_use]
+    pub fn xcap_root(&self) -> String {
+        format!("http://{}/xcap-root", self.tcp_addr())
     }
 
     /// The domain it serves.
@@ -240,7 +281,7 @@ impl Kamailio {
 
     fn launch(&mut self) -> Result<Readiness> {
         let dir = self.dir.path();
-        let token = self.instance.write_for_port(dir, self.port)?;
+        let token = self.instance.write_for_ports(dir, self.port, self.tls_port)?;
         let began = Instant::now();
         let log_began = std::fs::metadata(dir.join(instance::LOG)).map_or(0, |data| data.len());
         let mut group = Group::spawn(dir)?;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Digest, Options};
+use crate::certificates::Identity;
 
 /// The log's name in the instance's folder.
 pub(super) const LOG: &str = "kamailio.log";
@@ -25,8 +26,20 @@ pub(super) const SHIPPED_TABLES: &str = "/usr/share/kamailio/dbtext/kamailio";
 
 const CONFIG_TEXT: &str = include_str!("../../kamailio/kamailio.cfg");
 const TABLES_FOLDER: &str = "db";
-const TABLES: [&str; 7] =
-    ["active_watchers", "presentity", "silo", "subscriber", "version", "watchers", "xcap"];
+const TABLES: [&str; 10] = [
+    "active_watchers",
+    "presentity",
+    "pua",
+    "rls_presentity",
+    "rls_watchers",
+    "silo",
+    "subscriber",
+    "version",
+    "watchers",
+    "xcap",
+];
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
 /// Digest credentials longer than this exceed Kamailio's own buffers.
 const PASSWORD_LIMIT: usize = 128;
 
@@ -34,6 +47,7 @@ const PASSWORD_LIMIT: usize = 128;
 #[derive(Debug)]
 pub(super) struct Instance {
     domain: String,
+    identity: Option<Identity>,
     /// The part of `instance.cfg` that does not depend on the port.
     settings: String,
     /// Rows of the `subscriber` table; taken out of `Debug` by `Rows`, since they hold passwords.
@@ -84,10 +98,26 @@ impl Instance {
             ensure!((1..=i32::MAX as u128).contains(&count), "{name} is out of range: {value:?}");
             writeln!(settings, "#!define {name} {count}")?;
         }
-        if options.force_active {
-            writeln!(settings, "#!define WITH_FORCE_ACTIVE")?;
+        writeln!(settings, "#!define REALM \"{domain}\"")?;
+        for (wanted, name) in [
+            (options.force_active, "FORCE_ACTIVE"),
+            (options.tls.is_some(), "TLS"),
+            (options.websocket, "WEBSOCKET"),
+            (options.xcap, "XCAP"),
+            (options.websocket || options.xcap, "HTTP"),
+            (options.lists, "LISTS"),
+        ] {
+            if wanted {
+                writeln!(settings, "#!define WITH_{name}")?;
+            }
         }
-        Ok(Self { domain: domain.to_owned(), settings, subscribers: Rows(subscribers) })
+        let identity = options.tls.clone();
+        Ok(Self { domain: domain.to_owned(), identity, settings, subscribers: Rows(subscribers) })
+    }
+
+    /// Whether it listens for TLS.
+    pub(super) fn has_tls(&self) -> bool {
+        self.identity.is_some()
     }
 
     pub(super) fn domain(&self) -> &str {
@@ -101,6 +131,10 @@ impl Instance {
             bail!("the temporary folder's name holds {bad:?}, which a configuration can't: {text}");
         }
         fs::write(dir.join(CONFIG), CONFIG_TEXT)?;
+        if let Some(identity) = &self.identity {
+            fs::write(dir.join(CERTIFICATE), &identity.certificate)?;
+            fs::write(dir.join(KEY), &identity.key)?;
+        }
         fs::create_dir(dir.join(RUNTIME))?;
         fs::create_dir(dir.join(TABLES_FOLDER))?;
         for table in TABLES {
@@ -114,18 +148,24 @@ impl Instance {
     }
 
     /// Writes `instance.cfg` and returns the token that this start, and no other, sends in its `Server` header field.
-    pub(super) fn write_for_port(&self, dir: &Path, port: u16) -> Result<String> {
+    pub(super) fn write_for_ports(&self, dir: &Path, port: u16, tls: u16) -> Result<String> {
         let token = format!("attache-test-{:016x}", std::hash::RandomState::new().build_hasher().finish());
-        let text = format!(
+        let mut text = format!(
             "listen=udp:127.0.0.1:{port}\n\
              listen=tcp:127.0.0.1:{port}\n\
              server_header=\"Server: {token}\"\n\
              #!define SELF \"sip:127.0.0.1:{port}\"\n\
+             #!define RLS \"sip:rls@127.0.0.1:{port}\"\n\
              #!define DBURL \"text://{tables}\"\n\
              {settings}",
             tables = dir.join(TABLES_FOLDER).display(),
             settings = self.settings,
         );
+        if self.has_tls() {
+            writeln!(text, "listen=tls:127.0.0.1:{tls}")?;
+            writeln!(text, "#!define TLS_CERTIFICATE \"{}\"", dir.join(CERTIFICATE).display())?;
+            writeln!(text, "#!define TLS_KEY \"{}\"", dir.join(KEY).display())?;
+        }
         fs::write(dir.join("instance.cfg"), text)?;
         Ok(token)
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{Digest, Kamailio, Options};
+use crate::certificates::Authority;
 
 fn two_users() -> Options<'static> {
     Options { users: vec![("alice", "secret"), ("bob", "pass:word")], ..Options::default() }
@@ -63,6 +64,27 @@ fn the_challenge_names_the_algorithm_asked_for() {
     let kamailio = Kamailio::start(&Options { digest: Digest::Sha256, ..two_users() }).unwrap();
     let answer = challenge(&kamailio);
     assert!(answer.contains("algorithm=SHA-256"), "{answer}");
+}
+
+#[test]
+fn it_listens_for_tls_and_keeps_documents_when_asked_to() {
+    let authority = Authority::new().unwrap();
+    let options = Options {
+        tls: Some(authority.identity("example.test").unwrap()),
+        websocket: true,
+        xcap: true,
+        lists: true,
+        ..two_users()
+    };
+    let kamailio = Kamailio::start(&options).unwrap();
+    TcpStream::connect(kamailio.tls_addr()).unwrap();
+    let mut stream = TcpStream::connect(kamailio.tcp_addr()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let request = "GET /xcap-root/xcap-caps/global/index HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401", "{}", kamailio.log());
 }
 
 #[test]
