@@ -172,7 +172,8 @@ impl Kamailio {
         Self::ensure_installed()?;
         let dir = tempfile::Builder::new().prefix("kamailio-").tempdir().context("no temporary folder")?;
         instance.write_shared(dir.path())?;
-        let mut kamailio = Self { group: None, port: 0, tls_port: 0, instance, started_in: Duration::ZERO, dir };
+        let mut kamailio =
+            Self { group: None, port: 0, tls_port: 0, instance, started_in: Duration::ZERO, dir };
         for _ in 0..PORT_ATTEMPTS {
             kamailio.port = free_port()?;
             kamailio.tls_port = free_port()?;

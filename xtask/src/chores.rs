@@ -72,7 +72,10 @@ fn test_steps(root: &Path, filters: &[&str], steps: &mut Steps) {
 
 /// The programs of others that tests run, and the packages of Debian 12 that bring them.
 const PEERS: [(&str, &str); 4] = [
-    ("/usr/sbin/kamailio", "kamailio kamailio-presence-modules kamailio-tls-modules kamailio-websocket-modules"),
+    (
+        "/usr/sbin/kamailio",
+        "kamailio kamailio-presence-modules kamailio-tls-modules kamailio-websocket-modules",
+    ),
     ("/usr/bin/baresip", "baresip-core"),
     ("/usr/bin/linphonec", "linphone-cli"),
     ("/usr/bin/python3", "python3-venv"),
