@@ -16,6 +16,8 @@
 //! | [`html`] | text of a message that came as HTML |
 //! | [`multipart`] | several documents in one body (RFC 2046, RFC 2387) |
 //! | [`rlmi`] | what is known of the resources of a list (RFC 4662) |
+//! | [`patch`] | operations that change a document (RFC 5261) |
+//! | [`pidf_diff`] | partial presence (RFC 5262) |
 //! | [`tree`] | any XML document, for editing: nothing in it is lost |
 //! | [`select`] | selectors of a node in one (RFC 4825, section 6.3; RFC 5261, section 4.1) |
 //! | [`resource_lists`], [`rls_services`] | contact lists, and addresses that stand for them (RFC 4826) |
@@ -36,7 +38,9 @@ mod limits;
 pub mod message_summary;
 mod moment;
 pub mod multipart;
+pub mod patch;
 pub mod pidf;
+pub mod pidf_diff;
 pub mod policy;
 pub mod reg_info;
 pub mod resource_lists;

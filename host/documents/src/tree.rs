@@ -420,6 +420,23 @@ impl Tree {
         None
     }
 
+    /// Whether something holds of a node or of any below it.
+    pub fn any_below(&self, top: NodeId, mut holds: impl FnMut(&Self, NodeId) -> bool) -> bool {
+        let mut at = Some(top);
+        while let Some(node) = at {
+            if holds(self, node) {
+                return true;
+            }
+            at = self.first_child(node).or_else(|| self.after(node, top));
+        }
+        false
+    }
+
+    /// Whether an element has an attribute or declaration that is written so.
+    pub(crate) fn attribute_written(&self, node: NodeId, written: &str) -> bool {
+        self.attributes(node).iter().any(|attribute| attribute.name.written() == written)
+    }
+
     /// Visits a node and all below it, in the order of the document.
     fn walk(&self, top: NodeId, mut visit: impl FnMut(&Self, NodeId)) {
         let mut at = Some(top);

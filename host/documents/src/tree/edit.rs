@@ -154,6 +154,40 @@ impl Tree {
         attributes.len() < before
     }
 
+    /// Gives an element another name. Where its prefix, or the lack of one, means something else there, it is declared;
+    /// where the element itself declares it as something else, that is an error.
+    ///
+    /// # Errors
+    /// Not an element, not a name, or too large.
+    pub fn rename(&mut self, node: NodeId, namespace: Option<&str>, written: &str) -> Result<(), EditError> {
+        let bad_name = || EditError::Name(written.chars().take(80).collect());
+        if !is_name(written) || (written.contains(':') && namespace.is_none()) {
+            return Err(bad_name());
+        }
+        self.grow(0, written.len() * 2)?;
+        let new = Name::new(namespace.map(Arc::from), written);
+        let declared = self.attributes(node).iter().find(|one| one.name.declares() == Some(new.prefix()));
+        let mut new = new;
+        if declared.is_some_and(|declared| Some(declared.value()) != namespace) {
+            // Another prefix for the same namespace does as well.
+            let (local, uri) = (new.local().to_owned(), namespace.unwrap_or_default());
+            let usable = self.scope(node).into_iter().find(|(_, bound)| *bound == uri);
+            let written = match usable {
+                Some((Some(prefix), _)) => format!("{prefix}:{local}"),
+                Some((None, _)) => local,
+                None => {
+                    let free = (1..).map(|n| format!("n{n}")).find(|p| self.resolve(node, Some(p)).is_none());
+                    format!("{}:{local}", free.ok_or_else(bad_name)?)
+                }
+            };
+            new = Name::new(namespace.map(Arc::from), &written);
+        }
+        let Kind::Element { name, .. } = &mut self.at_mut(node).kind else { return Err(EditError::Place) };
+        *name = new;
+        self.declare_missing(node);
+        Ok(())
+    }
+
     /// Replaces all that is in an element by a text.
     ///
     /// # Errors
