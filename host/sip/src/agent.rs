@@ -223,6 +223,7 @@ impl Agent {
     /// are sent now; so is the registration, if the lack of it had ended that.
     pub fn set_token(&mut self, now: Instant, token: Secret) {
         self.core.set_token(now, token);
+        self.subscriptions.wake(&mut self.core, now);
         self.settle(now);
     }
 

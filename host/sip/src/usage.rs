@@ -82,7 +82,12 @@ pub(crate) fn refusal(answer: &Message) -> (Cause, Option<Duration>) {
 /// When a request that failed may be sent again.
 pub(crate) fn retry_of(cause: &Cause, wait: Option<Duration>) -> When {
     let temporary = match cause {
-        Cause::Timeout | Cause::Transport(_) | Cause::NotFound(_) | Cause::NoNotify | Cause::Expired => true,
+        Cause::Timeout
+        | Cause::Transport(_)
+        | Cause::NotFound(_)
+        | Cause::NoNotify
+        | Cause::NoToken
+        | Cause::Expired => true,
         Cause::Status { code, .. } => match code {
             408 | 429 | 430 | 480 | 491 | 500 | 502 | 503 | 504 => true,
             // RFC 3261 §20.33: whoever names a time does not mean never.

@@ -238,6 +238,13 @@ impl Core {
         }
     }
 
+    /// Nobody waits for an access token any more.
+    pub(crate) fn give_up_tokens(&mut self, now: Instant) {
+        for exchange in std::mem::take(&mut self.tokenless) {
+            self.finish(now, &exchange, Err(Cause::NoToken));
+        }
+    }
+
     /// A person acted: rejected credentials get another chance.
     pub(crate) fn unlock(&mut self) {
         self.locked = None;
@@ -447,11 +454,12 @@ impl Core {
             }
             Outcome::Wait(needed) => {
                 self.events.extend(needed.map(AgentEvent::TokenNeeded));
-                if self.tokenless.len() < MAX_TOKENLESS {
-                    self.tokenless.push(exchange);
+                // A subscription has a clock of its own, and begins anew when there is a token.
+                let subscription = matches!(exchange.purpose, Purpose::Subscribe { .. });
+                if subscription || self.tokenless.len() >= MAX_TOKENLESS {
+                    self.finish(now, &exchange, Err(Cause::NoToken));
                 } else {
-                    let code = answer.status().unwrap_or(401);
-                    self.finish(now, &exchange, Err(Cause::UnsupportedChallenge { code }));
+                    self.tokenless.push(exchange);
                 }
             }
             Outcome::Refused(cause, needed) => {

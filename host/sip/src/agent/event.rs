@@ -260,6 +260,9 @@ pub enum Cause {
         /// The status code, 401 or 407.
         code: u16,
     },
+    /// The service asks for an access token, and there is none that it accepts; see [`AgentEvent::TokenNeeded`].
+    #[error("an access token is needed")]
+    NoToken,
     /// The address demands encryption on the whole way (`sips:`), and no target of the service offers it.
     #[error("the address demands encryption, and the service offers none")]
     Insecure,

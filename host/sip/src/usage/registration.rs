@@ -84,6 +84,7 @@ impl Registration {
     pub(crate) fn unregister(&mut self, core: &mut Core, now: Instant) {
         self.wanted = None;
         self.confirmed = true;
+        core.give_up_tokens(now);
         for flow in &mut self.flows {
             flow.deadline = None;
             flow.ping_at = None;

@@ -215,7 +215,7 @@ enum Phase {
     Starting { timer_n: Instant },
     /// There is at least one fork.
     Live { since: Instant },
-    /// It is tried again then. `outage`: or as soon as the service is back.
+    /// It is tried again then. `outage`: or as soon as the service is back, or there is an access token.
     Waiting { until: Instant, outage: bool },
 }
 
@@ -481,7 +481,8 @@ impl Subscriptions {
             subscription.forks.clear();
             // Whoever still notifies the old dialog gets a 481 and stops.
             subscription.call_id = "".into();
-            subscription.phase = Phase::Waiting { until: now + after, outage: cause.is_outage() };
+            let outage = cause.is_outage() || cause == Cause::NoToken;
+            subscription.phase = Phase::Waiting { until: now + after, outage };
             subscription.reported = Some(state.clone());
         }
         self.tell(core, id, state, notify, false);

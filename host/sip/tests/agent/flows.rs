@@ -412,3 +412,35 @@ fn signing_out_removes_both_flows() {
     });
     assert!(matches!(pair.event(), AgentEvent::Unregistered { confirmed: true }));
 }
+
+#[test]
+fn a_notification_to_the_gruu_is_taken() {
+    // RFC 7621: the service may write the GRUU into the request, or the address that it stands for.
+    let mut pair = edges(|_| {});
+    pair.agent(|agent, now| {
+        agent.set_next_hop(now, vec![at(server())]);
+        agent.register(now, 3600);
+    });
+    let first = pair.expect("REGISTER");
+    pair.respond(&first, &accepted(&first, false));
+    registered(&mut pair);
+    pair.agent(|agent, now| agent.subscribe(now, SubscribeParams::presence(uri("sip:bob@example.com"))));
+    let subscribe = pair.expect("SUBSCRIBE");
+    pair.grant(&subscribe, 3600);
+    for (cseq, target) in
+        [(1, format!("sip:alice@example.com;gr={INSTANCE}")), (2, "sip:alice@127.0.0.2:5070".into())]
+    {
+        let notify = Request::new(Method::Notify, target)
+            .from("<sip:bob@example.com>;tag=notifier")
+            .to(subscribe.header(HeaderName::From))
+            .call_id(subscribe.header(HeaderName::CallId))
+            .cseq(cseq)
+            .header(HeaderName::Contact, "<sip:127.0.0.1:5060;transport=tcp>")
+            .header(HeaderName::Event, "presence")
+            .header(HeaderName::SubscriptionState, "active;expires=3600");
+        let id =
+            pair.server(|endpoint, now| endpoint.send_request(now, &notify, at(client()), None)).unwrap();
+        assert_eq!(pair.response(id), 200);
+        assert!(matches!(pair.event(), AgentEvent::Subscription { .. }));
+    }
+}

@@ -192,3 +192,33 @@ fn debug_output_hides_the_token() {
     let text = pair.agent(|agent, _| format!("{agent:?} {:?}", agent.config()));
     assert!(!text.contains("a-secret-token"), "{text}");
 }
+
+#[test]
+fn a_subscription_without_a_token_begins_anew_as_soon_as_there_is_one() {
+    let mut pair = account(None);
+    pair.agent(|agent, now| agent.subscribe(now, SubscribeParams::watchers(uri("sip:alice@example.com"))));
+    let request = pair.expect("SUBSCRIBE");
+    challenge(&mut pair, &request, 401, CHALLENGE);
+    needed(&mut pair);
+    let AgentEvent::Subscription { state: SubscriptionState::Retrying { cause, .. }, .. } = pair.event()
+    else {
+        panic!("it is tried again")
+    };
+    assert_eq!(cause, Cause::NoToken);
+    pair.agent(|agent, now| agent.set_token(now, "two".into()));
+    let again = pair.expect_within("SUBSCRIBE", seconds(1));
+    assert_eq!(again.header(HeaderName::Authorization), "Bearer two");
+}
+
+#[test]
+fn signing_out_does_not_wait_for_a_token() {
+    let mut pair = account(None);
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let register = pair.expect("REGISTER");
+    challenge(&mut pair, &register, 401, CHALLENGE);
+    needed(&mut pair);
+    pair.agent(attache_sip::agent::Agent::unregister);
+    let AgentEvent::RegistrationFailed { cause: Cause::NoToken, .. } = pair.event() else { panic!("failed") };
+    assert!(matches!(pair.event(), AgentEvent::Unregistered { .. }));
+    pair.quiet(seconds(600));
+}
