@@ -1,35 +1,53 @@
 //! One task owns one account's engine: it alone touches it, so no lock is held while anything else runs.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use core::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use arc_swap::ArcSwap;
 use attache_messenger::{
-    command::{Answer, Command},
-    engine::{Engine, EngineConfig},
+    command::{Accepted, Answer, Command},
+    engine::{Engine, EngineConfig, HttpId},
     event::{Event, EventKind},
-    id::{AccountId, RequestId},
+    id::{AccountId, LeaseId, RequestId},
+    presence::{Presence, UnknownReason},
     storage::{Batch, BatchId, Storage, StorageError},
     time::Now,
 };
-use attache_net::{Input, Query, Resolver, Sockets};
+use attache_net::{HttpClient, Input, Query, Resolver, Sockets};
 use attache_plugin_host::PluginHost;
 use attache_sip::{resolve::ResolveId, transport::Destination};
+use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::{Instrument, debug, info_span};
 
-use crate::{Address, Code, Error, Snapshot, events};
+use crate::{Address, Code, Connection, Error, Snapshot, connection::Track, events};
 
 /// Commands that wait for the task; more of them make the caller wait.
 const COMMANDS: usize = 256;
+/// How long a lease of the application is taken for, each time.
+const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often leases are taken anew.
+const RENEW: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// What handles hold. The task holds none of it but the snapshot, so that it ends when every handle is gone.
 pub(crate) struct Shared {
     pub(crate) address: Address,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    connection: Arc<ArcSwap<Connection>>,
     events: broadcast::WeakSender<Arc<[Event]>>,
     commands: mpsc::Sender<Request>,
+    /// Leases that are given back. Unbounded, because a guard that is dropped cannot wait; there are never more in it than there
+    /// were leases.
+    released: mpsc::UnboundedSender<LeaseId>,
 }
+
+/// A lease, and how it is told what changes.
+pub(crate) type Leased = (LeaseId, watch::Receiver<Arc<Presence>>);
 
 pub(crate) enum Request {
     Command {
@@ -38,11 +56,43 @@ pub(crate) enum Request {
         /// Hears of the completion as well.
         done: Option<oneshot::Sender<Result<(), Error>>>,
     },
+    /// Watch somebody until the lease is given back.
+    Watch { address: Address, answer: oneshot::Sender<Result<Leased, Error>> },
+    /// Look at the engine, or do with it what is no command.
+    With(Box<dyn FnOnce(&mut Engine, Now) + Send>),
     /// Sign out, tell the service, and end the task.
     Stop(oneshot::Sender<()>),
 }
 
 impl Shared {
+    pub(crate) fn connection(&self) -> Arc<Connection> {
+        self.connection.load_full()
+    }
+
+    pub(crate) async fn watch(&self, address: Address) -> Result<Leased, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Watch { address, answer }).await?;
+        answered.await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    /// Never waits.
+    pub(crate) fn release(&self, lease: LeaseId) {
+        let _ = self.released.send(lease);
+    }
+
+    /// What a function of the engine answers.
+    pub(crate) async fn with<T: Send + 'static>(
+        &self,
+        function: impl FnOnce(&mut Engine, Now) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        let function = move |engine: &mut Engine, now: Now| {
+            let _ = answer.send(function(engine, now));
+        };
+        self.send(Request::With(Box::new(function))).await?;
+        answered.await.map_err(|_| self.closed())
+    }
+
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
@@ -73,10 +123,7 @@ impl Shared {
     }
 
     /// Answers when the command has completed.
-    pub(crate) async fn complete(
-        &self,
-        command: Command,
-    ) -> Result<attache_messenger::command::Accepted, Error> {
+    pub(crate) async fn complete(&self, command: Command) -> Result<Accepted, Error> {
         let (answer, answered) = oneshot::channel();
         let (done, completed) = oneshot::channel();
         self.send(Request::Command { command, answer, done: Some(done) }).await?;
@@ -102,6 +149,7 @@ impl Shared {
 pub(crate) struct Setup {
     pub(crate) config: EngineConfig,
     pub(crate) net: Sockets,
+    pub(crate) http: HttpClient,
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) plugins: Arc<PluginHost>,
@@ -115,7 +163,7 @@ pub(crate) struct Ready {
 
 /// Reads what the store holds.
 pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
-    let Setup { config, net, resolver, storage, plugins } = setup;
+    let Setup { config, net, http, resolver, storage, plugins } = setup;
     let address = config.address.clone();
     let account = address.account_id();
     let restored = storage.load(account, &address).await.map_err(|error| {
@@ -125,12 +173,16 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
     let engine = Engine::new(config, restored, Now::read());
     let (events, _) = broadcast::channel(events::CAPACITY);
     let (commands, requests) = mpsc::channel(COMMANDS);
+    let (released, releases) = mpsc::unbounded_channel();
     let snapshot = Arc::new(ArcSwap::from_pointee(engine.snapshot()));
+    let track = Track::default();
     let shared = Arc::new(Shared {
         address: address.clone(),
         snapshot: snapshot.clone(),
+        connection: track.shared(),
         events: events.downgrade(),
         commands,
+        released,
     });
     let task = Task {
         account,
@@ -138,17 +190,24 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         snapshot,
         engine,
         net,
+        http,
         resolver,
         storage,
         plugins,
         events,
         requests,
+        releases,
+        track,
+        leases: HashSet::new(),
+        watched: HashMap::new(),
+        renew_at: None,
         answers: HashMap::new(),
         done: HashMap::new(),
         next_token: 0,
         batch: Vec::new(),
         storing: FuturesUnordered::new(),
         resolving: FuturesUnordered::new(),
+        asking: FuturesUnordered::new(),
         stopping: None,
     };
     Ok(Ready { shared, task })
@@ -168,7 +227,13 @@ impl Ready {
 type BoxFuture<T> = core::pin::Pin<Box<dyn Future<Output = T> + Send>>;
 type Stored = (BatchId, Result<(), StorageError>);
 type Resolved = (ResolveId, Result<Vec<Destination>, String>);
-type Waiting = (oneshot::Sender<Answer>, Option<oneshot::Sender<Result<(), Error>>>);
+type Asked = (HttpId, Result<http::Response<Bytes>, String>);
+
+/// Who waits for an answer of the engine.
+enum Waiting {
+    Command(oneshot::Sender<Answer>, Option<oneshot::Sender<Result<(), Error>>>),
+    Watch(Address, oneshot::Sender<Result<Leased, Error>>),
+}
 
 struct Task {
     account: AccountId,
@@ -176,22 +241,31 @@ struct Task {
     snapshot: Arc<ArcSwap<Snapshot>>,
     engine: Engine,
     net: Sockets,
+    http: HttpClient,
     resolver: Arc<dyn Resolver>,
     storage: Arc<dyn Storage>,
     plugins: Arc<PluginHost>,
     events: broadcast::Sender<Arc<[Event]>>,
     requests: mpsc::Receiver<Request>,
+    releases: mpsc::UnboundedReceiver<LeaseId>,
+    track: Track,
+    /// Leases of the application, which are taken anew until they are given back.
+    leases: HashSet<LeaseId>,
+    /// Who is told of people under a lease.
+    watched: HashMap<Address, watch::Sender<Arc<Presence>>>,
+    renew_at: Option<Instant>,
     answers: HashMap<u64, Waiting>,
     done: HashMap<RequestId, oneshot::Sender<Result<(), Error>>>,
     next_token: u64,
     batch: Vec<Event>,
     storing: FuturesUnordered<BoxFuture<Stored>>,
     resolving: FuturesUnordered<BoxFuture<Resolved>>,
+    asking: FuturesUnordered<BoxFuture<Asked>>,
     stopping: Option<(Instant, Vec<oneshot::Sender<()>>)>,
 }
 
 /// How long a sign-out may take before the task ends without the service's word.
-const SIGN_OUT: core::time::Duration = core::time::Duration::from_secs(3);
+const SIGN_OUT: Duration = Duration::from_secs(3);
 
 impl Task {
     async fn run(mut self) {
@@ -200,10 +274,8 @@ impl Task {
             if self.finished() {
                 break;
             }
-            let deadline = [self.engine.poll_timeout(), self.stopping.as_ref().map(|(until, _)| *until)]
-                .into_iter()
-                .flatten()
-                .min();
+            let stop_at = self.stopping.as_ref().map(|(until, _)| *until);
+            let deadline = [self.engine.poll_timeout(), stop_at, self.renew_at].into_iter().flatten().min();
             let timer = async {
                 match deadline {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -223,8 +295,16 @@ impl Task {
                     }
                     self.engine.handle_stored(Now::read(), batch, result);
                 }
-                Some((id, result)) = self.resolving.next() => self.engine.handle_resolved(Now::read(), id, result),
-                () = timer => self.engine.handle_timeout(Now::read()),
+                Some((id, result)) = self.resolving.next() => {
+                    self.track.resolved(id, &result);
+                    self.engine.handle_resolved(Now::read(), id, result);
+                }
+                Some((id, answer)) = self.asking.next() => self.engine.handle_http(Now::read(), id, answer),
+                Some(lease) = self.releases.recv() => self.release(lease),
+                () = timer => {
+                    self.engine.handle_timeout(Now::read());
+                    self.renew();
+                }
             }
         }
         self.plugins.remove_account(self.account);
@@ -245,9 +325,13 @@ impl Task {
     fn input(&mut self, input: Input) {
         let now = Now::read();
         match input {
-            Input::Message { flow, bytes } => self.engine.handle_input(now, flow, bytes),
+            Input::Message { flow, bytes } => {
+                self.track.heard(flow, || self.net.peer_certificate(flow.id));
+                self.engine.handle_input(now, flow, bytes);
+            }
             Input::FlowFailed { destination, flow, reason } => {
                 debug!(%reason, "flow failed");
+                self.track.failed(destination, flow, &reason);
                 self.engine.handle_flow_failed(now, destination, flow, &reason.to_string());
             }
             _ => {}
@@ -257,11 +341,16 @@ impl Task {
     fn request(&mut self, request: Request) {
         match request {
             Request::Command { command, answer, done } => {
-                let token = self.next_token;
-                self.next_token += 1;
-                self.answers.insert(token, (answer, done));
+                let token = self.token();
+                self.answers.insert(token, Waiting::Command(answer, done));
                 self.engine.handle_command(Now::read(), token, command);
             }
+            Request::Watch { address, answer } => {
+                let token = self.token();
+                self.answers.insert(token, Waiting::Watch(address.clone(), answer));
+                self.engine.handle_command(Now::read(), token, Command::Watch { address, ttl: LEASE });
+            }
+            Request::With(function) => function(&mut self.engine, Now::read()),
             Request::Stop(done) => self.stop(Some(done)),
         }
     }
@@ -273,15 +362,64 @@ impl Task {
         }
         self.stopping = Some((Instant::now() + SIGN_OUT, done.into_iter().collect()));
         self.requests.close();
+        self.tell(Command::SignOut);
+    }
+
+    fn token(&mut self) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
-        self.engine.handle_command(Now::read(), token, Command::SignOut);
+        token
+    }
+
+    /// A command of the task itself, whose answer nobody waits for.
+    fn tell(&mut self, command: Command) {
+        let token = self.token();
+        self.engine.handle_command(Now::read(), token, command);
+    }
+
+    fn release(&mut self, lease: LeaseId) {
+        if !self.leases.remove(&lease) {
+            return;
+        }
+        self.tell(Command::Unwatch(lease));
+        self.watched.retain(|_, readers| readers.receiver_count() > 0);
+        if self.leases.is_empty() {
+            self.renew_at = None;
+        }
+    }
+
+    fn renew(&mut self) {
+        if self.renew_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        for lease in self.leases.iter().copied().collect::<Vec<_>>() {
+            self.tell(Command::ExtendLease { lease, ttl: LEASE });
+        }
+        self.renew_at = Some(Instant::now() + RENEW);
+    }
+
+    /// Begins to tell a reader of the application about somebody.
+    fn leased(&mut self, address: Address, lease: LeaseId, reply: oneshot::Sender<Result<Leased, Error>>) {
+        self.leases.insert(lease);
+        self.renew_at.get_or_insert_with(|| Instant::now() + RENEW);
+        let snapshot = self.engine.snapshot();
+        let now = snapshot.watched.get(&address).map_or_else(
+            || Arc::new(Presence::unknown(UnknownReason::Pending)),
+            |entry| entry.presence.clone(),
+        );
+        let readers = self.watched.entry(address).or_insert_with(|| watch::Sender::new(now.clone()));
+        readers.send_if_modified(|known| core::mem::replace(known, now.clone()) != now);
+        if reply.send(Ok((lease, readers.subscribe()))).is_err() {
+            // Nobody waits any more, and so nobody would give it back.
+            self.release(lease);
+        }
     }
 
     /// Passes on everything that the engine has to say.
     fn drain(&mut self) {
         while let Some(resolve) = self.engine.poll_resolve() {
             let resolver = self.resolver.clone();
+            self.track.asks(&resolve);
             self.resolving.push(Box::pin(async move {
                 let query = Query { host: resolve.host, port: resolve.port, transport: resolve.transport };
                 (resolve.id, resolver.resolve(query).await.map_err(|error| error.to_string()))
@@ -289,6 +427,12 @@ impl Task {
         }
         while let Some(transmit) = self.engine.poll_transmit() {
             self.net.send(transmit);
+        }
+        while let Some((id, request)) = self.engine.poll_http() {
+            let http = self.http.clone();
+            self.asking.push(Box::pin(async move {
+                (id, http.request(request).await.map_err(|error| error.to_string()))
+            }));
         }
         while let Some((token, answer)) = self.engine.poll_answer() {
             self.answer(token, answer);
@@ -307,21 +451,44 @@ impl Task {
     }
 
     fn answer(&mut self, token: u64, answer: Answer) {
-        let Some((reply, done)) = self.answers.remove(&token) else { return };
-        if let (Ok(accepted), Some(done)) = (&answer, done) {
-            self.done.insert(accepted.request, done);
+        match self.answers.remove(&token) {
+            Some(Waiting::Command(reply, done)) => {
+                if let (Ok(accepted), Some(done)) = (&answer, done) {
+                    self.done.insert(accepted.request, done);
+                }
+                let _ = reply.send(answer);
+            }
+            Some(Waiting::Watch(address, reply)) => match answer {
+                Ok(Accepted { lease: Some(lease), .. }) => self.leased(address, lease, reply),
+                Ok(_) => {
+                    let _ = reply.send(Err(Error::new(Code::Internal, "a watched person has no lease")));
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                }
+            },
+            None => {}
         }
-        let _ = reply.send(answer);
     }
 
     fn publish(&mut self) {
         // The snapshot first: whoever reads it after an event, or after a completion, sees at least what it says.
         self.snapshot.store(Arc::new(self.engine.snapshot()));
         for event in &self.batch {
-            if let EventKind::CommandCompleted { request, outcome } = &event.kind
-                && let Some(done) = self.done.remove(request)
-            {
-                let _ = done.send(outcome.clone());
+            match &event.kind {
+                EventKind::CommandCompleted { request, outcome } => {
+                    if let Some(done) = self.done.remove(request) {
+                        let _ = done.send(outcome.clone());
+                    }
+                }
+                EventKind::WatchedPresenceChanged(changes) => {
+                    for change in changes.iter() {
+                        if let Some(readers) = self.watched.get(&change.address) {
+                            readers.send_replace(change.presence.clone());
+                        }
+                    }
+                }
+                _ => {}
             }
         }
         let batch: Arc<[Event]> = self.batch.drain(..).collect();

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -14,14 +15,19 @@ use attache_messenger::{
     id::AccountId,
     storage::{BoxFuture, Storage},
 };
-use attache_net::{BindOptions, Query, Resolver, Sockets, SystemResolver};
-use attache_plugin_host::{Backend, HostOptions, PluginHost, PluginStatus};
+use attache_net::{BindOptions, Query, Resolver, Sockets};
+use attache_plugin_host::{Backend, HostOptions, PluginConfig, PluginHost, PluginStatus};
+use attache_sip::transport::Transport;
 use attache_store::{MemoryStore, Store};
 
 use crate::{
-    AccountConfig, Address, Code, Credential, Error, HostConfig, Messenger, Snapshot,
+    AccountConfig, Address, Code, Credential, Directory, Error, HostConfig, Messenger, Secret, Snapshot,
     account::{self, Setup, Shared},
+    common::Common,
 };
+
+/// Connections of our own are pinged so often, so that nothing on the way forgets them (RFC 5626, section 4.4.1).
+const KEEP_ALIVE: Duration = Duration::from_secs(95);
 
 /// Accounts, plugins and their store. A handle: cheap to clone, `Send + Sync`.
 ///
@@ -29,17 +35,31 @@ use crate::{
 /// [`start`](Self::start) was called on, plugins on threads of their own.
 #[derive(Clone)]
 pub struct Host {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     accounts: Arc<Accounts>,
     storage: Arc<dyn Storage>,
     plugins: Arc<PluginHost>,
-    resolver: Arc<dyn Resolver>,
     store: Option<Arc<Store>>,
+    directory: Option<Arc<dyn Directory>>,
+    /// What accounts share; another one after a reload that changed it.
+    pub(crate) common: Mutex<Arc<Common>>,
+    /// Accounts of the configuration, as they stand there.
+    pub(crate) configured: Mutex<BTreeMap<AccountId, AccountConfig>>,
+    /// What cannot change at run time.
+    pub(crate) fixed: Fixed,
+    /// One reload at a time.
+    pub(crate) reloading: tokio::sync::Mutex<()>,
     /// Accounts that are being added.
     adding: Mutex<BTreeSet<AccountId>>,
+}
+
+/// What a host keeps until it is started again.
+pub(crate) struct Fixed {
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) plugins: Vec<PluginConfig>,
 }
 
 impl Inner {
@@ -70,6 +90,22 @@ struct Accounts(ArcSwap<BTreeMap<AccountId, Arc<Shared>>>);
 impl Accounts {
     fn get(&self, account: AccountId) -> Option<Arc<Shared>> {
         self.0.load().get(&account).cloned()
+    }
+
+    fn insert(&self, id: AccountId, shared: &Arc<Shared>) {
+        self.0.rcu(|accounts| {
+            let mut accounts = BTreeMap::clone(accounts);
+            accounts.insert(id, shared.clone());
+            accounts
+        });
+    }
+
+    fn remove(&self, id: AccountId) {
+        self.0.rcu(|accounts| {
+            let mut accounts = BTreeMap::clone(accounts);
+            accounts.remove(&id);
+            accounts
+        });
     }
 }
 
@@ -110,8 +146,9 @@ impl Host {
     /// five seconds for the addresses of all of them; a plugin that does not load is reported by [`plugins`](Self::plugins) and stops nothing else.
     ///
     /// # Errors
-    /// When the data folder or a socket cannot be opened.
+    /// When the data folder, a socket, or a file that TLS settings name cannot be opened.
     pub async fn start(config: HostConfig) -> Result<Self, Error> {
+        let common = Common::new(&config)?;
         let (storage, store): (Arc<dyn Storage>, Option<Arc<Store>>) = match &config.data_dir {
             Some(dir) => {
                 let store = Store::open(dir).map_err(|error| {
@@ -130,20 +167,24 @@ impl Host {
         if let Some(caps) = config.plugin_caps {
             options.caps = caps;
         }
+        let fixed = Fixed { data_dir: config.data_dir, plugins: config.plugins.clone() };
         let plugins = PluginHost::start(options, config.plugins, reach).map_err(|error| {
             Error::new(Code::Internal, "the plugin host cannot start").because(error.to_string())
         })?;
-        let plugins = Arc::new(plugins);
         let inner = Inner {
             accounts,
             storage,
-            plugins,
-            resolver: Arc::new(SystemResolver::default()),
+            plugins: Arc::new(plugins),
             store,
+            directory: config.directory,
+            common: Mutex::new(Arc::new(common)),
+            configured: Mutex::default(),
+            fixed,
+            reloading: tokio::sync::Mutex::default(),
             adding: Mutex::default(),
         };
         let host = Self { inner: Arc::new(inner) };
-        let adding = config.accounts.into_iter().map(|account| host.add_account(account));
+        let adding = config.accounts.into_iter().map(|account| host.add_configured(account));
         if let Err(error) = futures_util::future::try_join_all(adding).await {
             host.shutdown().await;
             return Err(error);
@@ -151,49 +192,78 @@ impl Host {
         Ok(host)
     }
 
+    /// Adds an account of the configuration.
+    pub(crate) async fn add_configured(&self, config: AccountConfig) -> Result<(), Error> {
+        self.add_account(config.clone()).await?;
+        self.configured().insert(config.address.account_id(), config);
+        Ok(())
+    }
+
+    pub(crate) fn configured(&self) -> std::sync::MutexGuard<'_, BTreeMap<AccountId, AccountConfig>> {
+        self.inner.configured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn common(&self) -> Arc<Common> {
+        self.inner.common.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Adds an account, and signs it in when its configuration says so; does not wait for the service.
     ///
     /// # Errors
-    /// [`Code::AlreadyInList`] when the host has it, [`Code::Storage`], or that no socket can be had.
+    /// [`Code::AlreadyInList`] when the host has it, [`Code::InvalidArgument`] for a value out of its range or TLS settings that
+    /// cannot be used, [`Code::Storage`], or that no socket can be had.
     pub async fn add_account(&self, config: AccountConfig) -> Result<Messenger, Error> {
         let address = config.address.clone();
         let id = address.account_id();
         let _claim = self.inner.claim(id).ok_or_else(|| {
             Error::new(Code::AlreadyInList, format!("{address} is an account of this host already"))
         })?;
-        let local = SocketAddr::new(source(&*self.inner.resolver, &config).await, 0);
-        let net = Sockets::bind(BindOptions { addresses: vec![local], ..BindOptions::default() }).map_err(
-            |error| {
-                Error::new(Code::TcpError, format!("no socket for {address} on {}", local.ip()))
-                    .because(error.to_string())
-            },
-        )?;
+        if let Err(wrong) = config.tuning.validate() {
+            let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+            return Err(Error::new(Code::InvalidArgument, wrong.join("; ")));
+        }
+        let common = self.common();
+        let (tls, http) = common.secure(&config)?;
+        let local = sources(&*common.resolver, &config).await;
+        let options = BindOptions {
+            addresses: local.iter().map(|ip| SocketAddr::new(*ip, 0)).collect(),
+            tls: Some(tls),
+            keep_alive: Some(KEEP_ALIVE),
+            ws_path: config.ws_path.clone().unwrap_or_else(|| "/".to_owned()),
+            ..BindOptions::default()
+        };
+        let net = Sockets::bind(options).map_err(|error| {
+            Error::new(Code::TcpError, format!("no socket for {address} on {local:?}"))
+                .because(error.to_string())
+        })?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| {
             Error::new(Code::Internal, "the system has no entropy").because(error.to_string())
         })?;
         let sign_in = config.sign_in;
-        let engine = engine_config(config, net.local_addresses(), seed);
+        let mut engine = engine_config(config, net.local_addresses(), seed);
+        engine.budget = Some(common.budget.clone());
         let ready = account::prepare(Setup {
             config: engine,
             net,
-            resolver: self.inner.resolver.clone(),
+            http,
+            resolver: common.resolver.clone(),
             storage: self.inner.storage.clone(),
             plugins: self.inner.plugins.clone(),
         })
         .await?;
         // Known before it begins: the first thing that a plugin does may be to ask for it.
-        self.inner.accounts.0.rcu(|accounts| {
-            let mut accounts = BTreeMap::clone(accounts);
-            accounts.insert(id, ready.shared.clone());
-            accounts
-        });
+        self.inner.accounts.insert(id, &ready.shared);
         let shared = ready.begin();
         if sign_in {
             // Only that it was taken on: the service may be away for hours.
             shared.command(Command::SignIn).await?;
         }
-        Ok(Messenger::new(shared, self.inner.storage.clone()))
+        Ok(self.handle(shared))
+    }
+
+    fn handle(&self, shared: Arc<Shared>) -> Messenger {
+        Messenger::new(shared, self.inner.storage.clone(), self.inner.directory.clone())
     }
 
     /// Signs an account out and forgets it; what the store holds of it stays.
@@ -206,11 +276,8 @@ impl Host {
             Error::new(Code::AccountNotFound, format!("{address} is no account of this host"))
         })?;
         shared.stop().await;
-        self.inner.accounts.0.rcu(|accounts| {
-            let mut accounts = BTreeMap::clone(accounts);
-            accounts.remove(&id);
-            accounts
-        });
+        self.inner.accounts.remove(id);
+        self.configured().remove(&id);
         Ok(())
     }
 
@@ -218,14 +285,14 @@ impl Host {
     #[must_use]
     pub fn messenger(&self, address: &Address) -> Option<Messenger> {
         let shared = self.inner.accounts.get(address.account_id())?;
-        Some(Messenger::new(shared, self.inner.storage.clone()))
+        Some(self.handle(shared))
     }
 
     /// Every account.
     #[must_use]
     pub fn messengers(&self) -> Vec<Messenger> {
         let accounts = self.inner.accounts.0.load();
-        accounts.values().map(|shared| Messenger::new(shared.clone(), self.inner.storage.clone())).collect()
+        accounts.values().map(|shared| self.handle(shared.clone())).collect()
     }
 
     /// Completes when every plugin is loaded or was refused. Cancellation safe.
@@ -263,13 +330,15 @@ impl Host {
 }
 
 /// What an account's engine is made with.
-fn engine_config(
-    config: AccountConfig,
-    local: Vec<(attache_sip::transport::Transport, SocketAddr)>,
-    seed: [u8; 32],
-) -> EngineConfig {
-    let (Credential::Password(secret) | Credential::Token(secret)) = config.credential;
-    let mut engine = EngineConfig::new(config.address, secret, local, seed);
+fn engine_config(config: AccountConfig, local: Vec<(Transport, SocketAddr)>, seed: [u8; 32]) -> EngineConfig {
+    let (password, credential) = match config.credential {
+        Credential::Password(password) => (password, None),
+        Credential::Token(token) => (Secret::default(), Some(attache_sip::agent::Credential::bearer(token))),
+    };
+    let mut engine = EngineConfig::new(config.address, password, local, seed);
+    engine.credential = credential;
+    engine.xcap = config.xcap;
+    engine.flows = if config.outbound { engine.flows } else { 1 };
     engine.display_name = config.display_name.into();
     engine.auth_user = config.auth_user;
     engine.service = config.service;
@@ -278,19 +347,25 @@ fn engine_config(
     engine
 }
 
-/// The address of this machine that the service will see, for Via and Contact.
+/// The addresses of this machine that the service will see, for Via and Contact: one for each family in which the service has
+/// an address.
 ///
 /// Asked once, when the account is added: a machine that changes its address later adds the account again.
-async fn source(resolver: &dyn Resolver, config: &AccountConfig) -> IpAddr {
+async fn sources(resolver: &dyn Resolver, config: &AccountConfig) -> Vec<IpAddr> {
+    let fallback = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
     let service = config.service.as_deref().unwrap_or(config.address.as_str());
-    let fallback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let Ok(uri) = attache_sip::uri::UriBuf::parse(service) else { return fallback };
     let uri = uri.as_uri();
     let Some(host) = uri.host() else { return fallback };
-    let query = Query { host: host.to_string(), port: uri.port(), transport: None };
+    let query = Query { host: host.to_string(), port: uri.port(), transport: uri.transport() };
     let asked = tokio::time::timeout(RESOLVE, resolver.resolve(query)).await;
-    let remote = asked.ok().and_then(Result::ok).and_then(|found| found.first().map(|found| found.remote));
-    remote.and_then(|remote| attache_net::source_address(remote).ok()).unwrap_or(fallback)
+    let found = asked.ok().and_then(Result::ok).unwrap_or_default();
+    let family = |v6: bool| {
+        let mut remotes = found.iter().map(|found| found.remote).filter(|remote| remote.is_ipv6() == v6);
+        remotes.find_map(|remote| attache_net::source_address(remote).ok())
+    };
+    let sources: Vec<IpAddr> = [family(false), family(true)].into_iter().flatten().collect();
+    if sources.is_empty() { fallback } else { sources }
 }
 
 /// Longest wait for the service's name when an account is added.

@@ -31,35 +31,58 @@
 
 mod account;
 mod archive;
+mod common;
 mod config;
+mod connection;
+mod directory;
 mod events;
 mod host;
 mod messenger;
+mod presence;
+mod reload;
+mod watching;
 
 pub use archive::Archive;
 pub use attache_messenger::{
     address::Address,
     code::Code,
     command::{Accepted, Answer, Command},
+    compose::Reason,
     error::{Error, Retry},
-    event::{Contact, Conversation, Event, EventKind, Group, PresenceChange, SessionState},
-    id::{AccountId, ContactId, ConversationId, GroupId, MessageId, RequestId},
+    event::{
+        Contact, Conversation, Event, EventKind, Group, PresenceChange, SessionState, TokenNeeded,
+        WatchedChange,
+    },
+    id::{AccountId, ConflictId, ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
     message::{Author, IncomingMessage, MessageState, Origin, OutgoingMessage, Text},
-    presence::{Availability, Freshness, Presence, UnknownReason},
+    presence::{
+        Availability, Capabilities, Card, Details, Device, Fact, Freshness, Presence, UnknownReason, Upcoming,
+    },
+    privacy::{Decision, Preview, PreviewReason, Rule, Watcher, WatcherState, Who},
+    report::{Refused, ServiceFacts, ServiceReport, Strategy, StrategyUse, XcapState},
     sim,
-    snapshot::{ContactEntry, ConversationEntry, Snapshot, TranscriptEntry},
-    storage::{ArchiveEntry, ArchiveQuery, Direction},
+    snapshot::{ContactEntry, ConversationEntry, Snapshot, TranscriptEntry, WatchedEntry},
+    storage::{ArchiveEntry, ArchiveQuery, BoxFuture, Direction},
+    sync::{Conflict, ConflictAbout, Side},
     time::Timestamp,
 };
+pub use attache_net::{CertificateProblem, CertificateSummary};
 pub use attache_plugin_host::{
     AccountPattern, ByteSize, ConfigLocation, Counters, DeadLetter, Grant, InstanceState, InstanceStatus,
     Limits, LoadError, LoadState, Needs, Period, PluginStatus, Scope, Sha256Pin, inspect,
 };
-pub use attache_sip::digest::Secret;
+pub use attache_sip::{
+    digest::Secret,
+    transport::{Destination, Transport},
+};
 pub use config::{
     AccountConfig, ConfigError, Credential, HostConfig, Identity, PluginConfig, Problem, Roots, TlsConfig,
     Tuning, TuningOutOfRange,
 };
+pub use connection::{Connection, FlowFailure, FlowInfo, Lookup};
+pub use directory::{Directory, DirectoryEntry};
 pub use events::{CAPACITY, Change, Changes, View};
 pub use host::Host;
 pub use messenger::Messenger;
+pub use reload::Reloaded;
+pub use watching::Watching;

@@ -6,11 +6,13 @@ use attache_messenger::{
     command::{Accepted, Answer, Command},
     id::{ContactId, ConversationId, GroupId, MessageId},
     message::{Author, Origin, Text},
-    presence::{Availability, Presence},
+    report::ServiceReport,
     storage::{ArchiveEntry, ArchiveQuery, Storage},
 };
 
-use crate::{Address, Code, Error, Snapshot, View, account::Shared};
+use crate::{
+    Address, Code, Connection, Directory, DirectoryEntry, Error, Secret, Snapshot, View, account::Shared,
+};
 
 /// One account. A handle: cheap to clone, `Send + Sync`, and valid for ever; once the account is removed or the host
 /// has shut down, everything that needs either answers [`Code::Closed`], and what is known stays readable.
@@ -21,11 +23,20 @@ use crate::{Address, Code, Error, Snapshot, View, account::Shared};
 pub struct Messenger {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
+    directory: Option<Arc<dyn Directory>>,
 }
 
 impl Messenger {
-    pub(crate) fn new(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Self {
-        Self { shared, storage }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        storage: Arc<dyn Storage>,
+        directory: Option<Arc<dyn Directory>>,
+    ) -> Self {
+        Self { shared, storage, directory }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The address of record. Does not depend on a connection.
@@ -62,34 +73,6 @@ impl Messenger {
     /// [`Code::NotLoggedOn`].
     pub async fn sign_out(&self) -> Result<(), Error> {
         self.shared.complete(Command::SignOut).await.map(drop)
-    }
-
-    /// Publishes own presence. Completes when the service has taken it. `note` has at most 1,024 bytes.
-    ///
-    /// While signed out the choice is kept, on disk too, and published after the next sign-in; the call says so with
-    /// [`Code::NotLoggedOn`].
-    ///
-    /// # Errors
-    /// [`Code::NotLoggedOn`], or what the service answered.
-    pub async fn publish(&self, availability: Availability, note: &str) -> Result<(), Error> {
-        self.shared
-            .complete(Command::Publish { availability: Some(availability), note: note.into(), until: None })
-            .await
-            .map(drop)
-    }
-
-    /// Own presence, as published or to be published.
-    #[must_use]
-    pub fn own_presence(&self) -> Arc<Presence> {
-        self.snapshot().own.clone()
-    }
-
-    /// What is known of a contact's presence; none for somebody who is not on the list.
-    #[must_use]
-    pub fn presence(&self, address: &Address) -> Option<Arc<Presence>> {
-        let snapshot = self.snapshot();
-        let id = snapshot.by_address.get(address)?;
-        snapshot.contacts.get(id).map(|entry| entry.presence.clone())
     }
 
     /// Adds a contact, with a name given by the user or an empty one.
@@ -197,6 +180,45 @@ impl Messenger {
     /// Why it was not taken on.
     pub async fn command(&self, command: Command) -> Answer {
         self.shared.command(command).await
+    }
+
+    /// How the service was found and reached, for a person who looks for a fault.
+    #[must_use]
+    pub fn connection(&self) -> Arc<Connection> {
+        self.shared.connection()
+    }
+
+    /// What the service can do, how it is used, and what it refused and why.
+    #[must_use]
+    pub fn report(&self) -> Arc<ServiceReport> {
+        self.snapshot().report.clone()
+    }
+
+    /// Gives the access token that [`TokenNeeded`](crate::EventKind::TokenNeeded) asked for, or a newer one (RFC 8898). What waits
+    /// for it goes on by itself.
+    ///
+    /// # Errors
+    /// [`Code::Closed`].
+    pub async fn set_token(&self, token: Secret) -> Result<(), Error> {
+        self.shared.with(move |engine, now| engine.set_token(now, token)).await
+    }
+
+    /// Looks people up in the directory that the application provides: at most `limit` of them, the likeliest first. An
+    /// empty query finds nobody. Cancellation safe.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`] when the application provides none, or the directory's own.
+    pub async fn search_directory(&self, query: &str, limit: usize) -> Result<Vec<DirectoryEntry>, Error> {
+        let directory = self.directory.as_ref().ok_or_else(|| {
+            Error::new(Code::NotFound, "the application provides no directory to look people up in")
+        })?;
+        let query = query.trim();
+        if query.is_empty() || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut found = directory.search(query, limit).await?;
+        found.truncate(limit);
+        Ok(found)
     }
 
     /// Searches what plugins have archived, newest first.

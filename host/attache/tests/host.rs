@@ -217,3 +217,114 @@ async fn a_shutdown_does_not_wait_for_a_service_that_is_gone() {
     service.shutdown().await;
     tokio::time::timeout(Duration::from_secs(10), host.shutdown()).await.expect("in a few seconds");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_who_is_no_contact_is_watched_as_long_as_the_guard_is_held() {
+    let service = service();
+    let host = host(None).await;
+    let alice = signed_in(&host, &service, "alice", "wonderland").await;
+    let bob = signed_in(&host, &service, "bob", "builder").await;
+    bob.publish(Availability::Busy, "in a review").await.expect("published");
+
+    let mut watching = alice.watch(bob.address()).await.expect("a lease");
+    let also = alice.watch(bob.address()).await.expect("another one");
+    let busy = async {
+        while watching.presence().availability != Some(Availability::Busy) {
+            watching.changed().await.expect("it goes on");
+        }
+    };
+    tokio::time::timeout(PATIENCE, busy).await.expect("in time");
+    assert_eq!(watching.presence().freshness, Freshness::Live);
+    assert_eq!(also.presence().availability, Some(Availability::Busy), "both leases hear of it");
+    assert_eq!(alice.snapshot().contacts.size(), 0, "nobody came onto the list");
+    assert_eq!(alice.snapshot().watched.get(bob.address()).map(|entry| entry.leases), Some(2));
+
+    let mut changes = alice.view().changes;
+    drop(also);
+    drop(watching);
+    // Nothing waits for the release, so what follows it in the queue is asked: then it has been done.
+    alice.add_group("after").await.expect("added");
+    let released = async {
+        while alice.snapshot().watched.get(bob.address()).is_some() {
+            changes.next().await.expect("it goes on");
+        }
+    };
+    tokio::time::timeout(PATIENCE, released).await.expect("in time");
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_its_account() {
+    let service = service();
+    let host = host(None).await;
+    let alice = host.add_account(account(&service, "alice", "wonderland")).await.expect("an account");
+    let mut watching = alice.watch(&address("sip:bob@example.com")).await.expect("a lease, also signed out");
+    host.remove_account(alice.address()).await.expect("removed");
+    let ended = async { while watching.changed().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, ended).await.expect("in time");
+    let error = alice.watch(&address("sip:bob@example.com")).await.expect_err("closed");
+    assert_eq!(error.code(), Code::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_touches_only_the_accounts_that_differ() {
+    let service = service();
+    let (alice, bob) = (account(&service, "alice", "wonderland"), account(&service, "bob", "builder"));
+    let mut config = HostConfig::default();
+    config.accounts = vec![alice.clone()];
+    let host = Host::start(config.clone()).await.expect("the host starts");
+    let before = host.messenger(&alice.address).expect("Alice");
+    before.sign_in().await.expect("signed in");
+
+    config.accounts = vec![alice.clone(), bob.clone()];
+    let report = host.reload(config.clone()).await.expect("reloaded");
+    assert_eq!((report.added, report.unchanged), (vec![bob.address.clone()], 1));
+    assert_eq!(before.snapshot().session, SessionState::SignedIn, "Alice noticed nothing");
+
+    config.accounts = vec![alice.clone().display_name("Alice")];
+    let report = host.reload(config.clone()).await.expect("reloaded");
+    assert_eq!((report.changed, report.removed), (vec![alice.address.clone()], vec![bob.address.clone()]));
+    assert!(host.messenger(&bob.address).is_none());
+    assert_eq!(&*host.messenger(&alice.address).expect("Alice").snapshot().display_name, "Alice");
+    assert_eq!(before.sign_in().await.expect_err("the old handle").code(), Code::Closed);
+
+    // What the application added by itself is not the configuration's.
+    host.add_account(bob.clone()).await.expect("added");
+    config.accounts.clear();
+    config.data_dir = Some("elsewhere".into());
+    let report = host.reload(config).await.expect("reloaded");
+    assert_eq!((report.removed, report.needs_restart), (vec![alice.address], vec!["host.data-dir"]));
+    assert!(host.messenger(&bob.address).is_some());
+    host.shutdown().await;
+}
+
+struct People;
+
+impl attache::Directory for People {
+    fn search<'a>(
+        &'a self,
+        query: &'a str,
+        _limit: usize,
+    ) -> attache::BoxFuture<'a, Result<Vec<attache::DirectoryEntry>, attache::Error>> {
+        let all = [("sip:carol@example.com", "Carol"), ("sip:caroline@example.com", "Caroline")];
+        let found = all.iter().filter(|(_, name)| name.to_lowercase().contains(&query.to_lowercase()));
+        let found = found.map(|(to, name)| attache::DirectoryEntry::new(address(to), *name)).collect();
+        Box::pin(async move { Ok(found) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_looked_up_in_the_directory_of_the_application() {
+    let service = service();
+    let mut config = HostConfig::default();
+    config.accounts = vec![account(&service, "alice", "wonderland")];
+    let without = Host::start(config.clone()).await.expect("the host starts");
+    let alice = without.messenger(&address("sip:alice@example.com")).expect("Alice");
+    assert_eq!(alice.search_directory("carol", 5).await.expect_err("none").code(), Code::NotFound);
+    config.directory = Some(std::sync::Arc::new(People));
+    let host = Host::start(config).await.expect("the host starts");
+    let alice = host.messenger(&address("sip:alice@example.com")).expect("Alice");
+    let found = alice.search_directory(" carol ", 1).await.expect("found");
+    assert_eq!(found.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["Carol"]);
+    assert!(alice.search_directory("  ", 5).await.expect("nobody").is_empty());
+}

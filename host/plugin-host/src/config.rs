@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// One plugin.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PluginConfig {
     /// Its name: unique in the file, 1 to 64 characters of `a-z`, `0-9` and `-`. What the plugin keeps is kept

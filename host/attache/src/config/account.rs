@@ -22,6 +22,7 @@ pub(super) struct AccountTable {
     password: Option<Spanned<SecretTable>>,
     token: Option<Spanned<SecretTable>>,
     service: Option<Spanned<String>>,
+    ws_path: Option<Spanned<String>>,
     #[serde(default = "yes")]
     sign_in: bool,
     tls: Option<TlsTable>,
@@ -75,7 +76,7 @@ impl Reader<'_> {
         };
         let credential = match (table.password, table.token) {
             (Some(password), None) => self.secret(password, "password").map(Credential::Password),
-            (None, Some(token)) => self.secret(token, "token").map(Credential::Token),
+            (None, Some(token)) => self.secret(token, "token").map(|token| Credential::Token(Some(token))),
             (Some(_), Some(token)) => {
                 self.check::<()>(
                     token.span(),
@@ -93,6 +94,10 @@ impl Reader<'_> {
         let service = table.service.map(|service| {
             let checked = check_service(service.get_ref());
             self.check(service.span(), checked).map(|()| service.into_inner())
+        });
+        let ws_path = table.ws_path.map(|path| {
+            let checked = check_path(path.get_ref());
+            self.check(path.span(), checked).map(|()| path.into_inner())
         });
         let xcap = table.xcap.map(|root| {
             let checked = check_root(root.get_ref());
@@ -129,6 +134,7 @@ impl Reader<'_> {
             auth_user: table.auth_user,
             credential: credential?,
             service: given(service)?,
+            ws_path: given(ws_path)?,
             sign_in: table.sign_in,
             tls,
             xcap: given(xcap)?,
@@ -226,6 +232,15 @@ fn check_service(service: &str) -> Result<(), String> {
             Err(format!("`{name}` is no transport that is known here; {hint}"))
         }
         _ => Ok(()),
+    }
+}
+
+/// Checks the path of a WebSocket.
+fn check_path(path: &str) -> Result<(), String> {
+    if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        Ok(())
+    } else {
+        Err(format!("`{path}` is no path of a WebSocket, such as /ws"))
     }
 }
 

@@ -13,19 +13,20 @@ use core::fmt;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 pub use attache_plugin_host::PluginConfig;
 pub use problem::{ConfigError, Problem};
 pub use tuning::{Tuning, TuningOutOfRange};
 
-use crate::{Address, Secret};
+use crate::{Address, Directory, Secret};
 
 /// Requests a second that a process starts by itself, unless configured otherwise.
 pub(crate) const REFRESH_BUDGET: u32 = 200;
 
 /// What a host is made of. Every default is safe: no account, no plugin, nothing on disk.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct HostConfig {
     /// Folder of the database and of the cache of compiled plugins; created with mode 0700. None keeps
@@ -44,6 +45,22 @@ pub struct HostConfig {
     /// Requests a second that the accounts of this process may start by themselves, such as refreshes and retries:
     /// 1 to 100,000, default 200. What a person asks for does not wait.
     pub refresh_budget: u32,
+    /// Where [`Messenger::search_directory`](crate::Messenger::search_directory) looks people up. Not part of the file: the
+    /// application provides it.
+    pub directory: Option<Arc<dyn Directory>>,
+}
+
+impl fmt::Debug for HostConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostConfig")
+            .field("data_dir", &self.data_dir)
+            .field("accounts", &self.accounts)
+            .field("plugins", &self.plugins)
+            .field("tls", &self.tls)
+            .field("name_servers", &self.name_servers)
+            .field("refresh_budget", &self.refresh_budget)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for HostConfig {
@@ -56,6 +73,7 @@ impl Default for HostConfig {
             tls: TlsConfig::default(),
             name_servers: Vec::new(),
             refresh_budget: REFRESH_BUDGET,
+            directory: None,
         }
     }
 }
@@ -94,8 +112,9 @@ pub struct Identity {
 pub enum Credential {
     /// Digest authentication (RFC 7616, RFC 8760). An empty password is sent as it is.
     Password(Secret),
-    /// A bearer token (RFC 8898); never sent but over TLS.
-    Token(Secret),
+    /// A bearer token (RFC 8898), never sent but over TLS. Without one, [`TokenNeeded`](crate::EventKind::TokenNeeded) asks for
+    /// it when the service does.
+    Token(Option<Secret>),
 }
 
 impl fmt::Debug for Credential {
@@ -122,6 +141,8 @@ pub struct AccountConfig {
     /// Outbound proxy, such as `sip:sip.example.com;transport=tls`; `transport` is `udp`, `tcp`, `tls`, `ws` or `wss`.
     /// None: the service of the address's domain is looked up (RFC 3263).
     pub service: Option<String>,
+    /// Path that WebSocket connections are opened at (RFC 7118), such as `/ws`. None: `/`.
+    pub ws_path: Option<String>,
     /// Sign in as soon as the host starts (default), or when the application says so.
     pub sign_in: bool,
     /// TLS settings of this account; None takes those of the host.
@@ -145,9 +166,9 @@ impl AccountConfig {
         Self::with(address, Credential::Password(password))
     }
 
-    /// An account that shows a bearer token, with defaults for the rest.
+    /// An account that shows a bearer token, with defaults for the rest. `None` waits until the service asks for one.
     #[must_use]
-    pub fn with_token(address: Address, token: Secret) -> Self {
+    pub fn with_token(address: Address, token: Option<Secret>) -> Self {
         Self::with(address, Credential::Token(token))
     }
 
@@ -158,6 +179,7 @@ impl AccountConfig {
             auth_user: None,
             credential,
             service: None,
+            ws_path: None,
             sign_in: true,
             tls: None,
             xcap: None,
