@@ -78,6 +78,7 @@ mod event;
 mod gate;
 mod inbound;
 mod learn;
+mod messages;
 mod node;
 pub(crate) mod place;
 
@@ -88,15 +89,14 @@ use bytes::Bytes;
 
 use crate::digest::Secret;
 use crate::endpoint::{EndpointEvent, Request, RespondError};
-use crate::message::{HeaderName, Method};
+use crate::message::HeaderName;
 use crate::resolve::{Resolve, ResolveId};
 use crate::transaction::ServerTransactionId;
 use crate::transport::{Destination, Flow, FlowId, Transmit};
-use crate::uri::UriBuf;
 use crate::usage::publication::{Fate, Publication};
 use crate::usage::registration::Registration;
 use crate::usage::subscription::Subscriptions;
-use crate::usage::{PublishParams, SubscribeParams, refusal, retry_of};
+use crate::usage::{Patch, PublishParams, SubscribeParams};
 
 pub use config::{AgentConfig, NotifySource};
 use core::{Core, Done, Purpose, UsageKey};
@@ -106,34 +106,8 @@ pub use event::{
     ServiceFacts, SubscriptionId, Terms, TokenNeeded,
 };
 pub use learn::Refusal;
+pub use messages::MessageParams;
 use place::{Contact, Route};
-
-/// A MESSAGE to be sent (RFC 3428).
-#[derive(Clone, Eq, PartialEq)]
-pub struct MessageParams {
-    /// To whom.
-    pub to: UriBuf,
-    /// The type of the text.
-    pub content_type: String,
-    /// The text.
-    pub body: Bytes,
-    /// Further headers, such as `Auto-Submitted`.
-    pub headers: Vec<(String, String)>,
-    /// The Call-ID. A message that is sent again, even by another process, keeps it, and with it the From tag: so the
-    /// receiver knows the second copy. The number of the command sequence may differ.
-    pub call_id: String,
-}
-
-impl std::fmt::Debug for MessageParams {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MessageParams")
-            .field("to", &self.to)
-            .field("content_type", &self.content_type)
-            .field("body", &format_args!("{} bytes", self.body.len()))
-            .field("call_id", &self.call_id)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A user agent for one account. See the [module](self).
 pub struct Agent {
@@ -277,7 +251,15 @@ impl Agent {
     /// Replaces the document of a publication. Several changes while a request is on its way become one.
     pub fn modify(&mut self, now: Instant, id: PublicationId, body: impl Into<Bytes>) {
         let body = body.into();
-        self.publication(id, |publication, core| publication.modify(core, now, id, body));
+        self.publication(id, |publication, core| publication.modify(core, now, id, body, None));
+        self.settle(now);
+    }
+
+    /// [`modify`](Self::modify), with what changed since the document that was given last. Only that is sent where the service holds
+    /// that document and takes patches (RFC 5264); the whole otherwise.
+    pub fn modify_partly(&mut self, now: Instant, id: PublicationId, body: impl Into<Bytes>, patch: Patch) {
+        let body = body.into();
+        self.publication(id, |publication, core| publication.modify(core, now, id, body, Some(patch)));
         self.settle(now);
     }
 
@@ -285,27 +267,6 @@ impl Agent {
     pub fn remove(&mut self, now: Instant, id: PublicationId) {
         self.publication(id, |publication, core| publication.remove(core, now, id));
         self.settle(now);
-    }
-
-    /// Sends a MESSAGE. It ends in one [`AgentEvent::MessageSent`] or [`AgentEvent::MessageFailed`].
-    ///
-    /// RFC 3428 §8 wants no second MESSAGE to the same peer while the first is on its way; that is the caller's to see to.
-    pub fn send_message(&mut self, now: Instant, params: MessageParams) -> MessageId {
-        let id = MessageId(self.core.next_id());
-        let tag = message_tag(&params.call_id);
-        let mut request = self
-            .core
-            .request(Method::Message, params.to.as_str())
-            .from(self.core.sender(&tag))
-            .to(format!("<{}>", params.to))
-            .call_id(params.call_id);
-        for (name, value) in &params.headers {
-            request.push(name.as_str(), value.clone());
-        }
-        let request = self.core.preload_route(request).body(params.content_type, params.body);
-        self.core.send(now, Purpose::Message(id), request, Route::Service, Contact::None);
-        self.settle(now);
-        id
     }
 
     /// Sends a request of the caller's own, such as OPTIONS, INFO or a vendor's method, out of any dialog. From, To, Call-ID and
@@ -527,22 +488,7 @@ impl Agent {
                 self.publication(id, |publication, core| publication.on_done(core, now, id, cseq, outcome));
             }
             Purpose::Message(id) => {
-                let event = match outcome {
-                    Ok(answer) if answer.status().is_some_and(|status| status < 300) => {
-                        AgentEvent::MessageSent { id, status: answer.status().unwrap_or(200) }
-                    }
-                    failed => {
-                        let (cause, wait) = match failed {
-                            Ok(answer) => refusal(&answer),
-                            Err(cause) => (cause, None),
-                        };
-                        let retry = match retry_of(&cause, wait) {
-                            crate::usage::When::Later(wait) => Some(self.core.backoff(0, wait)),
-                            _ => None,
-                        };
-                        AgentEvent::MessageFailed { id, cause, retry }
-                    }
-                };
+                let event = messages::outcome(&mut self.core, id, outcome);
                 self.core.events.push_back(event);
             }
             Purpose::Request(id) => self.core.events.push_back(match outcome {
@@ -577,13 +523,6 @@ fn deadline(
         UsageKey::Subscription(id) => subscriptions.deadline(id),
         UsageKey::Publication(id) => publications.get(&id).and_then(Publication::deadline),
     }
-}
-
-/// The From tag of a MESSAGE: the same for each copy of it, whoever sends it. It is no secret: it secures no dialog.
-fn message_tag(call_id: &str) -> String {
-    use sha2::{Digest as _, Sha256};
-    let hash = Sha256::digest(call_id.as_bytes());
-    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl std::fmt::Debug for Agent {

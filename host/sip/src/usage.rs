@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::agent::Cause;
 use crate::message::{Message, NameAddr};
 
-pub use publication::{PublicationState, PublishParams};
+pub use publication::{Patch, PublicationState, PublishParams};
 pub use subscription::{Forks, Rates, SubscribeParams, SubscriptionState};
 
 /// Nothing is refreshed sooner than this, however short a time a service grants: it must not be able to make us storm.

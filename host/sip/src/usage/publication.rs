@@ -46,6 +46,24 @@ impl std::fmt::Debug for PublishParams {
     }
 }
 
+/// What changed in a document since it was published last (RFC 5262, RFC 5264).
+#[derive(Clone, Eq, PartialEq)]
+pub struct Patch {
+    /// The type, such as `application/pidf-diff+xml`.
+    pub content_type: String,
+    /// The octets.
+    pub body: Bytes,
+}
+
+impl std::fmt::Debug for Patch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patch")
+            .field("content_type", &self.content_type)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
+}
+
 /// The state of a publication.
 #[derive(Clone, Eq, PartialEq, Debug)]
 #[non_exhaustive]
@@ -88,6 +106,10 @@ pub(crate) struct Publication {
     held_until: Option<Instant>,
     /// The document changed since the last request that carried it.
     dirty: bool,
+    /// What changed since the document that the service holds, where that is all that needs to be sent (RFC 5264).
+    patch: Option<Patch>,
+    /// The service does not take patches.
+    whole_only: bool,
     removing: bool,
     in_flight: Option<Kind>,
     raised: bool,
@@ -106,6 +128,7 @@ enum Kind {
     Initial,
     Refresh,
     Modify,
+    Patch,
     Remove,
 }
 
@@ -122,6 +145,8 @@ impl Publication {
             etag: None,
             held_until: None,
             dirty: true,
+            patch: None,
+            whole_only: false,
             removing: false,
             in_flight: None,
             raised: false,
@@ -139,8 +164,18 @@ impl Publication {
         self.deadline
     }
 
-    pub(crate) fn modify(&mut self, core: &mut Core, now: Instant, id: PublicationId, body: Bytes) -> Fate {
+    pub(crate) fn modify(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        id: PublicationId,
+        body: Bytes,
+        patch: Option<Patch>,
+    ) -> Fate {
         self.params.body = body;
+        // A patch is of use only to a service that holds the document which it starts from.
+        let current = self.etag.is_some() && !self.dirty && self.in_flight.is_none() && !self.whole_only;
+        self.patch = patch.filter(|_| current);
         self.dirty = true;
         // A service that is away, or asked for time, is not asked more often because the document changes.
         if self.deadline.is_some() && self.failures > 0 {
@@ -186,6 +221,7 @@ impl Publication {
             // After a long sleep the tag is worth nothing; asking with it would only cost a 412.
             self.etag = None;
             self.held_until = None;
+            self.patch = None;
         }
         let kind = match (&self.etag, self.removing) {
             (Some(_), true) => Kind::Remove,
@@ -195,6 +231,7 @@ impl Publication {
                 return Fate::Ends;
             }
             (None, false) => Kind::Initial,
+            (Some(_), false) if self.dirty && self.patch.is_some() => Kind::Patch,
             (Some(_), false) if self.dirty => Kind::Modify,
             (Some(_), false) => Kind::Refresh,
         };
@@ -214,6 +251,12 @@ impl Publication {
         }
         if matches!(kind, Kind::Initial | Kind::Modify) {
             request = request.body(self.params.content_type.clone(), self.params.body.clone());
+            self.dirty = false;
+        }
+        if kind == Kind::Patch
+            && let Some(patch) = self.patch.take()
+        {
+            request = request.body(patch.content_type, patch.body);
             self.dirty = false;
         }
         self.in_flight = Some(kind);
@@ -246,6 +289,12 @@ impl Publication {
                 }
                 self.held(core, now, id, &answer);
                 if self.dirty || self.removing { self.step(core, now, id) } else { Fate::Lives }
+            }
+            // It wants the document as a whole (RFC 5264 §4.3), now and in future.
+            Ok(_) if matches!(status, Some(400 | 415 | 422)) && kind == Kind::Patch => {
+                self.whole_only = true;
+                self.dirty = true;
+                self.step(core, now, id)
             }
             // The service knows nothing of our tag: it restarted, or it took us for gone (RFC 3903 §4.1).
             Ok(_) if status == Some(412) && kind != Kind::Initial && !self.restarted => {
@@ -298,7 +347,7 @@ impl Publication {
             core.events.push_back(AgentEvent::Publication { id, state });
             return Fate::Ends;
         }
-        self.dirty |= matches!(kind, Kind::Initial | Kind::Modify);
+        self.dirty |= matches!(kind, Kind::Initial | Kind::Modify | Kind::Patch);
         self.outage = cause.is_outage();
         if let When::Later(wait) = retry_of(&cause, wait) {
             let after = core.backoff(self.failures, wait);

@@ -3,7 +3,7 @@
 use attache_sip::agent::{AgentEvent, PublicationId};
 use attache_sip::endpoint::Response;
 use attache_sip::message::HeaderName;
-use attache_sip::usage::{PublicationState, PublishParams};
+use attache_sip::usage::{Patch, PublicationState, PublishParams};
 
 use crate::pair::{Incoming, Pair, client, seconds};
 
@@ -175,4 +175,56 @@ fn a_refused_publication_is_told_and_not_tried_again() {
     let state = state(&mut pair);
     assert!(matches!(&state, PublicationState::Failed { cause } if cause.status() == Some(489)), "{state:?}");
     pair.quiet(seconds(86_400));
+}
+
+fn patch(body: &'static str) -> Patch {
+    Patch { content_type: "application/pidf-diff+xml".into(), body: body.into() }
+}
+
+#[test]
+fn what_changed_is_enough_for_a_service_that_holds_the_rest() {
+    let mut pair = Pair::new();
+    let id = held(&mut pair, 600);
+    pair.agent(|agent, now| agent.modify_partly(now, id, "<two/>", patch("<diff/>")));
+    let partial = pair.expect("PUBLISH");
+    assert_eq!(partial.header(HeaderName::SipIfMatch), "e1");
+    assert_eq!(partial.header(HeaderName::ContentType), "application/pidf-diff+xml");
+    assert_eq!(partial.message.body(), b"<diff/>");
+    hold(&mut pair, &partial, "e2", 600);
+    assert!(matches!(state(&mut pair), PublicationState::Published { .. }));
+}
+
+#[test]
+fn a_service_that_takes_no_patches_gets_the_whole_now_and_in_future() {
+    let mut pair = Pair::new();
+    let id = held(&mut pair, 600);
+    pair.agent(|agent, now| agent.modify_partly(now, id, "<two/>", patch("<diff/>")));
+    let partial = pair.expect("PUBLISH");
+    pair.answer(&partial, 415);
+    let whole = pair.expect("PUBLISH");
+    assert_eq!(whole.message.body(), b"<two/>");
+    hold(&mut pair, &whole, "e2", 600);
+    assert!(matches!(state(&mut pair), PublicationState::Published { .. }));
+    pair.agent(|agent, now| agent.modify_partly(now, id, "<three/>", patch("<diff/>")));
+    assert_eq!(pair.expect("PUBLISH").message.body(), b"<three/>");
+}
+
+#[test]
+fn a_patch_of_what_the_service_does_not_hold_is_not_sent() {
+    let mut pair = Pair::new();
+    let (id, first) = publish(&mut pair, 600);
+    // The first document is on its way still.
+    pair.agent(|agent, now| agent.modify_partly(now, id, "<two/>", patch("<diff/>")));
+    hold(&mut pair, &first, "e1", 600);
+    let second = pair.expect("PUBLISH");
+    assert_eq!(second.message.body(), b"<two/>");
+    // The service forgot everything.
+    hold(&mut pair, &second, "e2", 600);
+    assert!(matches!(state(&mut pair), PublicationState::Published { .. }));
+    pair.agent(|agent, now| agent.modify_partly(now, id, "<three/>", patch("<diff/>")));
+    let partial = pair.expect("PUBLISH");
+    pair.answer(&partial, 412);
+    let anew = pair.expect("PUBLISH");
+    assert!(!anew.has(HeaderName::SipIfMatch));
+    assert_eq!(anew.message.body(), b"<three/>");
 }
