@@ -27,6 +27,7 @@ use attache_sip::digest::{Algorithm, Password, Secret, ha1};
 use serde::{Deserialize, Deserializer};
 
 use crate::problem::Problem;
+use crate::rules::DefaultPolicy;
 use crate::units;
 
 /// Why a configuration was not accepted.
@@ -98,6 +99,9 @@ pub struct ServiceOptions {
     /// when left out.
     #[serde(deserialize_with = "one_or_many")]
     pub xcap: Vec<SocketAddr>,
+    /// What watchers of a user see who keeps no rules (RFC 5025): `allow`, which is the default, shows them everything;
+    /// `confirm` has them wait until the user has decided. Users see themselves whatever the rules say.
+    pub default_policy: DefaultPolicy,
     /// Where messages for people who are not there, and users' documents, are kept across restarts. In memory when left
     /// out.
     pub data_dir: Option<PathBuf>,
@@ -114,6 +118,7 @@ impl Default for ServiceOptions {
             realm: None,
             advertise: None,
             xcap: Vec::new(),
+            default_policy: DefaultPolicy::default(),
             data_dir: None,
             limits: Limits::default(),
         }

@@ -31,6 +31,7 @@ use crate::mailbox::{Bounds, Mailboxes, StoreChange, StoredMessage};
 use crate::presence::Presence;
 use crate::reach::Reach;
 use crate::registrar::Registrar;
+use crate::rules::{DefaultPolicy, Rules};
 use crate::throttle::{Guesses, Rate};
 use crate::timers::Timers;
 use crate::xcap::{Documents, StoredDocument};
@@ -65,6 +66,8 @@ pub struct CoreConfig {
     pub stored: Vec<StoredMessage>,
     /// Users' documents that were kept before a restart.
     pub documents: Vec<StoredDocument>,
+    /// What holds for watchers of users who keep no rules.
+    pub default_policy: DefaultPolicy,
     /// Whether somebody takes [`Core::poll_store`] and answers. If not, messages are kept in memory only.
     pub is_durable: bool,
 }
@@ -82,6 +85,7 @@ impl CoreConfig {
             lists: Vec::new(),
             stored: Vec::new(),
             documents: Vec::new(),
+            default_policy: DefaultPolicy::default(),
             is_durable: false,
         }
     }
@@ -112,6 +116,8 @@ pub struct Core {
     mailboxes: Mailboxes,
     documents: Documents,
     http: http::Http,
+    rules: HashMap<Aor, Rules>,
+    default_policy: DefaultPolicy,
     is_durable: bool,
     store_changes: VecDeque<StoreChange>,
     /// Senders that wait until their message is on disk.
@@ -143,6 +149,8 @@ pub struct Statistics {
     pub stored_messages: usize,
     /// Messages being passed on.
     pub relays: usize,
+    /// Documents that users keep.
+    pub documents: usize,
 }
 
 struct Storing {
@@ -169,6 +177,8 @@ enum Due {
     News(Aor),
     Relay(u64),
     Mailbox(Aor),
+    /// A moment at which rules of a presentity begin or cease to hold.
+    Rules(Aor),
 }
 
 /// How one of our requests ended.
@@ -217,6 +227,8 @@ impl Core {
             }),
             documents: Documents::default(),
             http: http::Http::default(),
+            rules: HashMap::new(),
+            default_policy: config.default_policy,
             is_durable: config.is_durable,
             store_changes: VecDeque::new(),
             storing: HashMap::new(),
@@ -302,6 +314,7 @@ impl Core {
                 Due::News(aor) => self.tell(now, &aor),
                 Due::Relay(id) => self.relay_timed_out(now, id),
                 Due::Mailbox(aor) => self.look_into(now, &aor),
+                Due::Rules(aor) => self.decide_again(now, &aor),
             }
         }
         self.work(now);
@@ -347,6 +360,7 @@ impl Core {
             presentities: self.presence.presentities.len(),
             stored_messages: self.mailboxes.len(),
             relays: self.relays.len(),
+            documents: self.documents.len(),
         }
     }
 

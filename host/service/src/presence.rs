@@ -5,6 +5,7 @@ use std::hash::Hasher as _;
 use std::time::Instant;
 
 use attache_documents::pidf::{self, Basic, Document, Tuple};
+use attache_documents::policy::{self, Permissions};
 use attache_sip::uri::Uri;
 use bytes::Bytes;
 
@@ -50,8 +51,12 @@ pub(crate) struct Presentity {
     /// Subscriptions, with the place in their list where they are to one. By id, so that the order of notification is the
     /// same in each run.
     pub(crate) watchers: BTreeSet<(u64, u32)>,
+    /// What holds while no device says anything, and beside what they say (RFC 4827).
+    hard: Option<Publication>,
     /// The current document, shared by all NOTIFYs.
     composed: Option<Shown>,
+    /// What of it is shown to those who are not granted everything, by the number of what they are granted.
+    partly: HashMap<usize, Shown>,
     /// What the watchers have heard last.
     told: Option<Mark>,
     /// Until then, changes are gathered.
@@ -96,7 +101,7 @@ impl Presentity {
                 publication.changed = self.changes;
                 publication.body = body;
                 publication.document = document;
-                self.composed = None;
+                self.forget_shown();
             }
             return;
         }
@@ -110,12 +115,12 @@ impl Presentity {
         self.changes += 1;
         let changed = self.changes;
         self.publications.push(Publication { etag, expires_at, changed, body, document });
-        self.composed = None;
+        self.forget_shown();
     }
 
     pub(crate) fn withdraw(&mut self, index: usize) {
         self.publications.remove(index);
-        self.composed = None;
+        self.forget_shown();
     }
 
     /// Forgets what has expired. Whether there was any, and when the next one will.
@@ -124,7 +129,7 @@ impl Presentity {
         self.publications.retain(|publication| publication.expires_at > now);
         let any = self.publications.len() != before;
         if any {
-            self.composed = None;
+            self.forget_shown();
         }
         (any, self.publications.iter().map(|publication| publication.expires_at).min())
     }
@@ -134,9 +139,52 @@ impl Presentity {
         if let Some(composed) = &self.composed {
             return composed.clone();
         }
-        let composed = Shown::new(compose(aor, &self.publications));
+        let composed = Shown::new(match &self.all()[..] {
+            [only] if is_about(&only.document, aor) => only.body.clone(),
+            all => pidf::write(&compose(aor, all)).into(),
+        });
         self.composed = Some(composed.clone());
         composed
+    }
+
+    /// What of the current document is shown to those who are granted the set with that number.
+    pub(crate) fn document_for(&mut self, aor: &str, set: usize, granted: &Permissions) -> Shown {
+        if let Some(known) = self.partly.get(&set) {
+            return known.clone();
+        }
+        let shown = Shown::new(pidf::write(&policy::transform(&compose(aor, &self.all()), granted)).into());
+        self.partly.insert(set, shown.clone());
+        shown
+    }
+
+    /// The documents have to be made anew.
+    pub(crate) fn forget_shown(&mut self) {
+        self.composed = None;
+        self.partly.clear();
+    }
+
+    /// The parts of life in which the person is (RFC 4480, section 3.10).
+    pub(crate) fn spheres(&self) -> Vec<String> {
+        let all = self.all();
+        let newest = all.iter().filter(|one| !one.document.persons.is_empty()).max_by_key(|one| one.changed);
+        let person = newest.and_then(|one| one.document.persons.first());
+        person.map(|person| person.rich.sphere.list.clone()).unwrap_or_default()
+    }
+
+    /// Sets what holds while no device says anything; nothing takes it away.
+    pub(crate) fn set_hard(&mut self, content: Option<(Bytes, Document)>, now: Instant) {
+        self.hard = content.map(|(body, document)| Publication {
+            etag: String::new(),
+            expires_at: now,
+            changed: 0,
+            body,
+            document,
+        });
+        self.forget_shown();
+    }
+
+    fn all(&self) -> Vec<&Publication> {
+        self.publications.iter().chain(&self.hard).collect()
     }
 
     /// Whether there is something that the watchers have not heard yet. From then on they have.
@@ -146,7 +194,7 @@ impl Presentity {
     }
 
     pub(crate) fn is_forgettable(&self) -> bool {
-        self.publications.is_empty() && self.watchers.is_empty()
+        self.publications.is_empty() && self.watchers.is_empty() && self.hard.is_none()
     }
 }
 
@@ -227,12 +275,12 @@ fn each(subject: &Subject, mut f: impl FnMut(&Aor, u32)) {
 /// device is kept, under ids that do not collide, and the person is the one of the newest statement that has one
 /// (RFC 4479, section 3.1 knows one person only). Nothing at all is a closed tuple: the service knows that no device
 /// is there, and says so.
-fn compose(aor: &str, publications: &[Publication]) -> Bytes {
+fn compose(aor: &str, publications: &[&Publication]) -> Document {
     let entity = format!("sip:{aor}");
     if let [only] = publications
         && is_about(&only.document, aor)
     {
-        return only.body.clone();
+        return only.document.clone();
     }
     let mut all = Document { entity, ..Document::default() };
     let mut ids = std::collections::HashSet::new();
@@ -279,7 +327,7 @@ fn compose(aor: &str, publications: &[Publication]) -> Bytes {
     if publications.is_empty() {
         all.tuples.push(Tuple { id: "offline".into(), basic: Some(Basic::Closed), ..Tuple::default() });
     }
-    pidf::write(&all).into()
+    all
 }
 
 /// Whether a document speaks of the user who published it.

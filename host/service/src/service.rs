@@ -112,6 +112,7 @@ impl Service {
             lists: config.lists.clone(),
             stored: stored.messages,
             documents: stored.documents,
+            default_policy: options.default_policy,
             is_durable: store.is_some(),
         };
         let mut seed = [0; 32];

@@ -1,6 +1,7 @@
 //! The documents that users keep here (RFC 4825).
 
 pub(crate) mod edit;
+pub(crate) mod lists;
 pub(crate) mod usage;
 
 use std::collections::{BTreeMap, HashMap};

@@ -4,15 +4,16 @@
 //! read and changed by that user only; what is in the global tree is read by every user. A change is answered, and seen
 //! by anybody, when it is on disk; further changes of the same document wait for that.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use attache_documents::Limits as DocumentLimits;
 use attache_documents::tree::Tree;
 use attache_documents::xcap::{
-    CAPS_AUID, CAPS_TYPE, Conflict, DocumentPath, ERROR_TYPE, Resource, write_capabilities, write_error,
+    CAPS_AUID, CAPS_TYPE, Conflict, DocumentPath, ERROR_TYPE, HARD_STATE_AUID, Resource, write_capabilities,
+    write_error,
 };
+use attache_documents::{Limits as DocumentLimits, pidf};
 use attache_sip::digest::Credentials;
 use attache_sip::uri::Uri;
 use bytes::Bytes;
@@ -26,12 +27,12 @@ use rand_chacha::rand_core::Rng as _;
 use super::Core;
 use crate::directory::{Aor, Proof, Proving, identity};
 use crate::mailbox::StoreChange;
+use crate::rules::Rules;
 use crate::xcap::edit::{Place, Refusal};
-use crate::xcap::usage::{self, Content, DIRECTORY_AUID, Surroundings, Usage};
+use crate::xcap::lists::{ROOT, Resolver};
+use crate::xcap::usage::{self, DIRECTORY_AUID, Surroundings, Usage};
 use crate::xcap::{DocumentWrite, Kept, StoredDocument};
 
-/// The root of all documents.
-pub(super) const ROOT: &str = "/xcap-root";
 /// The name of a directory (OMA XDM, section 5.3.5).
 const DIRECTORY_NAME: &str = "directory.xml";
 /// Changes that wait for one of the same document.
@@ -48,6 +49,8 @@ pub(super) struct Http {
     /// The tickets of documents that are being changed.
     busy: HashMap<(Aor, String, String), u64>,
     next_ticket: u64,
+    /// The addresses of users that stand for lists.
+    served: HashMap<Aor, BTreeSet<String>>,
     /// For requests whose answer is given at once.
     next_inner: u64,
 }
@@ -58,7 +61,7 @@ struct Changing {
     auid: String,
     name: String,
     kept: Option<Kept>,
-    content: Option<Content>,
+    presence: Option<pidf::Document>,
     status: StatusCode,
     waiting: VecDeque<Task>,
 }
@@ -361,7 +364,7 @@ impl Core {
             }
             return;
         }
-        let (kept, content, status) = match self.change(&task) {
+        let (kept, presence, status) = match self.change(&task) {
             Ok(change) => change,
             Err(refusal) => {
                 self.http.answers.push_back((task.id, refused(refusal)));
@@ -370,7 +373,7 @@ impl Core {
         };
         let Task { id, owner, .. } = task;
         let DocumentPath { auid, name, .. } = task.resource.document;
-        let changing = Changing { id, owner, auid, name, kept, content, status, waiting: VecDeque::new() };
+        let changing = Changing { id, owner, auid, name, kept, presence, status, waiting: VecDeque::new() };
         if !self.is_durable {
             self.changed_document(now, changing);
             return;
@@ -389,7 +392,7 @@ impl Core {
     }
 
     /// What a change makes of a document.
-    fn change(&mut self, task: &Task) -> Result<(Option<Kept>, Option<Content>, StatusCode), Refusal> {
+    fn change(&mut self, task: &Task) -> Result<(Option<Kept>, Option<pidf::Document>, StatusCode), Refusal> {
         let document = &task.resource.document;
         let before = self.documents.get(&task.owner, &document.auid, &document.name);
         let etag = before.map(|kept| kept.etag.as_str());
@@ -460,22 +463,24 @@ impl Core {
         if document.name.len() > LONGEST_NAME || document.name.chars().any(char::is_control) {
             return Err(Refusal::Status(414, "the name is too long"));
         }
-        let content = {
+        let presence = {
             let is_taken = |address: &str| {
                 let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
                 self.directory.find(address).is_some() || !self.directory.is_ours(domain)
             };
-            let is_served = |_: &str| false;
+            let is_served = |address: &str| {
+                self.lists.get(address).is_some_and(|list| list.owner.as_ref() != Some(&task.owner))
+            };
             let around = Surroundings { owner: &task.owner, is_taken: &is_taken, services: &is_served };
             usage::check(task.usage, &body, &limits, &around)?
         };
         let status = if is_put && is_new { StatusCode::CREATED } else { StatusCode::OK };
-        Ok((Some(Kept { etag: self.fresh_tag(), body }), Some(content), status))
+        Ok((Some(Kept { etag: self.fresh_tag(), body }), presence, status))
     }
 
     /// A change is made: answers it, and lets it be felt. Returns what waited for it.
     fn changed_document(&mut self, now: Instant, changing: Changing) -> VecDeque<Task> {
-        let Changing { id, owner, auid, name, kept, content, status, waiting } = changing;
+        let Changing { id, owner, auid, name, kept, presence, status, waiting } = changing;
         let etag = kept.as_ref().map(|kept| kept.etag.clone());
         let before = self.documents.set(&owner, &auid, &name, kept);
         let answer = match &etag {
@@ -483,18 +488,74 @@ impl Core {
             None => plain(status, ""),
         };
         self.http.answers.push_back((id, answer));
-        let _ = (now, content, before);
+        tracing::trace!(new = before.is_none(), "a document was changed");
+        if let Some(usage) = Usage::of(&auid) {
+            self.document_has_effect(now, &owner, usage, &name, presence);
+        }
         waiting
+    }
+
+    /// Lets the content of a document be felt.
+    fn document_has_effect(
+        &mut self,
+        now: Instant,
+        owner: &Aor,
+        usage: Usage,
+        name: &str,
+        presence: Option<pidf::Document>,
+    ) {
+        match usage {
+            Usage::PresRules => self.rules_changed(now, owner),
+            Usage::RlsServices => self.serve_lists(now, owner),
+            Usage::ResourceLists => {
+                self.serve_lists(now, owner);
+                if self.rules.get(owner).is_some_and(Rules::use_lists) {
+                    self.decide_again(now, owner);
+                }
+            }
+            Usage::HardState if name == "index" => {
+                let kept = self.documents.get(owner, HARD_STATE_AUID, name).map(|kept| kept.body.clone());
+                let content = match (presence, kept) {
+                    (Some(document), Some(body)) => Some((body, document)),
+                    _ => None,
+                };
+                let presentity = self.presence.presentities.entry(Aor::clone(owner)).or_default();
+                presentity.set_hard(content, now);
+                self.changed(now, owner);
+            }
+            Usage::HardState => {}
+        }
+    }
+
+    /// The addresses of a user that stand for lists are those of the documents now.
+    fn serve_lists(&mut self, now: Instant, owner: &Aor) {
+        let limits = self.document_limits();
+        let served = Resolver::new(&self.documents, owner, &limits, self.limits.list_entries).services();
+        let before = self.http.served.remove(owner).unwrap_or_default();
+        let after: BTreeSet<String> = served.iter().map(|one| one.uri.clone()).collect();
+        for gone in before.difference(&after) {
+            self.drop_list(now, gone, Some(owner));
+        }
+        for one in served {
+            if let Err(error) = self.put_list(now, &one.uri, Some(Aor::clone(owner)), None, one.members) {
+                tracing::info!(%error, "a user's list is not served");
+            }
+        }
+        if !after.is_empty() {
+            self.http.served.insert(Aor::clone(owner), after);
+        }
     }
 
     /// Takes back what was kept before a restart.
     pub(super) fn restore_documents(&mut self, now: Instant, all: Vec<StoredDocument>) {
         let mut ownerless = 0;
+        let mut owners = BTreeSet::new();
         for StoredDocument { path, etag, body } in all {
             let owner = path.user.as_deref().and_then(|user| self.directory.find(user));
             match (owner, Usage::of(&path.auid)) {
                 (Some(owner), Some(_)) => {
                     self.documents.set(&owner, &path.auid, &path.name, Some(Kept { etag, body }));
+                    owners.insert(owner);
                 }
                 _ => ownerless += 1,
             }
@@ -505,7 +566,18 @@ impl Core {
                 "kept on disk for users that the configuration does not have"
             );
         }
-        let _ = now;
+        for owner in owners {
+            self.rules_changed(now, &owner);
+            self.serve_lists(now, &owner);
+            let kept = self.documents.get(&owner, HARD_STATE_AUID, "index").map(|kept| kept.body.clone());
+            let document = kept.and_then(|body| {
+                let read = pidf::read(&body, &self.document_limits()).ok()?;
+                Some((body, read.document))
+            });
+            if document.is_some() {
+                self.presence.presentities.entry(Aor::clone(&owner)).or_default().set_hard(document, now);
+            }
+        }
     }
 
     fn document_limits(&self) -> DocumentLimits {

@@ -12,6 +12,7 @@ use attache_sip::transport::Flow;
 use super::access::{Challenger, Sender};
 use super::notify::presence_etag;
 use super::rls::{self, list_etag};
+use super::view::View;
 use super::{ALLOW_EVENTS, Core, Due};
 use crate::directory::{Aor, domain, identity};
 use crate::reach::Reach;
@@ -73,6 +74,11 @@ impl Core {
         let presentity = self.addressee(now, id, request)?;
         if !accepts_presence(request) {
             self.respond(now, id, &Response::new(406).header(HeaderName::Accept, pidf::MEDIA_TYPE));
+            return None;
+        }
+        if matches!(self.view(now, &presentity, &sender.aor), View::Rejected) {
+            self.forget_if_nobody(&presentity);
+            self.refuse(now, id, 403, "");
             return None;
         }
         Some(Subject::Presence(presentity))

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use attache_documents::resource_lists::{self, List, Member, ResourceLists};
+use attache_documents::resource_lists::{self, List, Member};
 use attache_documents::xcap::{CAPS_AUID, Capabilities, Conflict, Exists, HARD_STATE_AUID, XcapError};
 use attache_documents::{DocumentError, Limits, pidf, policy, rls_services};
 use attache_sip::uri::Uri;
@@ -90,22 +90,14 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) services: &'a dyn Fn(&str) -> bool,
 }
 
-/// A document that was read while it was checked, so that it need not be read again.
-#[derive(Debug)]
-pub(crate) enum Content {
-    Lists(ResourceLists),
-    Services(rls_services::RlsServices),
-    Rules(policy::Ruleset),
-    Presence(Box<pidf::Document>),
-}
-
-/// Reads a document, and checks what its schema and its application usage demand.
+/// Reads a document, and checks what its schema and its application usage demand. Returns the presence that it states,
+/// where it does.
 pub(crate) fn check(
     usage: Usage,
     bytes: &[u8],
     limits: &Limits,
     around: &Surroundings<'_>,
-) -> Result<Content, XcapError> {
+) -> Result<Option<pidf::Document>, XcapError> {
     let invalid = |error: DocumentError| Conflict::SchemaValidation.because(error.to_string());
     match usage {
         Usage::ResourceLists => {
@@ -119,7 +111,7 @@ pub(crate) fn check(
                 check_list(list, &path, &mut names)?;
             }
             names.finish()?;
-            Ok(Content::Lists(document))
+            Ok(None)
         }
         Usage::RlsServices => {
             let document = rls_services::read(bytes, limits).map_err(invalid)?;
@@ -145,7 +137,7 @@ pub(crate) fn check(
                 }
             }
             unique.finish()?;
-            Ok(Content::Services(document))
+            Ok(None)
         }
         Usage::PresRules => {
             let document = policy::read(bytes, limits).map_err(invalid)?;
@@ -154,7 +146,7 @@ pub(crate) fn check(
                 unique.add("id", &rule.id, &format!("ruleset/rule[{}]", number + 1));
             }
             unique.finish()?;
-            Ok(Content::Rules(document))
+            Ok(None)
         }
         Usage::HardState => {
             let document = pidf::read(bytes, limits).map_err(invalid)?.document;
@@ -162,7 +154,7 @@ pub(crate) fn check(
             if about.as_deref() != Some(around.owner) {
                 return Err(Conflict::Constraint.because("the entity must be the user's own address"));
             }
-            Ok(Content::Presence(Box::new(document)))
+            Ok(Some(document))
         }
     }
 }

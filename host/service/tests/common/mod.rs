@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use attache_documents::policy::{self, Rule};
 use attache_service::{Core, CoreConfig, ServiceConfig};
 use attache_sip::digest::{DigestClient, Policy, Secret};
 use attache_sip::endpoint::{Endpoint, EndpointConfig, EndpointEvent, Request, Response};
@@ -287,6 +288,30 @@ impl Net {
     pub fn message(&mut self, at: &str, to: &str, text: &str) -> Message {
         let request = self.client(at, |client| client.request(Method::Message, to));
         self.send(at, request.body("text/plain", text.to_owned()))
+    }
+
+    /// The answer to an XCAP request of a user, after the challenge.
+    pub fn xcap(&mut self, user: &str, ask: &xcap::Ask<'_>) -> http::Response<Bytes> {
+        let password = match user {
+            "alice" => "wonderland",
+            "bob" => "builder",
+            _ => "christmas",
+        };
+        let mut client = xcap::Xcap::new(user, password);
+        self.core(|core, now| client.ask(core, now, ask))
+    }
+
+    /// Has a user keep a document of that name.
+    pub fn keep(&mut self, user: &str, auid: &str, kind: &str, body: &str) -> http::Response<Bytes> {
+        let path = format!("/xcap-root/{auid}/users/sip:{user}@example.com/index");
+        self.xcap(user, &xcap::Ask::new(http::Method::PUT, path).body(kind, body))
+    }
+
+    /// Has a user keep these rules, and nothing else.
+    pub fn keep_rules(&mut self, user: &str, rules: &[Rule]) {
+        let ruleset = policy::Ruleset { rules: rules.to_vec(), ..policy::Ruleset::default() };
+        let answer = self.keep(user, policy::AUID, xcap::RULES, &policy::write(&ruleset));
+        assert!(answer.status().is_success(), "{}", xcap::text(&answer));
     }
 
     /// What a client has received of one method, taken out.
