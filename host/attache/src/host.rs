@@ -357,7 +357,8 @@ async fn sources(resolver: &dyn Resolver, config: &AccountConfig) -> Vec<IpAddr>
     let Ok(uri) = attache_sip::uri::UriBuf::parse(service) else { return fallback };
     let uri = uri.as_uri();
     let Some(host) = uri.host() else { return fallback };
-    let query = Query { host: host.to_string(), port: uri.port(), transport: uri.transport() };
+    let secure = uri.scheme() == attache_sip::uri::Scheme::Sips;
+    let query = Query { host: host.to_string(), port: uri.port(), transport: uri.transport(), secure };
     let asked = tokio::time::timeout(RESOLVE, resolver.resolve(query)).await;
     let found = asked.ok().and_then(Result::ok).unwrap_or_default();
     let family = |v6: bool| {

@@ -19,6 +19,7 @@
 //! - [`Resolver`], [`SystemResolver`]: names to addresses.
 
 mod connection;
+mod dns;
 mod error;
 mod establish;
 mod framing;
@@ -35,6 +36,7 @@ mod tls;
 mod udp;
 mod websocket;
 
+pub use dns::{DnsOptions, DnsResolver};
 pub use error::FlowError;
 pub use http::{
     HttpAnswer, HttpClient, HttpClientOptions, HttpError, HttpExchange, HttpLimits, HttpListener, HttpOptions,

@@ -1,8 +1,8 @@
 //! From a host's name to addresses.
 //!
 //! The machines decide what has to be resolved and in which order to try what comes back; here is only the asking.
-//! [`SystemResolver`] asks the operating system, which knows addresses alone. A resolver for the NAPTR and SRV records
-//! of RFC 3263 is another implementation of [`Resolver`].
+//! [`SystemResolver`] asks the operating system, which knows addresses alone; [`DnsResolver`](crate::DnsResolver) asks
+//! name servers for all that RFC 3263 describes.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +24,8 @@ pub struct Query {
     pub port: Option<u16>,
     /// `None`: as the service prefers; UDP where it does not say (RFC 3263, section 4.1).
     pub transport: Option<Transport>,
+    /// Whether only encrypted transports will do (`sips:`).
+    pub secure: bool,
 }
 
 /// Why there is no address.
@@ -75,12 +77,11 @@ impl Default for SystemResolver {
 impl Resolver for SystemResolver {
     fn resolve(&self, query: Query) -> Resolving<'_> {
         Box::pin(async move {
-            let transport = query.transport.unwrap_or(Transport::Udp);
-            let port = query.port.unwrap_or(transport.default_port());
-            let destination = |remote| Destination { transport, remote };
-            if let Some(address) = literal(&query.host) {
-                return Ok(vec![destination(SocketAddr::new(address, port))]);
+            if let Some(found) = literal(&query) {
+                return Ok(vec![found]);
             }
+            let (transport, port) = query.place();
+            let destination = |remote| Destination { transport, remote };
             let lookup = tokio::net::lookup_host((query.host.as_str(), port));
             // Collected here, because what is found borrows the name.
             let found = timeout(self.patience, async {
@@ -98,10 +99,22 @@ impl Resolver for SystemResolver {
     }
 }
 
-/// The address that is written out, if it is one.
-fn literal(host: &str) -> Option<IpAddr> {
+impl Query {
+    /// Transport and port, where nobody says otherwise.
+    fn place(&self) -> (Transport, u16) {
+        let usual = if self.secure { Transport::Tls } else { Transport::Udp };
+        let transport = self.transport.unwrap_or(usual);
+        (transport, self.port.unwrap_or(transport.default_port()))
+    }
+}
+
+/// Where a query leads whose host is written as an address.
+pub(crate) fn literal(query: &Query) -> Option<Destination> {
+    let host = query.host.as_str();
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    bare.parse().ok()
+    let address: IpAddr = bare.parse().ok()?;
+    let (transport, port) = query.place();
+    Some(Destination { transport, remote: SocketAddr::new(address, port) })
 }
 
 fn failure(host: String, error: &io::Error) -> ResolveError {
@@ -116,7 +129,7 @@ mod tests {
     use super::*;
 
     async fn resolved(host: &str, port: Option<u16>, transport: Option<Transport>) -> Vec<String> {
-        let query = Query { host: host.into(), port, transport };
+        let query = Query { host: host.into(), port, transport, secure: false };
         let found = SystemResolver::default().resolve(query).await.unwrap();
         found.iter().map(ToString::to_string).collect()
     }
@@ -139,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_cannot_exist_is_an_error_that_names_it() {
-        let query = Query { host: "no such name.invalid".into(), port: None, transport: None };
+        let query = Query { host: "no such name.invalid".into(), port: None, transport: None, secure: false };
         let error = SystemResolver::default().resolve(query).await.unwrap_err();
         assert!(error.to_string().contains("no such name.invalid"), "{error}");
     }

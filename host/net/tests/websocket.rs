@@ -1,6 +1,6 @@
 //! SIP over WebSocket (RFC 7118), in both roles.
 
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::result_large_err, clippy::unwrap_used, reason = "test code, and a library's type")]
 
 mod common;
 #[path = "common/pki.rs"]

@@ -210,8 +210,12 @@ impl HttpClient {
 
     async fn connect(&self, origin: &Origin) -> Result<SendRequest<Full<Bytes>>, HttpError> {
         let options = &self.0.options;
-        let query =
-            Query { host: origin.host.clone(), port: Some(origin.port), transport: Some(Transport::Tcp) };
+        let query = Query {
+            host: origin.host.clone(),
+            port: Some(origin.port),
+            transport: Some(Transport::Tcp),
+            secure: false,
+        };
         let mut cause = FlowError::Unreachable;
         for found in options.resolver.resolve(query).await? {
             match self.connect_to(origin, found.remote).await {
