@@ -54,12 +54,15 @@ mod leases;
 mod ledger;
 mod outbox;
 mod own;
+mod policy;
 mod presence;
 mod report;
 mod roster;
 mod session;
 mod sync;
+mod versions;
 mod watch;
+mod watchers;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
@@ -86,6 +89,7 @@ use crate::{
     event::{Event, EventKind, TokenNeeded},
     id::{ContactId, IdSource, RequestId},
     presence::{Presence, UnknownReason},
+    privacy::Who,
     report::XcapState,
     snapshot::{ContactEntry, Snapshot},
     storage::{Batch, BatchId, Restored, StorageError},
@@ -100,6 +104,7 @@ use leases::{Leases, restored_alerts};
 use ledger::{Effect, Ledger, Sealed, Then, Ticket};
 use outbox::Outbox;
 use own::Own;
+use policy::Policy;
 use presence::Presences;
 use report::Reporting;
 use roster::Roster;
@@ -107,6 +112,7 @@ use session::Session;
 pub use sync::HttpId;
 use sync::{Client, Sync, restored_conflicts};
 use watch::{Settings, Watch};
+use watchers::Watchers;
 
 /// One account. See the [module](self).
 pub struct Engine {
@@ -132,6 +138,8 @@ pub struct Engine {
     session: Session,
     resolves: VecDeque<Resolve>,
     sync: Sync,
+    policy: Policy,
+    watchers: Watchers,
 }
 
 impl Engine {
@@ -232,6 +240,8 @@ impl Engine {
             session: Session::new(now.instant, now.wall),
             resolves: VecDeque::new(),
             sync,
+            policy: Policy::new(&restored.records),
+            watchers: Watchers::new(&restored.records),
             config,
         };
         let contacts: Vec<_> = engine.view.contacts.values().map(|entry| entry.contact.clone()).collect();
@@ -308,10 +318,10 @@ impl Engine {
             Command::Undo => self.undo(ticket),
             Command::KeepMine(id) => self.settle_conflict(ticket, id, Side::Mine),
             Command::KeepTheirs(id) => self.settle_conflict(ticket, id, Side::Theirs),
-            Command::AnswerWatcher { .. } | Command::SetRule { .. } => {
-                let error = Error::new(Code::UnsupportedByService, "no XCAP server is configured");
-                self.ledger.answer(ticket.token, Err(error));
+            Command::AnswerWatcher { address, decision } => {
+                self.set_rule(ticket, Who::Address(address), Some(decision));
             }
+            Command::SetRule { who, decision } => self.set_rule(ticket, who, decision),
             Command::SetIdle(since) => self.idle_command(ticket, since),
             Command::SetFact { source, fact } => self.fact_command(ticket, source, fact),
             Command::Watch { address, ttl } => self.watch_command(ticket, address, ttl),
@@ -360,6 +370,9 @@ impl Engine {
     /// Gives the access token that [`TokenNeeded`](EventKind::TokenNeeded) asked for, or a newer one.
     pub fn set_token(&mut self, now: Now, token: Secret) {
         self.now = now;
+        if let Some(client) = &mut self.sync.client {
+            client.set_token(&token);
+        }
         self.agent.set_token(now.instant, token);
         self.settle();
     }
@@ -482,7 +495,13 @@ impl Engine {
                 if notify.is_some() || !state.is_final() && !is_retrying(&state) {
                     self.alive();
                 }
-                self.on_subscription(id, state, notify, terms.unchanged);
+                if self.watchers.owns(id) {
+                    self.on_watchers(&state, notify);
+                } else if self.sync.changes.owns(id) {
+                    self.on_changes(&state, notify);
+                } else {
+                    self.on_subscription(id, state, notify, terms.unchanged);
+                }
             }
             AgentEvent::ForkEnded { id, fork } => self.on_fork_ended(id, fork),
             AgentEvent::Publication { id, state } => self.on_publication(id, &state),
@@ -510,6 +529,8 @@ impl Engine {
             Effect::Setting(..) => {}
             Effect::Roster { ticket, edit } => self.apply_edit(sealed, *ticket, edit),
             Effect::Records { then, .. } => self.go_on(*then, true),
+            Effect::Rule { ticket, who, decision } => self.apply_rule(sealed, *ticket, who, *decision),
+            Effect::Asked { watcher } => self.apply_asked(sealed, watcher),
             Effect::Own { ticket, choice } => self.apply_own(sealed, *ticket, choice),
             Effect::Alerts { ticket, alerts, .. } => self.apply_alerts(sealed, *ticket, alerts),
             Effect::Incoming { message, key } => self.apply_incoming(sealed, message, *key),
@@ -530,6 +551,8 @@ impl Engine {
                 self.revert_edits(*edit, error);
             }
             Effect::Records { then, .. } => self.go_on(then, false),
+            Effect::Rule { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
+            Effect::Asked { watcher } => self.refuse_asked(&watcher),
             Effect::Own { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
             Effect::Alerts { ticket, .. } => self.refuse_alerts(ticket, error),
             Effect::Incoming { message, key } => self.refuse_incoming(&message, key),

@@ -14,11 +14,12 @@ use rpds::HashTrieSetSync;
 
 use crate::{
     command::Answer,
-    engine::{own::Choice, roster::Edit, sync::Records},
+    engine::{Engine, own::Choice, roster::Edit, sync::Records},
     event::{Event, EventKind},
     id::{AccountId, ContactId, RequestId},
     message::{IncomingMessage, MessageState, OutgoingMessage},
-    storage::{Batch, BatchId, JournalEntry, JournalEvent, OutboxEntry, Write},
+    privacy::{Decision, Watcher, Who},
+    storage::{Batch, BatchId, JournalEntry, JournalEvent, OutboxEntry, RecordKind, Write},
     time::{Now, Timestamp},
 };
 
@@ -65,6 +66,10 @@ pub(super) enum Effect {
     Roster { ticket: Option<Ticket>, edit: Box<Edit> },
     /// Something that the engine keeps for itself, and what goes on then.
     Records { records: Records, then: Then },
+    /// A rule about who may see one's presence is set.
+    Rule { ticket: Ticket, who: Who, decision: Option<Decision> },
+    /// Somebody asks to see one's presence.
+    Asked { watcher: Arc<Watcher> },
     /// Own presence changes.
     Own { ticket: Ticket, choice: Choice },
     /// Which contacts' becoming available is told changes.
@@ -83,7 +88,8 @@ impl Effect {
         match self {
             Self::Reserved(_) | Self::Setting(..) | Self::Records { .. } => 0,
             Self::Roster { edit, .. } => 1 + edit.events(),
-            Self::Own { .. } | Self::Incoming { .. } | Self::Alerts { .. } => 2,
+            Self::Asked { .. } => 1,
+            Self::Rule { .. } | Self::Own { .. } | Self::Incoming { .. } | Self::Alerts { .. } => 2,
             Self::Accepted { .. } | Self::Finished { .. } => 2,
         }
     }
@@ -98,6 +104,15 @@ impl Effect {
                 let records = records.iter().cloned();
                 writes.extend(records.map(|(kind, key, value)| Write::PutRecord { kind, key, value }));
             }
+            Self::Rule { who, decision, .. } => {
+                let (kind, key, value) = Engine::rule_record(who, *decision);
+                writes.push(Write::PutRecord { kind, key, value });
+            }
+            Self::Asked { watcher } => writes.push(Write::PutRecord {
+                kind: RecordKind::Watcher,
+                key: watcher.address.canonical().into(),
+                value: Some(at.as_millis().to_string().into()),
+            }),
             Self::Own { choice, .. } => writes.push(Write::PutSetting(OWN, choice.kept())),
             Self::Alerts { kept, .. } => writes.push(Write::PutSetting(ALERTS, kept.clone())),
             Self::Incoming { message, key } => {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::{sync::Arc, time::Instant};
 
-use attache_documents::pidf;
+use attache_documents::{pidf, policy};
 use attache_sip::{
     agent::{Cause, PublicationId},
     usage::{PublicationState, PublishParams},
@@ -256,6 +256,20 @@ impl Engine {
         }
     }
 
+    fn document_now(&self) -> pidf::Document {
+        let wall = self.now.wall;
+        let composed = compose_own(&self.own.facts, wall);
+        express_own(self.config.address.as_str(), &self.own.instance, &composed, wall)
+    }
+
+    /// What the service has of this device.
+    pub(super) fn own_document(&self) -> pidf::Document {
+        match self.own.publication {
+            Some(_) => self.document_now(),
+            None => policy::offline(self.config.address.as_str()),
+        }
+    }
+
     fn publish_now(&mut self) {
         self.own.publish_at = None;
         if self.view.session != SessionState::SignedIn {
@@ -264,9 +278,7 @@ impl Engine {
         let now = self.now;
         self.own.published_at = Some(now.instant);
         self.own.waiting.append(&mut self.own.queued);
-        let composed = compose_own(&self.own.facts, now.wall);
-        let document = express_own(self.config.address.as_str(), &self.own.instance, &composed, now.wall);
-        let body = Bytes::from(pidf::write(&document));
+        let body = Bytes::from(pidf::write(&self.document_now()));
         match self.own.publication {
             Some(id) => self.agent.modify(now.instant, id, body),
             None => {

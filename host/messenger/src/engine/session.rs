@@ -175,6 +175,7 @@ impl Engine {
                 self.publish_first();
                 self.watch_everybody();
                 self.start_sync();
+                self.start_watchers();
                 self.resume_outbox();
             }
             SessionState::SignedIn => self.release_outbox(),
@@ -348,6 +349,10 @@ impl Engine {
         let at = self.now.wall;
         if self.view.session == SessionState::SignedIn && state != SessionState::SignedIn {
             self.pause_sync();
+        }
+        if matches!(state, SessionState::SigningOut | SessionState::SignedOut) {
+            self.stop_changes();
+            self.forget_watchers();
         }
         self.session.renew_at = None;
         self.view.session = state;

@@ -7,6 +7,7 @@
 //! Each document goes through the same circle: read it (or learn that it is the known one), merge what others did, write
 //! what was done here on condition that nobody else wrote meanwhile, and from the beginning where somebody did.
 
+mod changes;
 mod client;
 mod conflicts;
 mod contacts;
@@ -18,11 +19,14 @@ mod undo;
 use core::time::Duration;
 use std::{sync::Arc, time::Instant};
 
+use attache_documents::{Limits, xcap};
 use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::{
+    code::Code,
     engine::Engine,
+    error::Error,
     event::SessionState,
     report::XcapState,
     storage::{Record, RecordKind},
@@ -35,6 +39,7 @@ pub(super) use conflicts::restored as restored_conflicts;
 pub(super) use contacts::Pulled;
 pub(super) use undo::UndoStep;
 
+use changes::Changes;
 use contacts::Contacts;
 use lists::Lists;
 use undo::UndoStack;
@@ -56,22 +61,31 @@ pub(super) struct Base {
 }
 
 impl Base {
-    fn new(etag: Option<Arc<str>>, body: impl Into<Arc<str>>) -> Self {
+    pub(super) fn new(etag: Option<Arc<str>>, body: impl Into<Arc<str>>) -> Self {
         Self { etag, body: Some(body.into()) }
     }
 
     /// As it is kept: the tag on a line of its own, then the document. A tag cannot hold a line break.
-    fn record(&self) -> Option<Arc<str>> {
+    pub(super) fn record(&self) -> Option<Arc<str>> {
         let body = self.body.as_deref()?;
         Some(format!("{}\n{body}", self.etag.as_deref().unwrap_or_default()).into())
     }
 
-    fn restore(kept: &str) -> Self {
+    pub(super) fn restore(kept: &str) -> Self {
         let (etag, body) = kept.split_once('\n').unwrap_or(("", kept));
         Self::new((!etag.is_empty()).then(|| etag.into()), body)
     }
 
-    fn condition(&self) -> Condition {
+    /// The tag, where it says that there is no need to read the document again.
+    pub(super) fn known(&self) -> Option<Arc<str>> {
+        self.etag.clone().filter(|_| self.body.is_some())
+    }
+
+    pub(super) fn etag(&self) -> Option<&Arc<str>> {
+        self.etag.as_ref()
+    }
+
+    pub(super) fn condition(&self) -> Condition {
         Condition::of(self.etag.as_ref(), self.body.is_some())
     }
 }
@@ -84,23 +98,27 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    fn is_due(&self, now: Instant) -> bool {
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
         self.due.is_none_or(|due| due <= now)
     }
 
-    fn soon(&mut self, now: Instant) {
+    pub(super) fn soon(&mut self, now: Instant) {
         if self.due.is_none() && self.failures == 0 {
             self.due = Some(now + GATHER);
         }
     }
 
     /// Something worked.
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
 
     /// Something failed: later, and later each time. `random` spreads many accounts.
-    fn fail(&mut self, now: Instant, random: u64, at_least: Option<Duration>) {
+    pub(super) fn fail(&mut self, now: Instant, random: u64, at_least: Option<Duration>) {
         let doubled = PAUSE.0.saturating_mul(1 << self.failures.min(10)).min(PAUSE.1);
         self.failures = self.failures.saturating_add(1);
         let millis = u64::try_from(doubled.as_millis()).unwrap_or(u64::MAX);
@@ -117,6 +135,7 @@ pub(super) struct Sync {
     pub(super) contacts: Contacts,
     pub(super) lists: Lists,
     pub(super) undo: UndoStack,
+    pub(super) changes: Changes,
     /// Since when the service is away.
     away: Option<(Timestamp, Arc<str>)>,
     /// When everything is read again, where nobody tells of changes.
@@ -138,6 +157,7 @@ impl Sync {
             ),
             lists: Lists::new(document(lists::BASE).unwrap_or_default()),
             undo: UndoStack::new(records),
+            changes: Changes::default(),
             away: None,
             look_again: None,
         }
@@ -198,10 +218,8 @@ impl Engine {
         match topic {
             Topic::Contacts => self.on_contacts(outcome),
             Topic::Lists => self.on_lists(outcome),
-            Topic::Rules => {}
-            // What a server says of itself is good to know, and no more: many say it wrongly, and contacts work all the
-            // same.
-            Topic::Capabilities => {}
+            Topic::Rules => self.on_rules(outcome),
+            Topic::Capabilities => self.on_capabilities(&outcome),
         }
         self.report_xcap();
     }
@@ -213,6 +231,9 @@ impl Engine {
         }
         self.sync.contacts.begin();
         self.sync.lists.begin();
+        self.policy.begin();
+        self.start_changes();
+        self.ask(Topic::Capabilities, Ask::Get { known: None });
         self.look_again_later();
         self.drive_sync();
         self.report_xcap();
@@ -225,7 +246,47 @@ impl Engine {
         }
         self.sync.contacts.pause();
         self.sync.lists.pause();
+        self.policy.pause();
         self.sync.look_again = None;
+        let text = "the service is away; the rule is kept, and written when it is back";
+        self.complete_rules(&Err(Error::new(Code::ServerUnavailable, text)));
+    }
+
+    /// A document with another tag than the one that is known here is read again.
+    fn compare_tags(&mut self) {
+        for topic in [Topic::Contacts, Topic::Lists, Topic::Rules] {
+            let (busy, etag) = match topic {
+                Topic::Contacts => (self.sync.contacts.is_busy(), self.sync.contacts.etag()),
+                Topic::Lists => (self.sync.lists.is_busy(), self.sync.lists.etag()),
+                _ => (self.policy.is_busy(), self.policy.etag()),
+            };
+            // What we write ourselves is announced as well, perhaps before its answer comes.
+            if busy {
+                continue;
+            }
+            let known: Arc<str> = etag.map_or("", |etag| changes::bare(etag)).into();
+            match self.sync.changes.take(topic) {
+                Some(announced) if announced != known => {}
+                _ => continue,
+            }
+            match topic {
+                Topic::Contacts => self.sync.contacts.look_again(),
+                Topic::Lists => self.sync.lists.look_again(),
+                _ => self.policy.look_again(),
+            }
+        }
+    }
+
+    /// What a server says of itself is good to know, and no more: some say it wrongly, and contacts work all the same.
+    fn on_capabilities(&mut self, outcome: &Outcome) {
+        let text = match outcome {
+            Outcome::Document { body, .. } => match xcap::read_capabilities(body, &Limits::STORED) {
+                Ok(offers) => format!("the XCAP server offers {}", offers.auids.join(", ")),
+                Err(error) => format!("what the XCAP server says of itself cannot be read: {error}"),
+            },
+            _ => "the XCAP server does not say what it can do".to_owned(),
+        };
+        self.diagnose(text);
     }
 
     fn look_again_later(&mut self) {
@@ -237,8 +298,10 @@ impl Engine {
         if self.view.session != SessionState::SignedIn || self.sync.client.is_none() {
             return;
         }
+        self.compare_tags();
         self.drive_contacts();
         self.drive_lists();
+        self.drive_rules();
     }
 
     pub(super) fn sync_timeout(&self) -> Option<Instant> {
@@ -246,7 +309,7 @@ impl Engine {
         if self.view.session != SessionState::SignedIn {
             return None;
         }
-        let documents = [self.sync.contacts.due(), self.sync.lists.due()];
+        let documents = [self.sync.contacts.due(), self.sync.lists.due(), self.policy.due()];
         [client.poll_timeout(), self.sync.look_again].into_iter().chain(documents).flatten().min()
     }
 
@@ -258,8 +321,13 @@ impl Engine {
         }
         if self.sync.look_again.is_some_and(|at| at <= now) {
             self.look_again_later();
+            if self.sync.changes.works() {
+                self.drive_sync();
+                return;
+            }
             self.sync.contacts.look_again();
             self.sync.lists.look_again();
+            self.policy.look_again();
         }
         self.drive_sync();
     }

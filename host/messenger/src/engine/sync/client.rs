@@ -361,9 +361,11 @@ impl Client {
         request.body(body)
     }
 
-    /// Uses an access token (RFC 6750) from now on, in place of the password.
-    pub(in crate::engine) fn set_token(&mut self, token: Option<Secret>) {
-        self.token = token;
+    /// Uses an access token (RFC 6750) from now on, in place of the password; but never where others could read it.
+    pub(in crate::engine) fn set_token(&mut self, token: &Secret) {
+        if self.root.starts_with("https:") {
+            self.token = Some(token.clone());
+        }
     }
 }
 

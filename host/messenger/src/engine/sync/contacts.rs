@@ -143,8 +143,12 @@ impl Contacts {
     }
 
     /// The tag of the document, as last heard.
-    pub(in crate::engine) fn etag(&self) -> Option<&Arc<str>> {
-        self.base.etag.as_ref()
+    pub(super) fn etag(&self) -> Option<&Arc<str>> {
+        self.base.etag()
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.step != Step::Idle
     }
 
     /// What a group is known by.
@@ -205,9 +209,7 @@ impl Engine {
             return;
         }
         if self.sync.contacts.stale {
-            // While a write may have happened, the document is read whole: its tag says nothing yet.
-            let base = &self.sync.contacts.base;
-            let known = base.etag.clone().filter(|_| base.body.is_some());
+            let known = self.sync.contacts.base.known();
             self.sync.contacts.step = Step::Reading;
             self.ask(Topic::Contacts, Ask::Get { known });
         } else if self.sync.contacts.dirty {

@@ -96,13 +96,12 @@ impl Lists {
     }
 
     /// The tag of the document, as last heard.
-    pub(in crate::engine) fn etag(&self) -> Option<&Arc<str>> {
-        self.base.etag.as_ref()
+    pub(super) fn etag(&self) -> Option<&Arc<str>> {
+        self.base.etag()
     }
 
-    /// Whether the service has somebody on the list.
-    pub(in crate::engine) fn covers(&self, address: &Address) -> bool {
-        self.confirmed.as_ref().is_some_and(|confirmed| confirmed.contains(address))
+    pub(super) fn is_busy(&self) -> bool {
+        self.step != Step::Idle
     }
 }
 
@@ -157,8 +156,7 @@ impl Engine {
             return;
         };
         if self.sync.lists.stale {
-            let base = &self.sync.lists.base;
-            let known = base.etag.clone().filter(|_| base.body.is_some());
+            let known = self.sync.lists.base.known();
             self.sync.lists.step = Step::Reading;
             self.ask(Topic::Lists, Ask::Get { known });
             return;
