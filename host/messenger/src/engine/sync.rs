@@ -11,6 +11,7 @@ mod changes;
 mod client;
 mod conflicts;
 mod contacts;
+mod element;
 mod lists;
 mod merge;
 mod model;

@@ -34,8 +34,10 @@ pub(crate) enum Fault {
 pub(crate) struct Server {
     /// By path below the root: tag and text.
     pub(crate) documents: BTreeMap<String, (u64, String)>,
-    /// For the next requests, one by one.
+    /// For the next requests about documents of one usage, one by one.
     pub(crate) script: VecDeque<Fault>,
+    /// Which usage.
+    pub(crate) scripted: &'static str,
     /// Nobody answers.
     pub(crate) down: bool,
     /// Method and path of everything that came.
@@ -53,6 +55,7 @@ impl Server {
         Self {
             documents: BTreeMap::new(),
             script: VecDeque::new(),
+            scripted: "resource-lists",
             down: false,
             log: Vec::new(),
             password: None,
@@ -71,8 +74,8 @@ impl Server {
         self.documents.get(path).map_or("", |(_, text)| text)
     }
 
-    pub(crate) fn count(&self, method: &Method) -> usize {
-        self.log.iter().filter(|(known, _)| known == method).count()
+    pub(crate) fn count(&self, method: &Method, usage: &str) -> usize {
+        self.log.iter().filter(|(known, path)| known == method && path.contains(usage)).count()
     }
 
     fn serve(&mut self, now: Instant, request: &Request<Bytes>) -> Response<Bytes> {
@@ -183,7 +186,8 @@ impl HttpServer for Server {
         if self.down {
             return Some((SOON, Err("connection refused".to_owned())));
         }
-        let fault = self.script.pop_front().unwrap_or(Fault::Fine);
+        let hit = request.uri().path().contains(&format!("/{}/", self.scripted));
+        let fault = if hit { self.script.pop_front() } else { None }.unwrap_or(Fault::Fine);
         match fault {
             Fault::Status(code, body) => {
                 let response = Response::builder().status(code).body(Bytes::from_static(body.as_bytes()));

@@ -5,11 +5,12 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use attache_documents::{
     Limits,
     resource_lists::{self, ResourceLists},
+    xcap::NodeSelector,
 };
 use bytes::Bytes;
 
 use super::{
-    Ask, Base, Outcome, Pace, Records, Topic,
+    Ask, Base, Outcome, Pace, Records, Topic, element,
     merge::{Found, merge},
     model::{Key, Model, Person},
     sentence,
@@ -80,6 +81,10 @@ pub(in crate::engine) struct Contacts {
     synced: Option<Timestamp>,
     refusal: Option<Refusal>,
     races: u32,
+    /// The entry to write or remove, where one is enough.
+    entry: Option<(NodeSelector, Option<Bytes>)>,
+    /// The service does not take single entries.
+    only_whole: bool,
     pace: Pace,
 }
 
@@ -97,6 +102,8 @@ impl Contacts {
             synced: None,
             refusal: None,
             races: 0,
+            entry: None,
+            only_whole: false,
             pace: Pace::default(),
         }
     }
@@ -229,6 +236,7 @@ impl Engine {
             self.contacts_synced();
             return;
         }
+        let before = document.clone();
         mine.write(&mut document, &base, own);
         let body: Arc<str> = resource_lists::write(&document).into();
         if body.len() > Limits::STORED.bytes {
@@ -240,6 +248,10 @@ impl Engine {
             self.contacts_synced();
             return;
         }
+        let one = (body.len() > element::SMALL && !contacts.only_whole && contacts.base.etag().is_some())
+            .then(|| element::single(&before, &document, &base, &mine))
+            .flatten();
+        self.sync.contacts.entry = one;
         self.sync.contacts.dirty = false;
         self.sync.contacts.step = Step::Journaling(body.clone());
         let tried = Base { etag: None, body: Some(body) };
@@ -263,7 +275,12 @@ impl Engine {
         }
         let condition = self.sync.contacts.base.condition();
         self.sync.contacts.step = Step::Writing(body.clone());
-        self.ask(Topic::Contacts, Ask::Put { body: Bytes::from(body.as_bytes().to_vec()), condition });
+        let ask = match self.sync.contacts.entry.clone() {
+            Some((node, Some(body))) => Ask::PutElement { node, body, condition },
+            Some((node, None)) => Ask::DeleteElement { node, condition },
+            None => Ask::Put { body: Bytes::from(body.as_bytes().to_vec()), condition },
+        };
+        self.ask(Topic::Contacts, ask);
     }
 
     pub(super) fn on_contacts(&mut self, outcome: Outcome) {
@@ -323,6 +340,16 @@ impl Engine {
                 if contacts.races > RACES {
                     contacts.pace.fail(now, random, None);
                 }
+            }
+            // What cannot be done to an entry can perhaps be done to the document.
+            (
+                Step::Writing(_),
+                Outcome::Conflict(_) | Outcome::Absent | Outcome::Refused { status: 404 | 405 | 501, .. },
+            ) if self.sync.contacts.entry.is_some() => {
+                let contacts = &mut self.sync.contacts;
+                contacts.only_whole = true;
+                contacts.stale = true;
+                contacts.dirty = true;
             }
             (_, Outcome::Conflict(error)) => {
                 let told = sentence(&error);
