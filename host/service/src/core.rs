@@ -5,6 +5,7 @@ mod door;
 mod http;
 mod message;
 mod notify;
+mod partial;
 mod publish;
 mod register;
 mod rls;
@@ -109,6 +110,8 @@ pub struct Core {
     registrar: Registrar,
     presence: Presence,
     lists: Lists,
+    /// Ways from documents to those after them.
+    ways: VecDeque<partial::Way>,
     /// Subscriptions whose NOTIFY is due.
     ready: VecDeque<u64>,
     relays: HashMap<u64, message::Relay>,
@@ -171,6 +174,8 @@ enum Due {
     Subscription(u64),
     /// The end of a list watcher's quiet time.
     ListNews(u64),
+    /// A watcher wants to hear not before, or again.
+    Pace(u64),
     /// A NOTIFY that its watcher could not take before.
     Renotify(u64),
     /// The end of a presentity's quiet time.
@@ -217,6 +222,7 @@ impl Core {
             registrar: Registrar::default(),
             presence: Presence::default(),
             lists: Lists::default(),
+            ways: VecDeque::new(),
             ready: VecDeque::new(),
             relays: HashMap::new(),
             next_relay: 1,
@@ -310,6 +316,7 @@ impl Core {
                 Due::Publications(aor) => self.expire_publications(now, &aor),
                 Due::Subscription(id) => self.expire_subscription(now, id),
                 Due::ListNews(id) => self.queue(id),
+                Due::Pace(id) => self.paced(now, id),
                 Due::Renotify(id) => self.notify_again(id),
                 Due::News(aor) => self.tell(now, &aor),
                 Due::Relay(id) => self.relay_timed_out(now, id),

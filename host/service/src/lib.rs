@@ -41,6 +41,8 @@
 //!   ([`Core::set_list`]), or in a list that came with the SUBSCRIBE (RFC 5367). The first body names all resources, further
 //!   ones of bounded size bring their documents, and then what changes.
 //! - **Conditional notification** (RFC 5839): each state has an entity tag; whoever has the state already is not told again.
+//! - **Partial presence** (RFC 5263, RFC 5264): watchers who prefer it are told what changed, and publications may say it.
+//! - **Rates** (RFC 6446): a watcher can ask to be told less often, or again without news.
 //! - **MESSAGE** (RFC 3428): to every device at once; the first that takes it answers for all. What no device takes is kept
 //!   (202), on disk where there is a `data-dir`, and delivered in order after the next REGISTER, with the Date on which it
 //!   came. It is forgotten only after a 2xx, or when it is too old. Delivery is at least once: Call-ID, CSeq and From stay
@@ -70,6 +72,7 @@ mod lists;
 mod mailbox;
 mod presence;
 mod problem;
+mod rates;
 mod reach;
 mod registrar;
 mod replay;

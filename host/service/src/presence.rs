@@ -64,6 +64,13 @@ pub(crate) struct Presentity {
     changes: u64,
 }
 
+impl Publication {
+    /// The document as it was published.
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Presence {
     pub(crate) presentities: HashMap<Aor, Presentity>,

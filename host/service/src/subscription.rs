@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use crate::directory::Aor;
 use crate::lists::Entry;
+use crate::presence::Shown;
+use crate::rates::Pace;
 use crate::reach::Reach;
 
 /// Which dialog a subscription lives in: Call-ID, our tag, the watcher's tag (RFC 3261, section 12).
@@ -58,6 +60,12 @@ pub(crate) struct Subscription {
     pub(crate) bare: bool,
     /// What the watcher has heard last; `None` when that is not known.
     pub(crate) told: Option<Mark>,
+    /// How often it is told, where it said so.
+    pub(crate) pace: Option<Box<Pace>>,
+    /// Where it is told what changed (RFC 5263).
+    pub(crate) partial: Option<Box<Partial>>,
+    /// The last NOTIFY did not hold everything: the next one goes on with it.
+    pub(crate) goes_on: bool,
     /// A NOTIFY waits for its answer: the next one waits with it.
     pub(crate) in_flight: bool,
     /// The watcher could not take the last NOTIFY: the next one waits for a while.
@@ -70,7 +78,28 @@ pub(crate) struct Subscription {
     pub(crate) queued: bool,
 }
 
+/// What a watcher of changes knows.
+#[derive(Default)]
+pub(crate) struct Partial {
+    /// Of the next document.
+    pub(crate) version: u32,
+    /// The document that the next changes are to; `None` where the watcher may have another one.
+    pub(crate) last: Option<Shown>,
+}
+
 impl Subscription {
+    /// Whatever was told last may not have arrived, or is not enough: the next NOTIFY says everything.
+    pub(crate) fn start_over(&mut self) {
+        self.told = None;
+        self.must = true;
+        if let Some(partial) = &mut self.partial {
+            partial.last = None;
+        }
+        if let Subject::List(list) = &mut self.subject {
+            list.restart();
+        }
+    }
+
     /// Bytes of what its watcher wrote.
     pub(crate) fn text(&self) -> usize {
         let routes: usize = self.routes.iter().map(String::len).sum();

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use attache_documents::pidf;
+use attache_documents::{pidf, pidf_diff};
 use attache_sip::endpoint::{Failure, Request};
 use attache_sip::message::{HeaderName, Method};
 use bytes::Bytes;
@@ -99,17 +99,33 @@ impl Core {
             return 1;
         }
         subscription.behind = false;
+        let free = subscription.must || subscription.ended || subscription.goes_on;
+        let held = subscription.pace.as_ref().and_then(|pace| pace.held_until());
+        if let Some(until) = held.filter(|until| !free && *until > now) {
+            self.timers.set(Due::Pace(id), until);
+            return 1;
+        }
         let watcher = Aor::clone(&subscription.watcher);
         let transport = subscription.reach.destination.transport;
         let mut subject = core::mem::replace(&mut subscription.subject, Subject::Taken);
         let (ended, fetch) = (subscription.ended, subscription.fetch);
         let (must, told) = (core::mem::take(&mut subscription.must), subscription.told);
         let bare = core::mem::take(&mut subscription.bare);
+        let mut partial = subscription.partial.take();
         let notice = match &mut subject {
             Subject::Presence(aor) => {
                 let view = self.view(now, aor, &watcher);
                 let known = told == Some(view.mark()) && !must && !ended;
-                (!known).then(|| Notice::of(view, bare))
+                match (view, &mut partial) {
+                    _ if known => None,
+                    (View::Shown(shown), Some(partial)) if !bare => {
+                        let body = self.partial_body(partial, &shown);
+                        let notice = Notice::of(View::Shown(shown), true);
+                        let content_type = pidf_diff::MEDIA_TYPE.to_owned();
+                        Some(Notice { body: Some(body), content_type, ..notice })
+                    }
+                    (view, _) => Some(Notice::of(view, bare)),
+                }
             }
             Subject::List(list) if bare || (ended && !fetch) => {
                 Some(Notice { etag: list_etag(list.digest), is_list: true, ..Notice::default() })
@@ -118,12 +134,19 @@ impl Core {
             Subject::Taken => None,
         };
         let Some(subscription) = self.presence.subscriptions.get_mut(&id) else { return 1 };
-        subscription.subject = subject;
+        (subscription.subject, subscription.partial) = (subject, partial);
         let notice = match notice {
             Some(notice) => notice,
             None if ended => Notice::default(),
-            None => return 1,
+            None => {
+                self.arm_pace(id);
+                return 1;
+            }
         };
+        if let Some(pace) = &mut subscription.pace {
+            pace.told(now);
+        }
+        subscription.goes_on = notice.more;
         let cost = 1 + notice.body.as_ref().map_or(0, Bytes::len) / 4096;
         subscription.told = Some(notice.mark);
         subscription.local_cseq += 1;
@@ -136,7 +159,11 @@ impl Core {
         let state = if last {
             format!("terminated;reason={}", subscription.end)
         } else {
-            format!("{};expires={left}", notice.state)
+            let mut state = format!("{};expires={left}", notice.state);
+            if let Some(pace) = &subscription.pace {
+                pace.rates.write(&mut state);
+            }
+            state
         };
         let mut request = Request::new(Method::Notify, &*subscription.target)
             .from(&*subscription.local)
@@ -171,6 +198,7 @@ impl Core {
                     subscription.behind = notice.more;
                 }
                 self.uses.insert(transaction, Use::Notify { subscription: id, reach });
+                self.arm_pace(id);
             }
             Err(error) => {
                 tracing::debug!(%error, "a NOTIFY cannot be written");
@@ -178,6 +206,23 @@ impl Core {
             }
         }
         cost
+    }
+
+    /// Sets when a watcher is told even without news, if it wants that.
+    fn arm_pace(&mut self, id: u64) {
+        let Some(subscription) = self.presence.subscriptions.get(&id) else { return };
+        if let Some(at) = subscription.pace.as_ref().and_then(|pace| pace.repeat_at()) {
+            self.timers.set(Due::Pace(id), at);
+        }
+    }
+
+    /// A watcher may hear again, or wants to.
+    pub(super) fn paced(&mut self, now: Instant, id: u64) {
+        let Some(subscription) = self.presence.subscriptions.get_mut(&id) else { return };
+        if subscription.pace.as_ref().and_then(|pace| pace.repeat_at()).is_some_and(|at| at <= now) {
+            subscription.start_over();
+        }
+        self.queue(id);
     }
 
     /// The next NOTIFY of a subscription is its last.
@@ -209,11 +254,7 @@ impl Core {
         }
         subscription.tries += 1;
         // Whatever was in it did not arrive.
-        subscription.told = None;
-        subscription.must = true;
-        if let Subject::List(list) = &mut subscription.subject {
-            list.restart();
-        }
+        subscription.start_over();
         if FATAL.contains(&status) || subscription.tries > MAX_TRIES {
             self.forget_subscription(id);
             return;
@@ -244,6 +285,7 @@ impl Core {
         self.timers.clear(&Due::Renotify(id));
         self.timers.clear(&Due::Subscription(id));
         self.timers.clear(&Due::ListNews(id));
+        self.timers.clear(&Due::Pace(id));
         if let Some(Subscription { subject: Subject::List(list), .. }) = self.presence.remove(id)
             && let Some(list) = list.name.and_then(|name| self.lists.get_mut(&name))
         {

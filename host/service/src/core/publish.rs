@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use attache_documents::pidf::{self, Document};
+use attache_documents::pidf_diff;
 use attache_sip::endpoint::Response;
 use attache_sip::message::{HeaderName, Message};
 use attache_sip::transaction::ServerTransactionId;
@@ -44,7 +45,6 @@ impl Core {
             return Err(Box::new(Response::new(423).header(HeaderName::MinExpires, least)));
         }
         let (expires, most) = (asked.min(limits.max_expires), limits.publications_per_user);
-        let content = self.published_document(request)?;
         let presentity = self.presence.presentities.get(aor);
         let index = match request.header(HeaderName::SipIfMatch) {
             None => None,
@@ -55,6 +55,8 @@ impl Core {
                 Some(found.ok_or_else(|| Box::new(Response::new(412)))?)
             }
         };
+        let before = index.and_then(|index| Some(presentity?.publications.get(index)?.body()));
+        let content = self.published_document(request, before)?;
         if index.is_none() && content.is_none() && !expires.is_zero() {
             return Err(Box::new(Response::new(400).reason("A First Publication Has A Body")));
         }
@@ -74,7 +76,11 @@ impl Core {
     }
 
     /// The body, if there is one, and if it is a presence document.
-    fn published_document(&self, request: &Message) -> Result<Option<(Bytes, Document)>, Box<Response>> {
+    fn published_document(
+        &self,
+        request: &Message,
+        before: Option<&Bytes>,
+    ) -> Result<Option<(Bytes, Document)>, Box<Response>> {
         let body = request.body();
         if body.is_empty() {
             return Ok(None);
@@ -83,17 +89,24 @@ impl Core {
             return Err(Box::new(Response::new(413)));
         }
         let is_plain = request.header(HeaderName::ContentEncoding).is_none_or(|name| name == b"identity");
-        if !is_plain || !request.content_type().is_some_and(|kind| kind.is(pidf::MEDIA_TYPE)) {
-            let refusal = Response::new(415).header(HeaderName::Accept, pidf::MEDIA_TYPE);
+        let is = |media_type| request.content_type().is_some_and(|kind| kind.is(media_type));
+        let is_partial = is(pidf_diff::MEDIA_TYPE);
+        if !is_plain || !(is_partial || is(pidf::MEDIA_TYPE)) {
+            let ours = format!("{}, {}", pidf::MEDIA_TYPE, pidf_diff::MEDIA_TYPE);
+            let refusal = Response::new(415).header(HeaderName::Accept, ours);
             return Err(Box::new(refusal.header(HeaderName::AcceptEncoding, "identity")));
         }
         let bounds = attache_documents::Limits {
             bytes: self.limits.publication_bytes,
             ..attache_documents::Limits::DEFAULT
         };
-        match pidf::read(body, &bounds) {
-            // Copied, so that it does not hold on to the request.
-            Ok(parsed) => Ok(Some((Bytes::copy_from_slice(body), parsed.document))),
+        // Copied, so that it does not hold on to the request.
+        let body = match is_partial {
+            true => self.published_partially(body, before)?,
+            false => Bytes::copy_from_slice(body),
+        };
+        match pidf::read(&body, &bounds) {
+            Ok(parsed) => Ok(Some((body, parsed.document))),
             Err(error) => {
                 tracing::debug!(%error, "a published document cannot be read");
                 Err(Box::new(Response::new(400).reason("Unreadable Presence Document")))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use attache_documents::pidf;
+use attache_documents::{pidf, pidf_diff};
 use attache_sip::endpoint::Response;
 use attache_sip::message::{HeaderName, Message};
 use attache_sip::transaction::ServerTransactionId;
@@ -11,10 +11,12 @@ use attache_sip::transport::Flow;
 
 use super::access::{Challenger, Sender};
 use super::notify::presence_etag;
+use super::partial::prefers_changes;
 use super::rls::{self, list_etag};
 use super::view::View;
 use super::{ALLOW_EVENTS, Core, Due};
 use crate::directory::{Aor, domain, identity};
+use crate::rates::{Pace, Rates};
 use crate::reach::Reach;
 use crate::subscription::{DialogId, ListWatch, Subject, Subscription};
 
@@ -23,6 +25,9 @@ const MAX_ROUTES: usize = 70;
 
 /// Bytes of text that a subscription may have us keep for its time.
 const LARGEST_DIALOG: usize = 4 * 1024;
+
+/// Users in a list that is told as a whole again and again where its watcher wants that (RFC 6446).
+const MOST_REPEATED: usize = 200;
 
 impl Core {
     pub(super) fn on_subscribe(
@@ -141,6 +146,11 @@ impl Core {
             self.refuse(now, id, 513, "");
             return;
         }
+        if let Some(event) = request.event() {
+            let repeats = breadth <= MOST_REPEATED;
+            let rates = Rates::granted(&event, self.limits.notify_interval, repeats);
+            subscription.pace = Pace::with(rates, subscription.pace.take());
+        }
         if let Some(known) = request.header(HeaderName::SuppressIfMatch) {
             self.suppress_first(now, &mut subscription, known);
         }
@@ -215,6 +225,11 @@ impl Core {
             return;
         }
         subscription.remote_cseq = cseq;
+        let repeats = subscription.subject.breadth() <= MOST_REPEATED;
+        if let Some(event) = request.event() {
+            let rates = Rates::granted(&event, self.limits.notify_interval, repeats);
+            subscription.pace = Pace::with(rates, subscription.pace.take());
+        }
         if let Some(Ok(contact)) = request.contacts().next()
             && let Ok(uri) = contact.uri()
             && subscription.text() - subscription.target.len() + uri.as_str().len() <= LARGEST_DIALOG
@@ -244,10 +259,7 @@ impl Core {
         self.respond(now, id, &response);
         self.arm(now, number, expires);
         if let Some(subscription) = self.presence.subscriptions.get_mut(&number) {
-            subscription.must = true;
-            if let Subject::List(list) = &mut subscription.subject {
-                list.restart();
-            }
+            subscription.start_over();
         }
         self.queue(number);
     }
@@ -297,7 +309,7 @@ fn accepts_presence(request: &Message) -> bool {
     for value in request.values(HeaderName::Accept) {
         any = true;
         let kind = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        if [pidf::MEDIA_TYPE, "application/*", "*/*"]
+        if [pidf::MEDIA_TYPE, pidf_diff::MEDIA_TYPE, "application/*", "*/*"]
             .iter()
             .any(|ours| kind.eq_ignore_ascii_case(ours.as_bytes()))
         {
@@ -345,6 +357,7 @@ fn new_subscription(
         Some(id) => format!("{ALLOW_EVENTS};id={id}"),
         None => ALLOW_EVENTS.to_owned(),
     };
+    let is_partial = matches!(subject, Subject::Presence(_)) && prefers_changes(request);
     Some(Subscription {
         dialog: DialogId {
             call_id: request.call_id()?.to_owned(),
@@ -369,6 +382,9 @@ fn new_subscription(
         must: true,
         bare: false,
         told: None,
+        pace: None,
+        partial: is_partial.then(Box::default),
+        goes_on: false,
         in_flight: false,
         resting: false,
         tries: 0,
