@@ -5,6 +5,8 @@ mod contacts;
 mod conversations;
 mod crash;
 mod freshness;
+mod leases;
+mod lists;
 mod messages;
 mod outage;
 mod presence;

@@ -1,6 +1,8 @@
 //! A small scripted SIP service: registrar with digest, presence agent, message relay. It keeps its promises, except
 //! where a test tells it otherwise.
 
+mod lists;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -18,6 +20,8 @@ use attache_sip::{
     uri::Uri,
 };
 use bytes::Bytes;
+
+pub(crate) use lists::Lists;
 
 /// What a presentity lets others see.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -60,6 +64,9 @@ pub(crate) struct Service {
     /// Messages for people who are not there are taken for later.
     pub(crate) offline_store: bool,
     pub(crate) stored: Vec<(String, Bytes)>,
+    pub(crate) lists: Lists,
+    /// Presence is told when asked, and never by itself.
+    pub(crate) fetch_only: bool,
     next: u64,
     now: Instant,
 }
@@ -79,6 +86,8 @@ impl Service {
             counts: BTreeMap::new(),
             offline_store: false,
             stored: Vec::new(),
+            lists: Lists::default(),
+            fetch_only: false,
             next: 0,
             now,
         }
@@ -246,6 +255,9 @@ impl Service {
         let expires = contact.expires().or(request.expires()).unwrap_or(3600);
         let uri = contact.uri().unwrap().to_string();
         let mut response = Response::new(200);
+        if self.lists.in_requests {
+            response = response.header(HeaderName::Supported, "recipient-list-subscribe");
+        }
         if expires == 0 {
             self.bindings.remove(from);
         } else {
@@ -285,6 +297,13 @@ impl Service {
         let call_id = request.call_id().unwrap().to_owned();
         let expires = request.expires().unwrap_or(3600);
         if request.to().unwrap().tag().is_some() {
+            if let Some(watcher) = self.lists.watchers.get(&call_id) {
+                let to_tag = request.to().unwrap().tag().unwrap().to_owned();
+                let response = Response::new(200).to_tag(to_tag);
+                let response = response.header(HeaderName::Expires, watcher.dialog.expires.to_string());
+                self.respond(id, &response);
+                return self.notify_list(&call_id, None, expires == 0);
+            }
             let Some(watcher) = self.watchers.get_mut(&call_id) else {
                 return self.respond(id, &Response::new(481));
             };
@@ -295,9 +314,16 @@ impl Service {
             self.respond(id, &response);
             return self.notify_one(&call_id, &target, expires == 0);
         }
-        let target = user(&request.request_uri().unwrap());
-        if !self.passwords.contains_key(&target) {
+        let mut target = user(&request.request_uri().unwrap());
+        if target.is_empty() {
+            target = "service".into();
+        }
+        let members = self.lists.asked(request, &target);
+        if members.is_none() && !self.passwords.contains_key(&target) {
             return self.respond(id, &Response::new(404));
+        }
+        if self.fetch_only && expires > 0 {
+            return self.respond(id, &Response::new(405));
         }
         self.next += 1;
         let tag = format!("n{}", self.next);
@@ -318,8 +344,15 @@ impl Service {
             expires,
             contact,
         };
+        if let Some(members) = members {
+            self.lists.add(watcher, members);
+            return self.notify_list(&call_id, None, false);
+        }
         self.watchers.insert(call_id.clone(), watcher);
         self.notify_one(&call_id, &target, false);
+        if expires == 0 {
+            self.watchers.remove(&call_id);
+        }
     }
 
     fn notify(&mut self, target: &str) {
@@ -328,6 +361,7 @@ impl Service {
         for id in ids {
             self.notify_one(&id, target, false);
         }
+        self.notify_lists(target);
     }
 
     fn notify_one(&mut self, call_id: &str, target: &str, last: bool) {

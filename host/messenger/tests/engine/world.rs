@@ -63,7 +63,7 @@ impl World {
     }
 
     pub(crate) fn fresh_service(sim: &Simulation) -> Service {
-        let users = [("alice", "alice's secret"), ("bob", "bob's secret"), ("carol", "x")];
+        let users = [("alice", "alice's secret"), ("bob", "bob's secret"), ("carol", "x"), ("dave", "x")];
         Service::new(SERVICE.into(), sim.now(), &users)
     }
 
