@@ -19,6 +19,8 @@ use crate::tls::CertificateSummary;
 
 /// Messages that are written with one call.
 const WRITE_BATCH: usize = 64;
+/// What the owner queues to have the peer asked whether it lives (RFC 5626, section 3.5.1).
+const PING: &[u8] = b"\r\n\r\n";
 /// Keep-alives and refusals of garbage that wait to be written. More would be a peer that does not read them.
 const MAX_URGENT: usize = 4;
 
@@ -189,7 +191,12 @@ async fn write<O: Outbound>(
         }
         for message in batch.drain(..) {
             let length = message.len();
-            outbound.push(Sending::Message(message));
+            if message == PING {
+                outbound.push(Sending::Ping);
+                pulse.asked();
+            } else {
+                outbound.push(Sending::Message(message));
+            }
             if outbound.is_full() {
                 outbound.flush(patience).await?;
             }
@@ -227,21 +234,28 @@ async fn watch<I: Inbound>(urgent: &mpsc::Sender<Sending>, pulse: &Pulse, manner
         } else {
             next = next.min(now + limits.message_timeout);
         }
+        if pong_by.is_some() && pulse.times() > pinged {
+            pong_by = None;
+        }
+        // One that is still waited for is old enough to decide.
+        if let Some(times) = pulse.take_asked()
+            && pong_by.is_none()
+        {
+            pinged = times;
+            pong_by = Some(now + limits.pong_timeout);
+        }
         if let Some(by) = pong_by {
-            if pulse.heard_since(pinged) {
-                pong_by = None;
-            } else if by <= now {
+            if by <= now {
                 return FlowError::KeepAliveTimeout(limits.pong_timeout.as_secs());
-            } else {
-                next = next.min(by);
             }
+            next = next.min(by);
         }
         match (ping_at, keep_alive) {
             (Some(at), Some(pings)) if at <= now => {
                 let _ = urgent.try_send(Sending::Ping);
                 // A peer that is not known to answer pings may never have heard of them.
                 if (pings.must_be_answered || I::PONGS || pulse.answers_pings()) && pong_by.is_none() {
-                    pinged = pulse.now();
+                    pinged = pulse.times();
                     pong_by = Some(now + limits.pong_timeout);
                     next = next.min(now + limits.pong_timeout);
                 }
@@ -260,6 +274,7 @@ async fn watch<I: Inbound>(urgent: &mpsc::Sender<Sending>, pulse: &Pulse, manner
         }
         tokio::select! {
             () = sleep_until(next) => {}
+            () = pulse.wait_asked() => {}
             Ok(()) = wanted.changed() => {
                 keep_alive = *wanted.borrow_and_update();
                 ping_at = keep_alive.map(|pings| Instant::now() + pulse.shortened(pings.interval));

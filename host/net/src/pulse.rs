@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// When things happened last, in milliseconds since the connection began. The reader and the writer set it without
@@ -10,13 +11,18 @@ use tokio::time::Instant;
 pub(crate) struct Pulse {
     started: Instant,
     heard: AtomicU64,
+    /// How often something was heard: two things can happen within one millisecond.
+    times: AtomicU64,
     spoke: AtomicU64,
     message_began: AtomicU64,
     has_message: AtomicBool,
     answers_pings: AtomicBool,
+    /// How often something had been heard when the owner sent a ping that nobody has looked after yet.
+    asked: AtomicU64,
+    woken: Notify,
 }
 
-/// No message is incomplete.
+/// Never.
 const NONE: u64 = u64::MAX;
 
 impl Pulse {
@@ -24,10 +30,13 @@ impl Pulse {
         Self {
             started: Instant::now(),
             heard: AtomicU64::new(0),
+            times: AtomicU64::new(0),
             spoke: AtomicU64::new(0),
             message_began: AtomicU64::new(NONE),
             has_message: AtomicBool::new(false),
             answers_pings: AtomicBool::new(false),
+            asked: AtomicU64::new(NONE),
+            woken: Notify::new(),
         }
     }
 
@@ -35,7 +44,7 @@ impl Pulse {
         self.started
     }
 
-    pub(crate) fn now(&self) -> u64 {
+    fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NONE - 1)
     }
 
@@ -45,6 +54,7 @@ impl Pulse {
 
     pub(crate) fn heard(&self) {
         self.heard.store(self.now(), Ordering::Relaxed);
+        self.times.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn spoke(&self) {
@@ -58,6 +68,23 @@ impl Pulse {
 
     pub(crate) fn pong(&self) {
         self.answers_pings.store(true, Ordering::Relaxed);
+    }
+
+    /// The owner of the connection wants to know whether the peer lives.
+    pub(crate) fn asked(&self) {
+        self.asked.store(self.times(), Ordering::Relaxed);
+        self.woken.notify_one();
+    }
+
+    /// What [`times`](Self::times) was when the owner wanted to know; told once.
+    pub(crate) fn take_asked(&self) -> Option<u64> {
+        let at = self.asked.swap(NONE, Ordering::Relaxed);
+        (at != NONE).then_some(at)
+    }
+
+    /// Waits until the owner wants to know. Cancellation safe.
+    pub(crate) async fn wait_asked(&self) {
+        self.woken.notified().await;
     }
 
     pub(crate) fn within_message(&self, within: bool) {
@@ -81,8 +108,9 @@ impl Pulse {
         self.answers_pings.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn heard_since(&self, millis: u64) -> bool {
-        self.heard.load(Ordering::Relaxed) >= millis
+    /// How often something was heard.
+    pub(crate) fn times(&self) -> u64 {
+        self.times.load(Ordering::Relaxed)
     }
 
     pub(crate) fn lively_at(&self) -> Instant {

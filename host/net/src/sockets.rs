@@ -313,6 +313,10 @@ impl Sockets {
     /// that leads to the same peer already (as RFC 5923 describes), else over a new one. An encrypted connection that
     /// was opened for one domain carries nothing for another.
     ///
+    /// On a stream, a payload of two line ends alone is a ping (RFC 5626, section 3.5.1): it goes out as the transport's
+    /// keep-alive, and a peer from which nothing comes within [`Limits::pong_timeout`](crate::Limits::pong_timeout) has
+    /// failed. Only send it to one that has agreed to RFC 5626.
+    ///
     /// What goes wrong is told by a later [`Input::FlowFailed`], or [`Input::NotSent`] where it concerns one datagram.
     pub fn send(&mut self, transmit: Transmit) {
         let Transmit { destination, flow, domain, payload } = transmit;

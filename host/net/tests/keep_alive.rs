@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use attache_net::{BindOptions, FlowError, KeepAlive, Limits, Sockets};
 use attache_sip::transport::{FlowId, Transport};
+use bytes::Bytes;
 use common::{
     PATIENCE, V4, address, failed, message, node, node_with, options, received, send, while_running,
 };
@@ -98,6 +99,23 @@ async fn a_flow_whose_peer_has_agreed_to_answer_fails_when_it_does_not() {
     let (mut peer, flow) = accepted(&mut one).await;
     one.set_keep_alive(flow, strict(Duration::from_millis(50)));
     while_running(&mut one, expect(&mut peer, b"\r\n\r\n")).await;
+    assert!(matches!(failed(&mut one).await.2, FlowError::KeepAliveTimeout(_)));
+}
+
+#[tokio::test]
+async fn a_ping_of_the_machine_must_be_answered() {
+    let mut one = node_with(Limits { pong_timeout: Duration::from_millis(200), ..Limits::default() });
+    let (mut peer, _) = accepted(&mut one).await;
+    let remote = peer.local_addr().unwrap();
+    let ping = || Bytes::from_static(b"\r\n\r\n");
+    send(&mut one, Transport::Tcp, remote, ping());
+    while_running(&mut one, expect(&mut peer, &ping())).await;
+    peer.write_all(b"\r\n").await.unwrap();
+    // What comes behind the answer shows that it was taken.
+    peer.write_all(&message("y", "")).await.unwrap();
+    assert_eq!(received(&mut one).await.1, message("y", ""));
+    send(&mut one, Transport::Tcp, remote, ping());
+    while_running(&mut one, expect(&mut peer, &ping())).await;
     assert!(matches!(failed(&mut one).await.2, FlowError::KeepAliveTimeout(_)));
 }
 

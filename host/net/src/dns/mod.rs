@@ -66,9 +66,11 @@ impl Default for DnsOptions {
 pub struct DnsResolver {
     dns: TokioResolver,
     options: DnsOptions,
-    failures: Mutex<HashMap<(Name, RecordType), (Instant, Arc<str>)>>,
+    failures: Mutex<HashMap<Question, (Instant, Arc<str>)>>,
     random: AtomicU64,
 }
+
+type Question = (Name, RecordType);
 
 impl DnsResolver {
     /// Sets up the asking; nobody is asked yet.
