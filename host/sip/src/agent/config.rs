@@ -33,6 +33,8 @@ pub struct AgentConfig {
     pub user_agent: String,
     /// A URN that stays the same for this installation, such as `urn:uuid:…` (RFC 5626 §4.1). Without it, no GRUU is asked for.
     pub instance: Option<String>,
+    /// How a device that sleeps is woken for requests (RFC 8599), told to the registrar.
+    pub push: Option<Push>,
     /// Which digest algorithms may prove the password.
     pub digest: Policy,
     /// The timers of transactions.
@@ -66,6 +68,23 @@ pub struct AgentConfig {
     pub packages: Vec<String>,
 }
 
+/// A push notification service, and our name there (RFC 8599 §4.1).
+#[derive(Clone, Eq, PartialEq)]
+pub struct Push {
+    /// The service: `pn-provider`.
+    pub provider: String,
+    /// What the service needs to know beside the identifier: `pn-param`. Empty leaves it out.
+    pub param: String,
+    /// Our identifier there: `pn-prid`. Whoever has it can wake the device.
+    pub prid: String,
+}
+
+impl std::fmt::Debug for Push {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Push").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
 /// The event packages that this crate has parameters for.
 const PACKAGES: [&str; 7] =
     ["presence", "presence.winfo", "dialog", "reg", "message-summary", "conference", "xcap-diff"];
@@ -95,6 +114,7 @@ impl AgentConfig {
             service: None,
             user_agent: String::new(),
             instance: None,
+            push: None,
             digest: Policy::default(),
             timers: Timers::default(),
             backoff: Backoff::default(),

@@ -83,7 +83,7 @@ impl Exchange {
     }
 
     /// The kind of request, for whoever looks for a fault: the method, and the event package.
-    fn class(&self) -> String {
+    pub(super) fn class(&self) -> String {
         let event = self.request.headers.iter().find(|(name, _)| *name == Field::Known(HeaderName::Event));
         match event {
             Some((_, event)) => {
@@ -515,7 +515,7 @@ impl Core {
     }
 
     fn finish(&mut self, now: Instant, exchange: &Exchange, outcome: Result<Message, Cause>) {
-        self.note_outcome(now, exchange.class(), &outcome);
+        self.note_outcome(now, exchange, &outcome);
         let (purpose, destination) = (exchange.purpose, exchange.destination);
         self.done.push_back(Done { purpose, cseq: exchange.request.cseq, destination, outcome });
     }

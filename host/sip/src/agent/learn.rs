@@ -91,10 +91,17 @@ impl Core {
     }
 
     /// Notes how a request ended that was not accepted, and forgets what was noted when one was.
-    pub(super) fn note_outcome(&mut self, now: Instant, class: String, outcome: &Result<Message, Cause>) {
+    pub(super) fn note_outcome(
+        &mut self,
+        now: Instant,
+        exchange: &Exchange,
+        outcome: &Result<Message, Cause>,
+    ) {
         let (cause, warning) = match outcome {
             Ok(answer) if answer.status().is_some_and(|status| status < 300) => {
-                self.learnt.refusals.remove(&class);
+                if !self.learnt.refusals.is_empty() {
+                    self.learnt.refusals.remove(&exchange.class());
+                }
                 return;
             }
             Ok(answer) => {
@@ -103,6 +110,7 @@ impl Core {
             }
             Err(cause) => (cause.clone(), None),
         };
+        let class = exchange.class();
         if self.learnt.refusals.len() < MAX_CLASSES || self.learnt.refusals.contains_key(&class) {
             self.learnt.refusals.insert(class, Refusal { cause, at: now, warning });
         }

@@ -142,7 +142,16 @@ impl Core {
     pub(super) fn contact(&self, destination: Destination, kind: Contact, secure: bool) -> String {
         match kind {
             Contact::Registration { reg_id } => {
-                let uri = self.contact_uri(destination, secure);
+                let mut uri = self.contact_uri(destination, secure);
+                if let Some(push) = &self.config.push {
+                    for (name, value) in
+                        [("pn-provider", &push.provider), ("pn-param", &push.param), ("pn-prid", &push.prid)]
+                    {
+                        if !value.is_empty() {
+                            uri.push_str(&format!(";{name}={}", escape_param(value)));
+                        }
+                    }
+                }
                 let Some(instance) = &self.config.instance else { return format!("<{uri}>") };
                 let instance: String =
                     instance.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '<' | '>')).collect();
@@ -218,4 +227,17 @@ impl Core {
             datagrams && self.endpoint.config().local_for(Transport::Udp, destination.remote).is_none();
         if downgrade || no_socket { Route::Service } else { Route::To(destination) }
     }
+}
+
+/// A value as it stands in a URI parameter (RFC 3261 §25.1, `paramchar`): everything else is escaped.
+fn escape_param(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()[]/:&+$".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }

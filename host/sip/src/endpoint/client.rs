@@ -106,12 +106,14 @@ impl Endpoint {
         let id = self.fresh_id();
         let invite = request.method == Method::Invite;
         let mut chosen = (destination, flow, None);
-        let mut bytes = request.write(&self.via(destination, id), extra)?;
+        // RFC 6223 §4.2: we would keep this flow alive, if the next hop says how often.
+        let keep = if request.method == Method::Register { ";keep" } else { "" };
+        let mut bytes = request.write(&format!("{}{keep}", self.via(destination, id)), extra)?;
         if destination.transport == Transport::Udp && bytes.len() > self.config.datagram_limit {
             let stream = Destination { transport: Transport::Tcp, ..destination };
             if self.config.local_for(Transport::Tcp, destination.remote).is_some() {
                 chosen = (stream, None, Some(destination));
-                bytes = request.write(&self.via(stream, id), extra)?;
+                bytes = request.write(&format!("{}{keep}", self.via(stream, id)), extra)?;
             }
         }
         let (destination, flow, fallback) = chosen;

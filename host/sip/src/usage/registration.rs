@@ -22,6 +22,9 @@ use flow::Flow;
 /// How long to wait before a lost flow is made anew while another one works (RFC 5626 §4.5).
 const UNHURRIED: Backoff = Backoff { base: Duration::from_secs(90), max: Duration::from_secs(1800) };
 
+/// How often a next hop hears of us that left the time to us.
+const USUAL_KEEP: Duration = Duration::from_secs(30);
+
 /// The registration of one agent.
 pub(crate) struct Registration {
     /// The interval that the user wants, in seconds; `None` when it wants no binding.
@@ -351,7 +354,7 @@ impl Registration {
         }
         let required = answer.values(HeaderName::Require).any(|tag| tag.eq_ignore_ascii_case(b"outbound"));
         let outbound = labelled && required;
-        flow.timer = outbound.then(|| flow_timer(answer)).flatten();
+        flow.timer = if outbound { flow_timer(answer).or_else(|| keep(answer)) } else { keep(answer) };
         flow.arm_keep_alive(core, now, outbound);
         if reg_id == 1 {
             core.outbound = outbound;
@@ -501,6 +504,13 @@ fn flow_backoff(core: &mut Core, others: bool, failures: u32, wait: Option<Durat
 fn flow_timer(answer: &Message) -> Option<Duration> {
     let seconds = std::str::from_utf8(answer.header(HeaderName::FlowTimer)?).ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds)).filter(|timer| !timer.is_zero())
+}
+
+/// How often the next hop wants to hear of us, if it said so (RFC 6223 §4.3); zero leaves the time to us.
+fn keep(answer: &Message) -> Option<Duration> {
+    let via = answer.top_via().ok()?;
+    let seconds: u64 = via.params().get_str("keep")?.parse().ok()?;
+    Some(if seconds == 0 { USUAL_KEEP } else { Duration::from_secs(seconds) })
 }
 
 /// The registrar of an address: its domain, without user and parameters (RFC 3261 §10.2).

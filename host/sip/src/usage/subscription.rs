@@ -49,6 +49,9 @@ pub struct SubscribeParams {
     pub etag: Option<String>,
     /// How often notifications shall come (RFC 6446).
     pub rates: Rates,
+    /// A person looks at it now: its first request goes before all that wait, and does not wait for the
+    /// [budget](crate::agent::AgentConfig::budget).
+    pub urgent: bool,
     /// Further headers, such as `Supported: eventlist`.
     pub headers: Vec<(String, String)>,
     /// What to do with several notifiers.
@@ -105,6 +108,7 @@ impl SubscribeParams {
             event_list: false,
             etag: None,
             rates: Rates::default(),
+            urgent: false,
             headers: Vec::new(),
             forks: Forks::Accept,
         }
@@ -314,8 +318,13 @@ impl Subscriptions {
             deadline: None,
             params,
         };
+        let urgent = subscription.params.urgent;
         self.all.insert(id, subscription);
-        self.enqueue(core, now, Job::Start(id));
+        if urgent {
+            self.start(core, now, id);
+        } else {
+            self.enqueue(core, now, Job::Start(id));
+        }
         SubscriptionId(id)
     }
 

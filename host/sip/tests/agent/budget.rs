@@ -190,3 +190,18 @@ fn a_registration_by_hand_ends_the_patience_with_the_service() {
     pair.register();
     pair.expect_within("SUBSCRIBE", seconds(1));
 }
+
+#[test]
+fn what_a_person_looks_at_goes_before_all_that_waits() {
+    let mut pair = Pair::with(|config| config.budget = Some(Arc::new(Budget::new(1, 1))));
+    pair.agent(|agent, now| {
+        for n in 0..100 {
+            agent.subscribe(now, SubscribeParams::presence(uri(&format!("sip:user{n}@example.com"))));
+        }
+    });
+    pair.expect("SUBSCRIBE");
+    let carol = SubscribeParams { urgent: true, ..SubscribeParams::presence(uri("sip:carol@example.com")) };
+    pair.agent(|agent, now| agent.subscribe(now, carol));
+    let request = pair.expect_within("SUBSCRIBE", Duration::from_millis(500));
+    assert_eq!(request.message.request_uri_bytes(), b"sip:carol@example.com");
+}

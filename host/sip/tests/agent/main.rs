@@ -5,6 +5,7 @@ mod authentication;
 mod budget;
 mod conditional;
 mod flows;
+mod hostile;
 mod inbound;
 mod learnt;
 mod lists;

@@ -1,6 +1,6 @@
 //! Registration (RFC 3261 §10, RFC 3608).
 
-use attache_sip::agent::{Agent, AgentEvent, Cause, Registered};
+use attache_sip::agent::{Agent, AgentEvent, Cause, Push, Registered};
 use attache_sip::endpoint::Response;
 use attache_sip::message::HeaderName;
 use attache_sip::transport::Transport;
@@ -177,4 +177,54 @@ fn a_reason_phrase_brings_no_control_characters() {
     pair.respond(&register, &Response::new(403).reason("no\u{1b}[31m"));
     let AgentEvent::RegistrationFailed { cause, .. } = pair.event() else { panic!("failed") };
     assert!(!cause.to_string().chars().any(char::is_control), "{cause:?}");
+}
+
+#[test]
+fn a_next_hop_that_names_an_interval_is_kept_alive() {
+    // RFC 6223: the parameter of our Via comes back with a value.
+    let mut pair = Pair::new();
+    pair.next_hop(Transport::Tcp);
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let register = pair.expect("REGISTER");
+    assert!(register.message.top_via().unwrap().params().has("keep"));
+    let via = register.header(HeaderName::Via).replace(";keep", ";keep=30");
+    let answer = format!(
+        "SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: {}\r\nTo: {};tag=r\r\nCall-ID: {}\r\nCSeq: {} REGISTER\r\nContent-Length: 0\r\n\r\n",
+        register.header(HeaderName::From),
+        register.header(HeaderName::To),
+        register.header(HeaderName::CallId),
+        register.cseq(),
+    );
+    let flow = attache_sip::transport::Flow {
+        id: attache_sip::transport::FlowId(99),
+        transport: Transport::Udp,
+        local: crate::pair::client(),
+        remote: crate::pair::server(),
+    };
+    pair.agent(|agent, now| agent.handle_input(now, flow, answer.into()));
+    assert!(matches!(pair.event(), AgentEvent::Registered(_)));
+    pair.sim.clear_trace();
+    pair.sim.run_for(seconds(290));
+    let pings = pair.sim.trace().iter().filter(|packet| &packet.payload[..] == b"\r\n\r\n").count();
+    assert!((9..=12).contains(&pings), "{pings}");
+}
+
+#[test]
+fn a_device_that_sleeps_tells_how_it_is_woken() {
+    let mut pair = Pair::with(|config| {
+        config.push = Some(Push {
+            provider: "webpush".into(),
+            param: String::new(),
+            prid: "https://push.example.net/a;b=c".into(),
+        });
+    });
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let register = pair.expect("REGISTER");
+    assert_eq!(
+        register.header(HeaderName::Contact),
+        "<sip:alice@127.0.0.2:5070;pn-provider=webpush;pn-prid=https://push.example.net/a%3Bb%3Dc>"
+    );
+    pair.accept_registration(&register, 600);
+    let AgentEvent::Registered(Registered { expires, .. }) = pair.event() else { panic!("registered") };
+    assert_eq!(expires, seconds(600));
 }

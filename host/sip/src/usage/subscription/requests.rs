@@ -71,7 +71,7 @@ impl Subscriptions {
         }
     }
 
-    fn start(&mut self, core: &mut Core, now: Instant, id: u64) {
+    pub(super) fn start(&mut self, core: &mut Core, now: Instant, id: u64) {
         let timer_n = now + core.config.timers.timeout();
         let Some(subscription) = self.all.get_mut(&id) else { return };
         // It may have been forgotten and its place taken by the wish of another attempt.
