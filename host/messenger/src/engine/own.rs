@@ -29,8 +29,10 @@ use crate::{
 const MAX_NOTE: usize = 1_024;
 /// Longest word for a source or an activity, in bytes.
 const MAX_WORD: usize = 64;
-/// Least time between two publications that somebody's changes cause; the last value wins.
+/// Least time between two publications that somebody's changes cause, in the long run; the last value wins.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How many changes go out at once before that: nobody who changes their mind should wait for the service to know.
+const BURST: u32 = 8;
 
 /// Own presence.
 #[derive(Debug)]
@@ -44,7 +46,8 @@ pub(super) struct Own {
     queued: Vec<RequestId>,
     facts: OwnFacts,
     next_change: Option<Timestamp>,
-    published_at: Option<Instant>,
+    /// Until when the publications so far are paid for, at one each [`PAUSE`].
+    paid_until: Option<Instant>,
     publish_at: Option<Instant>,
 }
 
@@ -91,7 +94,7 @@ impl Own {
             queued: Vec::new(),
             facts,
             next_change: None,
-            published_at: None,
+            paid_until: None,
             publish_at: None,
         }
     }
@@ -249,7 +252,9 @@ impl Engine {
         if self.view.session != SessionState::SignedIn {
             return;
         }
-        let allowed = self.own.published_at.map(|at| at + PAUSE).filter(|at| *at > self.now.instant);
+        let now = self.now.instant;
+        let allowed = self.own.paid_until.and_then(|at| at.checked_sub(PAUSE * (BURST - 1)));
+        let allowed = allowed.filter(|at| *at > now);
         match allowed {
             Some(at) => self.own.publish_at = Some(at),
             None => self.publish_now(),
@@ -276,7 +281,8 @@ impl Engine {
             return;
         }
         let now = self.now;
-        self.own.published_at = Some(now.instant);
+        let paid = self.own.paid_until.map_or(now.instant, |at| at.max(now.instant));
+        self.own.paid_until = Some(paid + PAUSE);
         self.own.waiting.append(&mut self.own.queued);
         let body = Bytes::from(pidf::write(&self.document_now()));
         match self.own.publication {
@@ -339,7 +345,7 @@ impl Engine {
     /// The publication is taken back with the session.
     pub(super) fn unpublish(&mut self) {
         self.own.publish_at = None;
-        self.own.published_at = None;
+        self.own.paid_until = None;
         if let Some(id) = self.own.publication.take() {
             self.agent.remove(self.now.instant, id);
         }
