@@ -324,7 +324,7 @@ impl Engine {
             Command::SetRule { who, decision } => self.set_rule(ticket, who, decision),
             Command::SetIdle(since) => self.idle_command(ticket, since),
             Command::SetFact { source, fact } => self.fact_command(ticket, source, fact),
-            Command::Watch { address, ttl } => self.watch_command(ticket, address, ttl),
+            Command::Watch { address, ttl } => self.watch_command(ticket, &address, ttl),
             Command::Unwatch(lease) => self.unwatch_command(ticket, lease),
             Command::ExtendLease { lease, ttl } => self.extend_command(ticket, lease, ttl),
             Command::SetAlert(contact, on) => self.alert_command(ticket, contact, on),
@@ -500,7 +500,7 @@ impl Engine {
                 } else if self.sync.changes.owns(id) {
                     self.on_changes(&state, notify);
                 } else {
-                    self.on_subscription(id, state, notify, terms.unchanged);
+                    self.on_subscription(id, state, notify, &terms);
                 }
             }
             AgentEvent::ForkEnded { id, fork } => self.on_fork_ended(id, fork),

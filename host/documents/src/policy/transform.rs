@@ -71,7 +71,7 @@ fn shown_tuple(tuple: &Tuple, granted: &Permissions) -> Tuple {
         contact: tuple.contact.clone(),
         device_id: tuple.device_id.clone().filter(|_| granted.shows(Attribute::DeviceId)),
         rich: rich(&tuple.rich, granted),
-        capabilities: capabilities(tuple.capabilities.as_ref(), "servcaps", granted),
+        capabilities: capabilities(tuple.capabilities.as_deref(), "servcaps", granted),
         timed: timed(&tuple.timed, granted),
         card: card(&tuple.card, granted),
         notes: notes(&tuple.notes, granted),
@@ -100,7 +100,7 @@ fn shown_device(device: &Device, granted: &Permissions) -> Device {
         id: device.id.clone(),
         device_id: device.device_id.clone().filter(|_| granted.shows(Attribute::DeviceId)),
         rich: rich(&device.rich, granted),
-        capabilities: capabilities(device.capabilities.as_ref(), "devcaps", granted),
+        capabilities: capabilities(device.capabilities.as_deref(), "devcaps", granted),
         notes: notes(&device.notes, granted),
         timestamp: device.timestamp,
     }
@@ -108,12 +108,8 @@ fn shown_device(device: &Device, granted: &Permissions) -> Device {
 
 // For what RFC 4481, RFC 4482 and RFC 5196 add, RFC 5025 has no elements: they are granted by name.
 
-fn capabilities(
-    said: Option<&Box<Capabilities>>,
-    name: &str,
-    granted: &Permissions,
-) -> Option<Box<Capabilities>> {
-    said.filter(|_| granted.shows_unknown(CAPS, name)).cloned()
+fn capabilities(said: Option<&Capabilities>, name: &str, granted: &Permissions) -> Option<Box<Capabilities>> {
+    said.filter(|_| granted.shows_unknown(CAPS, name)).cloned().map(Box::new)
 }
 
 fn timed(said: &[TimedStatus], granted: &Permissions) -> Vec<TimedStatus> {

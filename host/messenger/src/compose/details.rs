@@ -116,8 +116,7 @@ impl<'a> Collector<'a> {
 
     fn upcoming(&mut self, tuples: impl Iterator<Item = &'a Tuple>) -> Box<[Upcoming]> {
         let now = self.now;
-        let mut coming: BTreeMap<(Moment, Option<Moment>, Option<Availability>, Vec<&str>, &str), ()> =
-            BTreeMap::new();
+        let mut coming = BTreeSet::new();
         for timed in tuples.flat_map(|tuple| &tuple.timed) {
             // RFC 4481, section 3: what holds now is said by the status itself.
             let Some(from) = timed.from.filter(|from| *from > now) else { continue };
@@ -132,10 +131,10 @@ impl<'a> Collector<'a> {
                 None => implied,
             };
             let note = timed.notes.iter().map(|note| note.text.as_str()).max().unwrap_or_default();
-            coming.insert((from, timed.until, availability, words, note), ());
+            coming.insert((from, timed.until, availability, words, note));
         }
         coming
-            .into_keys()
+            .into_iter()
             .take(MAX)
             .filter_map(|(from, until, availability, words, note)| {
                 Some(Upcoming {

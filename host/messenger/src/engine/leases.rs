@@ -49,7 +49,7 @@ impl Leases {
 }
 
 impl Engine {
-    pub(super) fn watch_command(&mut self, ticket: Ticket, address: Address, ttl: Duration) {
+    pub(super) fn watch_command(&mut self, ticket: Ticket, address: &Address, ttl: Duration) {
         let limit = self.config.limits.leases;
         let refused = if let Err(error) = address.to_uri() {
             Some(error)
@@ -67,7 +67,7 @@ impl Engine {
         let at = self.now.instant + ttl.min(LONGEST);
         self.leases.ends.insert((at, lease));
         self.leases.all.insert(lease, (address.clone(), at));
-        self.lease_person(&address);
+        self.lease_person(address);
         let accepted = Accepted { lease: Some(lease), ..Accepted::new(ticket.request) };
         self.ledger.answer(ticket.token, Ok(accepted));
         self.complete(ticket.request, Ok(()));

@@ -12,7 +12,7 @@ use std::{
 
 use attache_documents::{Limits, pidf};
 use attache_sip::{
-    agent::{Cause, NotifyBody, SubscriptionId},
+    agent::{Cause, NotifyBody, SubscriptionId, Terms},
     uri::UriBuf,
     usage::SubscriptionState,
 };
@@ -71,6 +71,8 @@ struct Person {
     lingers: bool,
     /// Whether the documents were forgiven something and that was told: most senders err the same way every time.
     forgiven: bool,
+    /// Whether somebody vouches for the documents. If not, they are what was last known, and what comes takes their place.
+    vouched: bool,
     /// The latest document of each notifier.
     documents: SmallVec<[Kept; 1]>,
     /// When the documents say that something begins or ends to hold.
@@ -92,6 +94,7 @@ impl Person {
             leases: 0,
             lingers: false,
             forgiven: false,
+            vouched: false,
             documents: SmallVec::new(),
             next_change: None,
         }
@@ -106,10 +109,19 @@ impl Presences {
         self.newly_watched.remove(address);
     }
 
-    /// Nobody vouches for the documents any more.
+    /// Nobody vouches for the documents at present.
+    fn unvouch(&mut self, address: &Address) {
+        if let Some(person) = self.people.get_mut(address) {
+            person.vouched = false;
+        }
+        self.unsettled.remove(address);
+    }
+
+    /// The documents say nothing any more.
     fn drop_documents(&mut self, address: &Address) {
         if let Some(person) = self.people.get_mut(address) {
             person.documents = SmallVec::new();
+            person.vouched = false;
         }
         self.unsettled.remove(address);
         self.expect_change(address, None);
@@ -259,7 +271,7 @@ impl Engine {
         everybody.extend(others);
         for address in &everybody {
             // What comes next is a new beginning, by notifiers that are numbered anew.
-            self.presences.drop_documents(address);
+            self.presences.unvouch(address);
         }
         let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
         self.watch.start(&mut hands, &everybody);
@@ -297,6 +309,7 @@ impl Engine {
         self.presences.available.clear();
         for person in self.presences.people.values_mut() {
             person.documents = SmallVec::new();
+            person.vouched = false;
             person.next_change = None;
         }
         self.reconsider(|presence| {
@@ -313,10 +326,10 @@ impl Engine {
         id: SubscriptionId,
         state: SubscriptionState,
         notify: Option<NotifyBody>,
-        unchanged: bool,
+        terms: &Terms,
     ) {
         let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
-        for told in self.watch.read(&mut hands, id, state, notify, unchanged) {
+        for told in self.watch.read(&mut hands, id, state, notify, terms) {
             self.on_news(told);
         }
     }
@@ -338,6 +351,9 @@ impl Engine {
             News::Documents { parts, sources, live } => self.on_documents(&address, parts, &sources, live),
             News::Unchanged => {
                 if !person.documents.is_empty() {
+                    if let Some(person) = self.presences.people.get_mut(&address) {
+                        person.vouched = true;
+                    }
                     self.compose_person(&address, Word::Now);
                 } else if matches!(person.shown.freshness, Freshness::Stale(_)) {
                     let presence = Presence { freshness: Freshness::Live, ..Presence::clone(&person.shown) };
@@ -357,7 +373,7 @@ impl Engine {
             }
             News::Listed => {
                 let shown = person.shown.clone();
-                self.presences.drop_documents(&address);
+                self.presences.unvouch(&address);
                 match (&shown.freshness, shown.availability) {
                     (Freshness::Stale(_), Some(_)) => {}
                     // The service vouches no longer for what it said.
@@ -365,11 +381,11 @@ impl Engine {
                     _ => self.show(&address, Presence::unknown(UnknownReason::Pending)),
                 }
             }
-            News::Restart => self.presences.drop_documents(&address),
+            News::Restart => self.presences.unvouch(&address),
             News::Away(cause) => {
                 // What comes next is a new beginning: documents of notifiers that are gone must not be merged into it.
                 let shown = person.shown.clone();
-                self.presences.drop_documents(&address);
+                self.presences.unvouch(&address);
                 match (&shown.freshness, shown.availability) {
                     (Freshness::Live, Some(_)) => self.show_stale(&address, &shown),
                     (Freshness::Stale(_), Some(_)) => {}
@@ -395,6 +411,14 @@ impl Engine {
     fn on_documents(&mut self, address: &Address, parts: SmallVec<[Part; 1]>, sources: &[u32], live: bool) {
         let Some(person) = self.presences.people.get_mut(address) else { return };
         let mut changed = person.shown.freshness != Freshness::Live || !live;
+        if !person.vouched {
+            if parts.is_empty() {
+                return self.on_news((address.clone(), News::Listed));
+            }
+            person.documents.clear();
+            person.vouched = true;
+            changed = true;
+        }
         if !sources.is_empty() {
             let before = person.documents.len();
             person.documents.retain(|kept| sources.contains(&kept.source));
@@ -430,6 +454,10 @@ impl Engine {
         let Some(person) = self.presences.people.get(address) else { return };
         let before = person.shown.clone();
         let known_errors = person.forgiven;
+        // Time may go on with what was known of somebody, but makes nothing known of whom nothing is.
+        if !person.vouched && !matches!(before.freshness, Freshness::Stale(_)) && word == Word::Before {
+            return;
+        }
         let bodies = person.documents.clone();
         let mut documents = Vec::with_capacity(bodies.len());
         let mut unreadable = None;

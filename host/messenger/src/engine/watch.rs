@@ -16,6 +16,7 @@ pub(super) mod versions;
 use core::time::Duration;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
     time::Instant,
 };
 
@@ -124,6 +125,14 @@ struct Sub {
     about: About,
     /// Whether the service has taken it, as far as is known.
     in_force: bool,
+    /// The tag of the state that was told last (RFC 5839).
+    etag: Option<Arc<str>>,
+}
+
+impl Sub {
+    fn new(about: About) -> Self {
+        Self { about, in_force: false, etag: None }
+    }
 }
 
 #[derive(Debug)]
@@ -166,6 +175,9 @@ pub(super) struct Watch {
     requests: Option<UriBuf>,
     requests_refused: bool,
     polls: BTreeSet<(Instant, Address)>,
+    /// Tags of states that are known still, for subscriptions that begin anew.
+    etags: HashMap<Address, Arc<str>>,
+    known_list: Option<(ListState, Option<Arc<str>>)>,
     signed_in: bool,
     pub(super) tally: Tally,
 }
@@ -198,6 +210,8 @@ impl Watch {
             requests: None,
             requests_refused: false,
             polls: BTreeSet::new(),
+            etags: HashMap::new(),
+            known_list: None,
             signed_in: false,
             tally: Tally::default(),
         }
@@ -209,6 +223,7 @@ impl Watch {
             return;
         }
         self.list = list;
+        self.known_list = None;
         if !self.signed_in {
             return;
         }
@@ -218,13 +233,7 @@ impl Watch {
         self.server = Server::None;
         self.ask_list(hands);
         // Who was on the list before is watched otherwise until the new one tells.
-        let mut left: Vec<Address> = self
-            .people
-            .iter()
-            .filter(|(_, how)| matches!(how, How::Waiting | How::Listed))
-            .map(|(address, _)| address.clone())
-            .collect();
-        left.sort_unstable();
+        let left = self.listed();
         self.individually(hands, left);
     }
 
@@ -244,7 +253,14 @@ impl Watch {
             self.subs.iter().filter(|(_, sub)| sub.in_force).map(|(id, _)| *id).collect();
         over.sort_unstable();
         for id in over {
-            self.drop_sub(hands, id);
+            if let Some(sub) = self.subs.remove(&id) {
+                hands.agent.unsubscribe(hands.now.instant, id);
+                match sub.about {
+                    About::Person(address) => self.etags.extend(sub.etag.map(|etag| (address, etag))),
+                    About::ServerList(state) => self.known_list = Some((state, sub.etag)),
+                    _ => {}
+                }
+            }
         }
         match self.server {
             Server::Asked { id, .. } | Server::Works(id) if self.subs.contains_key(&id) => {}
@@ -255,15 +271,13 @@ impl Watch {
             .iter()
             .filter(|address| match self.people.get(*address) {
                 Some(How::Own(id) | How::Requested(id)) => !self.subs.contains_key(id),
-                Some(How::Waiting | How::Listed) => {
-                    matches!(self.server, Server::None | Server::Refused)
-                        || self.people.get(*address) == Some(&How::Listed)
-                }
+                Some(How::Waiting | How::Listed) => matches!(self.server, Server::None | Server::Refused),
                 _ => true,
             })
             .cloned()
             .collect();
         self.assign(hands, unwatched);
+        self.etags = HashMap::new();
     }
 
     /// Watches nobody any longer.
@@ -281,6 +295,7 @@ impl Watch {
         }
         self.polls.clear();
         self.server = Server::None;
+        self.known_list = None;
     }
 
     /// Watches somebody more.
@@ -333,8 +348,8 @@ impl Watch {
         {
             self.server = Server::Asked { id, until: None };
             self.tally.because(Strategy::OneEach, "the service's list has not told yet who is on it");
-            let waiting = self.waiting();
-            self.individually(hands, waiting);
+            let left = self.listed();
+            self.individually(hands, left);
         }
         while let Some((at, address)) = self.polls.first().cloned()
             && at <= now
@@ -358,16 +373,21 @@ impl Watch {
         if !matches!(self.server, Server::None) {
             return;
         }
+        let (state, etag) = self.known_list.take().unwrap_or_else(|| (ListState::new(self.most), None));
         let params = SubscribeParams {
             expires: self.expires,
             accept: accepted(true),
             event_list: true,
             forks: Forks::First,
+            etag: etag.as_deref().map(str::to_owned),
             ..SubscribeParams::presence(list)
         };
         let Some(id) = hands.agent.subscribe(hands.now.instant, params) else { return };
-        let about = About::ServerList(ListState::new(self.most));
-        self.subs.insert(id, Sub { about, in_force: false });
+        let mut sub = Sub::new(About::ServerList(state));
+        if let About::ServerList(state) = &mut sub.about {
+            state.restart();
+        }
+        self.subs.insert(id, sub);
         self.server = Server::Asked { id, until: Some(hands.now.instant + LIST_PATIENCE) };
         self.tally.because(Strategy::ServerList, "the account has a list on the service");
     }
@@ -379,18 +399,11 @@ impl Watch {
             self.detach(hands, &address);
             match self.server {
                 Server::Asked { until: Some(_), .. } => self.set(&address, Some(How::Waiting)),
-                Server::Works(id) if self.list_holds(id, &address) => self.set(&address, Some(How::Listed)),
+                // Also somebody who is on the list that works: it tells no more of them before they change.
                 _ => rest.push(address),
             }
         }
         self.individually(hands, rest);
-    }
-
-    fn list_holds(&self, id: SubscriptionId, address: &Address) -> bool {
-        match self.subs.get(&id).map(|sub| &sub.about) {
-            Some(About::ServerList(state)) => state.holds(address),
-            _ => false,
-        }
     }
 
     /// Watches people beside a list of the service.
@@ -444,7 +457,7 @@ impl Watch {
             members: members.iter().cloned().collect(),
             state: ListState::new(members.len()),
         };
-        self.subs.insert(id, Sub { about, in_force: false });
+        self.subs.insert(id, Sub::new(about));
         for address in members {
             self.set(address, Some(How::Requested(id)));
         }
@@ -455,12 +468,13 @@ impl Watch {
         let params = SubscribeParams {
             expires: self.expires,
             accept: accepted(false),
+            etag: self.etags.remove(address).map(|etag| etag.as_ref().to_owned()),
             ..SubscribeParams::presence(target)
         };
         let Some(id) = hands.agent.subscribe(hands.now.instant, params) else {
             return self.set(address, Some(How::Ended));
         };
-        self.subs.insert(id, Sub { about: About::Person(address.clone()), in_force: false });
+        self.subs.insert(id, Sub::new(About::Person(address.clone())));
         self.set(address, Some(How::Own(id)));
     }
 
@@ -471,7 +485,7 @@ impl Watch {
         let params =
             SubscribeParams { expires: 0, accept: accepted(false), ..SubscribeParams::presence(target) };
         let Some(id) = hands.agent.subscribe(hands.now.instant, params) else { return };
-        self.subs.insert(id, Sub { about: About::Question(address.clone()), in_force: false });
+        self.subs.insert(id, Sub::new(About::Question(address.clone())));
         self.set(address, Some(How::Polled { at, asked: Some(id) }));
     }
 
@@ -482,15 +496,16 @@ impl Watch {
         self.set(address, Some(How::Polled { at, asked: None }));
     }
 
-    fn waiting(&self) -> Vec<Address> {
-        let mut waiting: Vec<Address> = self
+    /// Everybody who is watched by the service's list, or waits for it.
+    fn listed(&self) -> Vec<Address> {
+        let mut listed: Vec<Address> = self
             .people
             .iter()
-            .filter(|(_, how)| **how == How::Waiting)
+            .filter(|(_, how)| matches!(how, How::Waiting | How::Listed))
             .map(|(address, _)| address.clone())
             .collect();
-        waiting.sort_unstable();
-        waiting
+        listed.sort_unstable();
+        listed
     }
 
     // ---- books ----

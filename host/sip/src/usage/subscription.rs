@@ -358,10 +358,13 @@ impl Subscriptions {
         if matches!(subscription.phase, Phase::Waiting { .. }) {
             return self.restart(core, now, id);
         }
+        // What is known may be what is wrong: nothing may be left out because of a tag.
+        subscription.etag = None;
         let mut idle: SmallVec<[u32; 1]> = SmallVec::new();
         for fork in subscription.forks.iter_mut().filter(|fork| !fork.busy) {
             fork.busy = true;
             fork.refresh_at = None;
+            fork.etag = None;
             idle.push(fork.id);
         }
         for fork in idle {

@@ -104,6 +104,15 @@ impl ListState {
         }
     }
 
+    /// Another dialog begins, and the service says that what is known is the present state (RFC 5839). False when nothing is.
+    pub(in crate::engine) fn resume(&mut self) -> bool {
+        self.complete = !self.lists.is_empty();
+        for level in self.lists.values_mut() {
+            level.versions.resume();
+        }
+        self.complete
+    }
+
     /// Takes a notification.
     pub(in crate::engine) fn take(&mut self, content_type: &str, body: &Bytes) -> Outcome {
         let bundle = match multipart::read(content_type, body, MAX_PARTS) {

@@ -1,7 +1,7 @@
 //! What the agent reports of subscriptions, and which way of watching follows from it.
 
 use attache_sip::{
-    agent::{Cause, NotifyBody, SubscriptionId},
+    agent::{Cause, NotifyBody, SubscriptionId, Terms},
     usage::SubscriptionState,
 };
 use smallvec::smallvec;
@@ -13,16 +13,18 @@ use super::{
 use crate::{address::Address, report::Strategy};
 
 impl Watch {
-    /// Takes a report of the agent. `unchanged`: the service said that what is known is still so (RFC 5839).
+    /// Takes a report of the agent.
     pub(in crate::engine) fn read(
         &mut self,
         hands: &mut Hands<'_>,
         id: SubscriptionId,
         state: SubscriptionState,
         notify: Option<NotifyBody>,
-        unchanged: bool,
+        terms: &Terms,
     ) -> Vec<Told> {
         let Some(sub) = self.subs.get_mut(&id) else { return Vec::new() };
+        let unchanged = terms.unchanged;
+        sub.etag.clone_from(&terms.etag);
         match &state {
             SubscriptionState::Pending | SubscriptionState::Active => sub.in_force = true,
             SubscriptionState::Retrying { .. } => sub.in_force = false,
@@ -37,7 +39,7 @@ impl Watch {
                 let address = address.clone();
                 self.read_question(hands, id, address, state, notify)
             }
-            About::ServerList(_) => self.read_server_list(hands, id, state, notify),
+            About::ServerList(_) => self.read_server_list(hands, id, state, notify, unchanged),
             About::RequestList { .. } => self.read_request_list(hands, id, state, notify),
         }
     }
@@ -117,13 +119,19 @@ impl Watch {
         id: SubscriptionId,
         state: SubscriptionState,
         notify: Option<NotifyBody>,
+        unchanged: bool,
     ) -> Vec<Told> {
         let Some(About::ServerList(list)) = self.subs.get_mut(&id).map(|sub| &mut sub.about) else {
             return Vec::new();
         };
         match state {
             SubscriptionState::Active | SubscriptionState::Pending => {
-                let Some(body) = notify.filter(|body| !body.body.is_empty()) else { return Vec::new() };
+                let Some(body) = notify.filter(|body| !body.body.is_empty()) else {
+                    if unchanged && !list.is_complete() && list.resume() {
+                        return self.list_resumed(hands, id);
+                    }
+                    return Vec::new();
+                };
                 let was_complete = list.is_complete();
                 match list.take(&body.content_type, &body.body) {
                     Outcome::Applied { whole, told, removed } => {
@@ -165,6 +173,26 @@ impl Watch {
         }
     }
 
+    /// The list is as it was, and so are those on it.
+    fn list_resumed(&mut self, hands: &mut Hands<'_>, id: SubscriptionId) -> Vec<Told> {
+        self.server = Server::Works(id);
+        let Some(About::ServerList(list)) = self.subs.get(&id).map(|sub| &sub.about) else {
+            return Vec::new();
+        };
+        let (same, new): (Vec<Address>, Vec<Address>) =
+            self.listed().into_iter().partition(|address| list.holds(address) && self.is_known(address));
+        for address in &same {
+            self.set(address, Some(How::Listed));
+        }
+        self.individually(hands, new);
+        same.into_iter().map(|address| (address, News::Unchanged)).collect()
+    }
+
+    /// Whether the list has told of somebody while that was wanted.
+    fn is_known(&self, address: &Address) -> bool {
+        matches!(self.people.get(address), Some(How::Listed))
+    }
+
     /// The list said something of its members.
     fn list_told(
         &mut self,
@@ -195,15 +223,18 @@ impl Watch {
             }
             told.push((address, news(said)));
         }
-        let gone: Vec<Address> =
-            removed.into_iter().filter(|address| self.people.get(address) == Some(&How::Listed)).collect();
+        let gone: Vec<Address> = match self.subs.get(&id).map(|sub| &sub.about) {
+            Some(About::ServerList(list)) if whole => {
+                self.listed().into_iter().filter(|address| !list.holds(address)).collect()
+            }
+            _ => {
+                removed.into_iter().filter(|address| self.people.get(address) == Some(&How::Listed)).collect()
+            }
+        };
         let cause = Cause::Ended { reason: "no longer on the service's list".to_owned() };
-        told.extend(gone.iter().map(|address| (address.clone(), News::Away(cause.clone()))));
+        let vouched = gone.iter().filter(|address| self.people.get(*address) == Some(&How::Listed));
+        told.extend(vouched.map(|address| (address.clone(), News::Away(cause.clone()))));
         self.individually(hands, gone);
-        if whole {
-            let waiting = self.waiting();
-            self.individually(hands, waiting);
-        }
         told
     }
 
@@ -212,18 +243,6 @@ impl Watch {
         self.tally.refuse("server-list", cause, sentence, hands.now.wall);
         let left = self.listed();
         self.individually(hands, left);
-    }
-
-    /// Everybody who is watched by the service's list, or waits for it.
-    fn listed(&self) -> Vec<Address> {
-        let mut listed: Vec<Address> = self
-            .people
-            .iter()
-            .filter(|(_, how)| matches!(how, How::Waiting | How::Listed))
-            .map(|(address, _)| address.clone())
-            .collect();
-        listed.sort_unstable();
-        listed
     }
 
     fn read_request_list(

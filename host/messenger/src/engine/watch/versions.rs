@@ -21,6 +21,8 @@ pub(in crate::engine) enum Step {
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
 pub(in crate::engine) struct Versions {
     last: Option<u32>,
+    /// What was whole before is so still: the next part follows it, whatever its number.
+    resumed: bool,
 }
 
 impl Versions {
@@ -29,9 +31,14 @@ impl Versions {
     /// A whole one is always right: the notifier may have begun to count anew, and the order of notifications within a
     /// dialog is seen to below (RFC 3261, section 12.2.2).
     pub(in crate::engine) fn take(&mut self, version: u32, whole: bool) -> Step {
+        let resumed = core::mem::take(&mut self.resumed);
         if whole {
             self.last = Some(version);
             return Step::Whole;
+        }
+        if resumed {
+            self.last = Some(version);
+            return Step::Part;
         }
         match self.last {
             Some(last) if version <= last => Step::Repeated,
@@ -49,7 +56,12 @@ impl Versions {
 
     /// Another dialog begins: what comes first is whole.
     pub(in crate::engine) fn restart(&mut self) {
-        self.last = None;
+        *self = Self::default();
+    }
+
+    /// Another dialog begins, and the service says that what is known is the present state (RFC 5839).
+    pub(in crate::engine) fn resume(&mut self) {
+        *self = Self { last: None, resumed: true };
     }
 }
 
@@ -87,6 +99,17 @@ mod tests {
     #[test]
     fn a_notifier_that_counts_anew_is_believed_when_it_tells_everything() {
         assert_eq!(run(&[(900, true), (0, true), (1, false)]), [Step::Whole, Step::Whole, Step::Part]);
+    }
+
+    #[test]
+    fn what_is_resumed_goes_on_with_any_number() {
+        let mut versions = Versions::default();
+        versions.take(7, true);
+        versions.resume();
+        assert_eq!(
+            [0, 1, 3].map(|version| versions.take(version, false)),
+            [Step::Part, Step::Part, Step::Gap]
+        );
     }
 
     #[test]
