@@ -422,7 +422,7 @@ impl Agent {
             Some(UsageKey::Subscriptions) => self.subscriptions.on_admitted(&mut self.core, now),
             Some(UsageKey::Publication(id)) => {
                 let id = PublicationId(id);
-                self.publication(id, |publication, core| publication.step(core, now, id));
+                self.publication(id, |publication, core| publication.on_admitted(core, now, id));
             }
             _ => {}
         }

@@ -474,6 +474,10 @@ impl Core {
 
     pub(crate) fn on_failed(&mut self, now: Instant, id: TransactionId, failure: Failure) {
         let Some(exchange) = self.exchanges.remove(&id) else { return };
+        if let Route::To(destination) = exchange.route {
+            // Nothing else will do for this one, but others need not try it.
+            self.targets.failed(now, destination);
+        }
         if let Some(exchange) = self.fail_over(now, exchange, None) {
             let cause = match failure {
                 Failure::Timeout => Cause::Timeout,

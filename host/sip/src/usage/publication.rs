@@ -208,7 +208,16 @@ impl Publication {
 
     /// Sends what is due as soon as the budget lets it.
     fn step_if_admitted(&mut self, core: &mut Core, now: Instant, id: PublicationId) -> Fate {
-        if core.admit(now, UsageKey::Publication(id.0)) { self.step(core, now, id) } else { Fate::Lives }
+        if core.admit(now, UsageKey::Publication(id.0)) {
+            return self.step(core, now, id);
+        }
+        self.deadline = None;
+        Fate::Lives
+    }
+
+    /// Its turn has come, unless what it waited for was done by hand meanwhile.
+    pub(crate) fn on_admitted(&mut self, core: &mut Core, now: Instant, id: PublicationId) -> Fate {
+        if self.deadline.is_none() { self.step(core, now, id) } else { Fate::Lives }
     }
 
     /// Sends what is due, unless something is on its way already.

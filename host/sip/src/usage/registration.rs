@@ -127,7 +127,9 @@ impl Registration {
 
     /// Its turn has come.
     pub(crate) fn on_admitted(&mut self, core: &mut Core, now: Instant, reg_id: u32) {
-        if self.wanted.is_some() {
+        // Unless it was done by hand meanwhile.
+        let waits = self.flow(reg_id).is_some_and(|flow| flow.deadline.is_none());
+        if self.wanted.is_some() && waits {
             self.step(core, now, reg_id);
         }
     }
@@ -228,15 +230,15 @@ impl Registration {
         if !core.outbound {
             return Route::Service;
         }
-        let taken = |target: &Destination| {
-            self.flows.iter().any(|flow| flow.reg_id != reg_id && flow.up && flow.at == Some(*target))
+        let others = || self.flows.iter().filter(|flow| flow.reg_id != reg_id && flow.up);
+        // Another transport to the same place would be lost with it, and a weaker one be no equal.
+        let fits = |target: &Destination| {
+            let kind = others().filter_map(|flow| flow.at).all(|at| at.transport == target.transport);
+            kind && !others().filter_map(|flow| flow.at).any(|at| at.remote == target.remote)
         };
-        let own = self.flow(reg_id).and_then(|flow| flow.at).filter(|at| core.is_target(*at) && !taken(at));
+        let own = self.flow(reg_id).and_then(|flow| flow.at).filter(|at| core.is_target(*at) && fits(at));
         let working = own.filter(|at| !core.targets.is_shunned(now, *at));
-        working
-            .or_else(|| core.targets.pick_if(now, |target| !taken(target)))
-            .or(own)
-            .map_or(Route::Service, Route::To)
+        working.or_else(|| core.targets.pick_if(now, fits)).or(own).map_or(Route::Service, Route::To)
     }
 
     /// Returns whether the service came back: what failed while it was away may be tried now.
@@ -387,7 +389,10 @@ impl Registration {
 
     /// Makes the flows that are missing, and forgets those that are no longer wanted.
     fn settle_flows(&mut self, core: &mut Core, now: Instant) {
-        let room = if core.outbound { core.config.flows.min(core.targets.iter().count()).max(1) } else { 1 };
+        let room = match self.flow(1).and_then(|first| first.at) {
+            Some(first) if core.outbound => core.config.flows.min(places(core, first)).max(1),
+            _ => 1,
+        };
         if self.flows.len() > room {
             self.flows.truncate(room);
         }
@@ -423,7 +428,8 @@ impl Registration {
         } else {
             retry_of(&cause, wait)
         };
-        let final_for_one = others && reg_id != 1;
+        // A wrong password is wrong for all flows.
+        let final_for_one = others && reg_id != 1 && !matches!(cause, Cause::WrongPassword { .. });
         let Some(flow) = self.flow_mut(reg_id) else { return };
         if flow.bound_until.is_some_and(|until| until <= now) {
             flow.bound_until = None;
@@ -488,6 +494,12 @@ impl Registration {
             flow.arm_keep_alive(core, now, outbound);
         }
     }
+}
+
+/// The number of targets that can be reached as this one is, each at a place of its own.
+fn places(core: &Core, like: Destination) -> usize {
+    let alike = core.targets.iter().filter(|target| target.transport == like.transport);
+    alike.map(|target| target.remote).collect::<std::collections::BTreeSet<_>>().len()
 }
 
 /// How long a flow waits before it is made anew.

@@ -444,3 +444,34 @@ fn a_notification_to_the_gruu_is_taken() {
         assert!(matches!(pair.event(), AgentEvent::Subscription { .. }));
     }
 }
+
+#[test]
+fn another_transport_to_the_same_place_is_no_second_flow() {
+    let udp = |remote| Destination { transport: Transport::Udp, remote };
+    for targets in [vec![at(server()), udp(server())], vec![at(server()), udp(second())]] {
+        let mut pair = edges(|_| {});
+        pair.agent(|agent, now| {
+            agent.set_next_hop(now, targets);
+            agent.register(now, 3600);
+        });
+        let first = pair.expect("REGISTER");
+        pair.respond(&first, &accepted(&first, true));
+        assert!(registered(&mut pair).outbound);
+        pair.quiet(seconds(60));
+        assert_eq!(pair.agent(|agent, _| agent.flows().count()), 1);
+    }
+}
+
+#[test]
+fn a_flow_whose_target_is_gone_moves_to_a_third_one() {
+    let third: SocketAddr = "127.0.0.4:5060".parse().unwrap();
+    let mut pair = edges(|_| {});
+    pair.sim.add(third, Endpoint::new(EndpointConfig::at(third), [4; 32]));
+    pair.agent(|agent, now| agent.set_next_hop(now, vec![at(server()), at(second()), at(third)]));
+    both_up(&mut pair);
+    pair.sim.kill(server());
+    pair.event();
+    pair.sim.run_for(seconds(300));
+    let reached = pair.sim.trace().iter().any(|packet| packet.to == third && packet.is("REGISTER"));
+    assert!(reached);
+}
