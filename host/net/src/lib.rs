@@ -45,4 +45,6 @@ pub use options::{BindOptions, KeepAlive, Limits};
 pub use resolve::{MAX_ADDRESSES, Query, ResolveError, Resolver, Resolving, SystemResolver};
 pub use socket::source_address;
 pub use sockets::{Input, Sockets};
-pub use tls::{CertificateProblem, CertificateSummary, Identity, Roots, Tls, TlsError, TlsOptions};
+pub use tls::{
+    CertificateProblem, CertificateSummary, Identity, Inspection, Roots, Tls, TlsError, TlsOptions,
+};

@@ -4,7 +4,7 @@
 
 mod common;
 
-use attache_net::FlowError;
+use attache_net::{BindOptions, FlowError, Sockets};
 use attache_sip::transport::{Destination, Transmit, Transport};
 use common::{PATIENCE, V4, V6, address, failed, message, node, received, send, while_running};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -135,4 +135,20 @@ async fn a_transport_that_is_not_built_in_fails_at_once() {
     let mut one = node(V4);
     send(&mut one, Transport::Tls, "127.0.0.1:5061".parse().unwrap(), message("x", ""));
     assert_eq!(failed(&mut one).await.2, FlowError::Unsupported("TLS"));
+}
+
+#[tokio::test]
+async fn a_node_listens_on_several_addresses_of_both_families() {
+    let at = |text: &str| text.parse().unwrap();
+    let both = || vec![at(V4), at(V6), at("127.0.0.2:0")];
+    let options = BindOptions { addresses: both(), ws_addresses: both(), ..BindOptions::default() };
+    let mut server = Sockets::bind(options).unwrap();
+    let addresses = server.local_addresses();
+    assert_eq!(addresses.len(), 9);
+    let mut client = Sockets::bind(BindOptions { addresses: both(), ..BindOptions::default() }).unwrap();
+    for (transport, remote) in addresses {
+        send(&mut client, transport, remote, message("x", ""));
+        let (flow, _) = while_running(&mut client, received(&mut server)).await;
+        assert_eq!((flow.transport, flow.local), (transport, remote));
+    }
 }

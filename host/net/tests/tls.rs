@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use attache_net::{
-    BindOptions, CertificateProblem, FlowError, Identity, Limits, Roots, Sockets, Tls, TlsError, TlsOptions,
+    BindOptions, CertificateProblem, CertificateSummary, FlowError, Identity, Limits, Roots, Sockets, Tls,
+    TlsError, TlsOptions,
 };
 use attache_sip::transport::{Destination, Flow, Transmit, Transport};
 use bytes::Bytes;
@@ -372,6 +373,70 @@ async fn certificate_key_and_roots_are_read_from_files() {
     std::fs::write(at("other.pem"), other).unwrap();
     let foreign = refused(Identity::Files { certificate: at("certificate.pem"), key: at("other.pem") });
     assert!(matches!(&foreign, TlsError::Identity(_)), "{foreign}");
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("a");
+    let at = |name: &str| folder.path().join(name);
+    let put = |names: &[&str]| {
+        let (certificate, key) = authority.issue_pem(naming(names));
+        std::fs::write(at("certificate.pem"), certificate).unwrap();
+        std::fs::write(at("key.pem"), key).unwrap();
+    };
+    put(&["sip:old.example"]);
+    let identity = Identity::Files { certificate: at("certificate.pem"), key: at("key.pem") };
+    let tls = Tls::new(&TlsOptions { roots: authority.roots(), identity: Some(identity) }).unwrap();
+    let mut server = server(tls.clone());
+    let mut client = client(authority.client());
+    assert!(attempt(&mut client, &mut server, Some("old.example")).await.is_ok());
+
+    put(&["sip:new.example"]);
+    tls.reload().unwrap();
+    assert_eq!(tls.own_certificate().unwrap().uri_names, ["sip:new.example"]);
+    assert!(attempt(&mut client, &mut server, Some("new.example")).await.is_ok());
+
+    std::fs::write(at("key.pem"), "half a file").unwrap();
+    assert!(tls.reload().is_err());
+    assert_eq!(tls.own_certificate().unwrap().uri_names, ["sip:new.example"], "the old one stays");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_refused_can_be_looked_at_too() {
+    let authority = Authority::new("The Authority");
+    let mut server = server(authority.server_for(&["sip:other.example"]));
+    let destination = Destination { transport: Transport::Tls, remote: address(&server, Transport::Tls) };
+    let tls = authority.client();
+    let look =
+        async |server: &mut Sockets, domain| while_running(server, tls.inspect(destination, domain)).await;
+    let good = look(&mut server, Some("other.example")).await;
+    assert_eq!((good.outcome, good.version), (Ok(()), Some("TLS 1.3")));
+    assert_eq!(good.certificate.unwrap().issuer, "CN=The Authority");
+    let bad = look(&mut server, Some("example.com")).await;
+    assert!(matches!(bad.outcome, Err(FlowError::Certificate(CertificateProblem::WrongName { .. }))));
+    assert_eq!(bad.certificate.unwrap().uri_names, ["sip:other.example"]);
+}
+
+#[test]
+fn a_certificate_that_is_cut_or_garbled_breaks_nothing() {
+    let Identity::Der { chain, .. } =
+        Authority::new("a").issue(naming(&["sip:example.com", "example.com", "::1"]))
+    else {
+        unreachable!("it is issued in DER");
+    };
+    let whole = &chain[0];
+    assert_eq!(CertificateSummary::read(whole).unwrap().names(), ["sip:example.com", "example.com", "::1"]);
+    for length in 0..whole.len() {
+        assert_eq!(CertificateSummary::read(&whole[..length]), None);
+    }
+    for index in 0..whole.len() {
+        for bit in [1, 0x20, 0x80] {
+            let mut garbled = whole.clone();
+            garbled[index] ^= bit;
+            let _ = CertificateSummary::read(&garbled);
+        }
+    }
 }
 
 #[test]

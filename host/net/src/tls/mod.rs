@@ -5,26 +5,34 @@
 //! secrecy (RFC 8996, RFC 9325).
 
 mod certificate;
+mod inspect;
+mod own;
 mod problem;
 mod verify;
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::ResolvesClientCert;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor};
+use rustls::server::ResolvesServerCert;
 use rustls::{ClientConfig, ServerConfig};
 
 pub use certificate::CertificateSummary;
+pub use inspect::Inspection;
 pub use problem::CertificateProblem;
 
 use crate::error::FlowError;
+use own::{Own, certificates};
 use verify::{NameRules, Verifier};
+
+/// Why both versions of TLS can always be offered.
+const BOTH_VERSIONS: &str = "the provider has cipher suites for both versions";
 
 /// Whom to believe, and who this node is.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +58,7 @@ pub enum Roots {
 /// A certificate, those that lead from it to a root, and its private key.
 #[derive(Clone)]
 pub enum Identity {
-    /// Files of PEM. They are read when a [`Tls`] is made.
+    /// Files of PEM. They are read when a [`Tls`] is made, and by [`Tls::reload`].
     Files {
         /// The certificate, then those that lead to a root, which itself may be missing.
         certificate: PathBuf,
@@ -119,11 +127,10 @@ pub struct Tls(Arc<Inner>);
 
 struct Inner {
     provider: Arc<CryptoProvider>,
-    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    own: Option<Arc<Own>>,
     server: Option<Arc<ServerConfig>>,
-    /// `None`: those of the system.
-    roots: Option<Arc<[TrustAnchor<'static>]>>,
-    /// Made when first needed: the system's roots are many, and a service may open no connection of its own.
+    /// Those of the system are read when first needed: they are many, and a service may open no connection of its own.
+    roots: OnceLock<Arc<[TrustAnchor<'static>]>>,
     clients: OnceLock<Clients>,
 }
 
@@ -140,25 +147,28 @@ impl Tls {
     pub fn new(options: &TlsOptions) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let roots = match &options.roots {
-            Roots::System => None,
-            Roots::File(path) => Some(anchors(&certificates(path)?)?),
+            Roots::System => OnceLock::new(),
+            Roots::File(path) => OnceLock::from(anchors(&certificates(path)?)?),
             Roots::Only(roots) => {
-                Some(anchors(&roots.iter().cloned().map(CertificateDer::from).collect::<Vec<_>>())?)
+                let roots: Vec<_> = roots.iter().cloned().map(CertificateDer::from).collect();
+                OnceLock::from(anchors(&roots)?)
             }
         };
-        let identity = options.identity.as_ref().map(load).transpose()?;
-        let server = identity.as_ref().map(|(chain, key)| {
+        let own = options
+            .identity
+            .clone()
+            .map(|identity| Own::load(identity, &provider).map(Arc::new))
+            .transpose()?;
+        let server = own.as_ref().map(|own| {
             let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
                 .with_safe_default_protocol_versions()
-                .map_err(|error| TlsError::Identity(error.to_string()))?
+                .expect(BOTH_VERSIONS)
                 .with_no_client_auth()
-                .with_single_cert(chain.clone(), key.clone_key())
-                .map_err(|error| TlsError::Identity(error.to_string()))?;
-            Ok(Arc::new(config))
+                .with_cert_resolver(Arc::clone(own) as Arc<dyn ResolvesServerCert>);
+            Arc::new(config)
         });
-        let server = server.transpose()?;
         let clients = OnceLock::new();
-        Ok(Self(Arc::new(Inner { provider, identity, server, roots, clients })))
+        Ok(Self(Arc::new(Inner { provider, own, server, roots, clients })))
     }
 
     /// Whether it has a certificate of its own, without which nobody can be let in.
@@ -168,7 +178,16 @@ impl Tls {
 
     /// This node's own certificate.
     pub fn own_certificate(&self) -> Option<CertificateSummary> {
-        CertificateSummary::read(self.0.identity.as_ref()?.0.first()?)
+        self.0.own.as_ref()?.summary()
+    }
+
+    /// Reads the files of this node's own certificate again, as after a renewal. Connections that are open go on; those
+    /// that follow show the new one. Roots are not read again.
+    ///
+    /// # Errors
+    /// When the files cannot be used; then the old certificate stays.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.0.own.as_ref().map_or(Ok(()), |own| own.reload(&self.0.provider))
     }
 
     pub(crate) fn server(&self) -> Option<Arc<ServerConfig>> {
@@ -187,33 +206,29 @@ impl Tls {
 
     fn clients(&self) -> &Clients {
         self.0.clients.get_or_init(|| {
-            let roots = self.0.roots.clone().unwrap_or_else(system_roots);
-            Clients { sip: self.client(&roots, NameRules::Sip), web: self.client(&roots, NameRules::Web) }
+            let sip = self.client_with(Arc::new(self.verifier(NameRules::Sip)));
+            let mut web = self.client_with(Arc::new(self.verifier(NameRules::Web)));
+            web.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Clients { sip: Arc::new(sip), web: Arc::new(web) }
         })
     }
 
-    fn client(&self, roots: &Arc<[TrustAnchor<'static>]>, rules: NameRules) -> Arc<ClientConfig> {
-        let inner = &self.0;
-        let verifier = Verifier {
-            roots: Arc::clone(roots),
-            algorithms: inner.provider.signature_verification_algorithms,
-            rules,
-        };
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&inner.provider))
+    fn verifier(&self, rules: NameRules) -> Verifier {
+        let roots = self.0.roots.get_or_init(system_roots);
+        let algorithms = self.0.provider.signature_verification_algorithms;
+        Verifier { roots: Arc::clone(roots), algorithms, rules }
+    }
+
+    fn client_with(&self, verifier: Arc<dyn ServerCertVerifier>) -> ClientConfig {
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.0.provider))
             .with_safe_default_protocol_versions()
-            .expect("the provider has cipher suites for both versions")
+            .expect(BOTH_VERSIONS)
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match &inner.identity {
-            Some((chain, key)) => builder
-                .with_client_auth_cert(chain.clone(), key.clone_key())
-                .expect("the server's half took the same certificate and key"),
+            .with_custom_certificate_verifier(verifier);
+        match &self.0.own {
+            Some(own) => builder.with_client_cert_resolver(Arc::clone(own) as Arc<dyn ResolvesClientCert>),
             None => builder.with_no_client_auth(),
-        };
-        if rules == NameRules::Web {
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
         }
-        Arc::new(config)
     }
 }
 
@@ -281,33 +296,4 @@ fn anchors(roots: &[CertificateDer<'_>]) -> Result<Arc<[TrustAnchor<'static>]>, 
             .map_err(|error| TlsError::Root { number: index + 1, reason: format!("{error:?}") })
     };
     roots.iter().enumerate().map(anchor).collect()
-}
-
-fn load(identity: &Identity) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-    match identity {
-        Identity::Files { certificate, key } => {
-            let text = read(key)?;
-            let found = PrivateKeyDer::from_pem_slice(&text);
-            Ok((
-                certificates(certificate)?,
-                found.map_err(|_| TlsError::Pem { path: key.clone(), what: "private key" })?,
-            ))
-        }
-        Identity::Der { chain, key } => Ok((
-            chain.iter().cloned().map(CertificateDer::from).collect(),
-            PrivateKeyDer::try_from(key.clone()).map_err(|error| TlsError::Identity(error.into()))?,
-        )),
-    }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let no_certificate = || TlsError::Pem { path: path.into(), what: "certificate" };
-    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-    let found = found.map_err(|_| no_certificate())?;
-    if found.is_empty() { Err(no_certificate()) } else { Ok(found) }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|cause| TlsError::File { path: path.into(), cause })
 }
