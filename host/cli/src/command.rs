@@ -1,11 +1,10 @@
 //! Commands on standard input, as text or as JSON.
 
-use attache::{Address, ArchiveQuery, Availability, Code, Error, Host, Messenger, Timestamp};
+use attache::{Code, Error, Timestamp};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// One command, and the id that its result carries.
-#[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) id: Value,
     /// Which account; none for the only one.
@@ -20,15 +19,103 @@ impl Input {
     }
 }
 
-/// What a person or a program asks.
-#[derive(Debug, Deserialize)]
+impl core::fmt::Debug for Input {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Input").field("id", &self.id).field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// What a person or a program asks. Not `Debug`: it may hold a password.
+#[derive(Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub(crate) enum Command {
     Status {
         availability: String,
         #[serde(default)]
         note: String,
+        /// A moment, or `+30m` from now.
+        #[serde(default)]
+        until: Option<String>,
     },
+    Automatic {
+        #[serde(default)]
+        note: String,
+    },
+    Idle {
+        #[serde(default)]
+        since: Option<String>,
+    },
+    Active,
+    Fact {
+        source: String,
+        #[serde(default)]
+        availability: Option<String>,
+        #[serde(default)]
+        activity: String,
+        #[serde(default)]
+        note: String,
+        #[serde(default)]
+        from: Option<String>,
+        #[serde(default)]
+        until: Option<String>,
+    },
+    NoFact {
+        source: String,
+    },
+    Watch {
+        address: String,
+    },
+    Unwatch {
+        address: String,
+    },
+    Watched,
+    Alert {
+        #[serde(alias = "contact")]
+        address: String,
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    Refresh {
+        #[serde(alias = "contact")]
+        address: String,
+    },
+    Why {
+        #[serde(default, alias = "contact")]
+        address: Option<String>,
+    },
+    Watchers,
+    Answer {
+        address: String,
+        decision: String,
+    },
+    Rules,
+    Rule {
+        who: String,
+        /// None, or left out, removes the rule.
+        #[serde(default)]
+        decision: Option<String>,
+    },
+    Undo,
+    Conflicts,
+    KeepMine {
+        conflict: String,
+    },
+    KeepTheirs {
+        conflict: String,
+    },
+    Report,
+    Accounts,
+    AddAccount {
+        #[serde(flatten)]
+        table: serde_json::Map<String, Value>,
+    },
+    RemoveAccount {
+        address: String,
+    },
+    SetToken {
+        token: String,
+    },
+    Reload,
     Add {
         #[serde(alias = "contact")]
         address: String,
@@ -80,34 +167,61 @@ pub(crate) enum Command {
     Quit,
 }
 
-/// What a command answers when it worked.
-pub(crate) enum Output {
-    /// Fields for the JSON result, lines for a person.
-    Done(Value, Vec<String>),
-    /// The program shall end.
-    Quit,
+fn yes() -> bool {
+    true
 }
 
-fn invalid(message: impl Into<String>) -> Error {
+pub(crate) fn invalid(message: impl Into<String>) -> Error {
     Error::new(Code::InvalidArgument, message)
 }
 
 /// What `help` prints, and the end of `attache run --help`.
 pub(crate) const HELP: &str = "\
-  status AVAILABILITY [\"NOTE\"]   publish own presence: available, idle, busy, busy-idle, be-right-back,
-                                 away, do-not-disturb, offline
+Own presence
+  status AVAILABILITY [until TIME] [\"NOTE\"]
+                                 publish: available, idle, busy, busy-idle, be-right-back, away, do-not-disturb,
+                                 offline; TIME is a moment such as 2026-01-31T09:00:00Z, or +30m
+  automatic [\"NOTE\"]            take the choice back: idle time and facts decide
+  idle [SINCE], active           nobody has touched the device since, or somebody does
+  fact SOURCE ACTIVITY [until TIME], no-fact SOURCE
+                                 something that is so, such as: fact calendar meeting until +1h
+  why [ADDRESS]                  why own presence, or a contact's, is what it is
+Contacts
   add ADDRESS [NAME]             put somebody on the contact list
   remove ADDRESS                 take somebody off it
   contacts                       the list, with presence
+  refresh ADDRESS                ask for a contact's presence again
+  alert ADDRESS, no-alert ADDRESS
+                                 tell each time a contact becomes available
   groups                         the groups
   add-group NAME, remove-group NAME
   add-to-group ADDRESS GROUP, remove-from-group ADDRESS GROUP
+  undo                           take the last edit of contacts and groups back
+  conflicts, keep-mine ID, keep-theirs ID
+                                 edits here and elsewhere that cannot both hold
+People off the list
+  watch ADDRESS, unwatch ADDRESS, watched
+Who may see own presence
+  watchers                       who watches, or wants to
+  answer ADDRESS DECISION        allow, block, polite-block or confirm
+  rules                          the rules
+  rule WHO [DECISION]            set one, or remove it: WHO is an address, @DOMAIN, or * for everybody
+Messages
   im ADDRESS TEXT                send a message
   history [WORDS]                search what plugins have archived
-  plugins                        how the plugins are
+Accounts
   sign-in, sign-out
+  report                         what the service can do, how it is used, what it refused
+  set-token TOKEN                the access token that the service asked for
+  accounts                       those of this program
+  add-account KEY = VALUE, …     another one, with the keys of [[account]]; the file stays as it is
+  remove-account ADDRESS         sign one out and forget it
+  reload                         read the configuration file again
+  as ACCOUNT COMMAND …           any command for one of several accounts
+Program
+  plugins                        how the plugins are
   quit                           sign out and end
-  as ACCOUNT COMMAND …           any of them for one of several accounts";
+  help                           this";
 
 /// Reads one line.
 pub(crate) fn parse(line: &str) -> Result<Input, (Value, Error)> {
@@ -124,6 +238,11 @@ fn parse_json(line: &str) -> Result<Input, (Value, Error)> {
         .map_err(|error| (Value::Null, invalid(format!("this is no JSON object: {error}"))))?;
     let id = value.get("id").cloned().unwrap_or(Value::Null);
     let account = value.get("account").and_then(Value::as_str).map(str::to_owned);
+    let mut value = value;
+    if let Value::Object(fields) = &mut value {
+        fields.remove("id");
+        fields.remove("account");
+    }
     match serde_json::from_value(value) {
         Ok(command) => Ok(Input { id, account, command }),
         Err(error) => Err((id, invalid(error.to_string()))),
@@ -144,9 +263,59 @@ fn parse_text(line: &str) -> Result<Input, Error> {
     };
     let command = match word {
         "status" => {
-            let (availability, note) = split(rest);
-            Command::Status { availability: need(availability, "an availability")?, note: unquote(note) }
+            let (availability, rest) = split(rest);
+            let (until, note) = until(rest);
+            Command::Status {
+                availability: need(availability, "an availability")?,
+                note: unquote(note),
+                until,
+            }
         }
+        "automatic" => Command::Automatic { note: unquote(rest) },
+        "idle" => Command::Idle { since: (!rest.is_empty()).then(|| unquote(rest)) },
+        "active" => Command::Active,
+        "fact" => {
+            let (source, rest) = split(rest);
+            let (activity, rest) = split(rest);
+            let (until, note) = until(rest);
+            Command::Fact {
+                source: need(source, "a source, such as calendar")?,
+                activity: need(activity, "an activity, such as meeting")?,
+                availability: None,
+                note: unquote(note),
+                from: None,
+                until,
+            }
+        }
+        "no-fact" => Command::NoFact { source: need(rest, "a source")? },
+        "watch" => Command::Watch { address: need(rest, "an address")? },
+        "unwatch" => Command::Unwatch { address: need(rest, "an address")? },
+        "watched" => Command::Watched,
+        "alert" | "no-alert" => Command::Alert { address: need(rest, "an address")?, on: word == "alert" },
+        "refresh" => Command::Refresh { address: need(rest, "an address")? },
+        "why" => Command::Why { address: (!rest.is_empty()).then(|| unquote(rest)) },
+        "watchers" => Command::Watchers,
+        "answer" => {
+            let (address, decision) = split(rest);
+            let address = need(address, "an address")?;
+            Command::Answer { address, decision: need(decision, "allow, block, polite-block or confirm")? }
+        }
+        "rules" => Command::Rules,
+        "rule" => {
+            let (who, decision) = split(rest);
+            let decision = (!decision.is_empty()).then(|| unquote(decision));
+            Command::Rule { who: need(who, "an address, @DOMAIN, or * for everybody")?, decision }
+        }
+        "undo" => Command::Undo,
+        "conflicts" => Command::Conflicts,
+        "keep-mine" => Command::KeepMine { conflict: need(rest, "the id of a conflict")? },
+        "keep-theirs" => Command::KeepTheirs { conflict: need(rest, "the id of a conflict")? },
+        "report" => Command::Report,
+        "accounts" => Command::Accounts,
+        "add-account" => Command::AddAccount { table: inline_table(rest)? },
+        "remove-account" => Command::RemoveAccount { address: need(rest, "an address")? },
+        "set-token" => Command::SetToken { token: need(rest, "a token")? },
+        "reload" => Command::Reload,
         "add" => {
             let (address, name) = split(rest);
             Command::Add { address: need(address, "an address")?, name: unquote(name) }
@@ -184,6 +353,42 @@ fn parse_text(line: &str) -> Result<Input, Error> {
     Ok(Input { id: Value::Null, account, command })
 }
 
+/// Takes `until TIME` from the beginning. `until Monday` is a note.
+fn until(text: &str) -> (Option<String>, &str) {
+    if let ("until", rest) = split(text)
+        && let (time, note) = split(rest)
+        && moment(time).is_ok()
+    {
+        return (Some(time.to_owned()), note);
+    }
+    (None, text)
+}
+
+/// A moment of RFC 3339, or `+30m` from now.
+pub(crate) fn moment(text: &str) -> Result<Timestamp, Error> {
+    let wrong = || invalid(format!("`{text}` is no time, such as 2026-01-31T09:00:00Z or +30m"));
+    match text.strip_prefix('+') {
+        Some(period) => {
+            let period = attache::Period::parse(period).map_err(|_| wrong())?;
+            Ok(Timestamp::from(std::time::SystemTime::now()) + period.0)
+        }
+        None => Timestamp::parse(text).map_err(|_| wrong()),
+    }
+}
+
+/// `KEY = VALUE, …`, as within the braces of TOML.
+fn inline_table(text: &str) -> Result<serde_json::Map<String, Value>, Error> {
+    #[derive(Deserialize)]
+    struct Line {
+        account: serde_json::Map<String, Value>,
+    }
+    let line = format!("account = {{ {text} }}");
+    let read = toml::from_str::<Line>(&line).map_err(|_| {
+        invalid("`add-account` needs keys of [[account]], such as address = \"sip:a@example.com\", password = \"…\"")
+    });
+    read.map(|line| line.account)
+}
+
 /// The first word and the rest.
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
@@ -202,166 +407,39 @@ fn unquote(text: &str) -> String {
     }
 }
 
-/// Carries a command out.
-pub(crate) async fn perform(host: &Host, input: Input) -> Result<Output, Error> {
-    match input.command {
-        Command::Quit => return Ok(Output::Quit),
-        Command::Help => return Ok(done(json!({ "text": HELP }), vec![HELP.to_owned()])),
-        Command::Plugins => return Ok(plugins(host)),
-        _ => {}
-    }
-    let messenger = account(host, input.account.as_deref())?;
-    match input.command {
-        Command::Status { availability, note } => {
-            let value = Availability::from_name(&availability).ok_or_else(|| {
-                let known: Vec<_> = Availability::ALL.iter().map(|value| value.name()).collect();
-                invalid(format!("`{availability}` is no availability; known are {}", known.join(", ")))
-            })?;
-            messenger.publish(value, &note).await?;
-            Ok(done(json!({}), Vec::new()))
-        }
-        Command::Add { address, name } => {
-            let id = messenger.add_contact(&Address::parse(&address)?, &name).await?;
-            Ok(done(json!({ "contact-id": id.to_string() }), Vec::new()))
-        }
-        Command::Remove { address } => {
-            messenger.remove_contact(contact(&messenger, &address)?).await?;
-            Ok(done(json!({}), Vec::new()))
-        }
-        Command::Im { to, text } => {
-            let id = messenger.send(&Address::parse(&to)?, &text).await?;
-            Ok(done(json!({ "message": id.to_string() }), Vec::new()))
-        }
-        Command::Contacts => {
-            let snapshot = messenger.snapshot();
-            let values: Vec<Value> = snapshot.contacts.values().map(crate::json::entry).collect();
-            Ok(done(
-                json!({ "contacts": values }),
-                snapshot.contacts.values().map(crate::text::entry).collect(),
-            ))
-        }
-        Command::Groups => {
-            let snapshot = messenger.snapshot();
-            let values: Vec<Value> = snapshot
-                .groups
-                .values()
-                .map(|group| json!({ "group-id": group.id.to_string(), "name": &*group.name }))
-                .collect();
-            Ok(done(
-                json!({ "groups": values }),
-                snapshot.groups.values().map(|group| group.name.to_string()).collect(),
-            ))
-        }
-        Command::AddGroup { name } => {
-            let id = messenger.add_group(&name).await?;
-            Ok(done(json!({ "group-id": id.to_string() }), Vec::new()))
-        }
-        Command::RemoveGroup { name } => {
-            messenger.remove_group(group(&messenger, &name)?).await?;
-            Ok(done(json!({}), Vec::new()))
-        }
-        Command::AddToGroup { address, group: name } => {
-            messenger.add_to_group(contact(&messenger, &address)?, group(&messenger, &name)?).await?;
-            Ok(done(json!({}), Vec::new()))
-        }
-        Command::RemoveFromGroup { address, group: name } => {
-            messenger.remove_from_group(contact(&messenger, &address)?, group(&messenger, &name)?).await?;
-            Ok(done(json!({}), Vec::new()))
-        }
-        Command::History { text, peer, since, until, limit } => {
-            let time = |text: Option<String>| match text {
-                Some(text) => Timestamp::parse(&text)
-                    .map(Some)
-                    .map_err(|_| invalid(format!("`{text}` is no time, such as 2026-01-31T09:00:00Z"))),
-                None => Ok(None),
-            };
-            let query = ArchiveQuery {
-                text,
-                peer: peer.map(|peer| Address::parse(&peer)).transpose()?,
-                since: time(since)?,
-                until: time(until)?,
-                before: None,
-                limit: limit.unwrap_or(50).min(500),
-            };
-            let found = messenger.history(query).await?;
-            let lines = found.iter().map(|entry| crate::text::archived(messenger.address(), entry)).collect();
-            Ok(done(
-                json!({ "messages": found.iter().map(crate::json::archived).collect::<Vec<_>>() }),
-                lines,
-            ))
-        }
-        Command::SignIn => {
-            messenger.sign_in().await?;
-            Ok(done(json!({}), Vec::new()))
-        }
-        Command::SignOut => {
-            messenger.sign_out().await?;
-            Ok(done(json!({}), Vec::new()))
-        }
-        Command::Plugins | Command::Help | Command::Quit => Ok(Output::Quit),
-    }
-}
-
-fn done(fields: Value, lines: Vec<String>) -> Output {
-    Output::Done(fields, lines)
-}
-
-fn plugins(host: &Host) -> Output {
-    let all = host.plugins();
-    let values: Vec<Value> = all.iter().map(|plugin| json!(plugin)).collect();
-    done(json!({ "plugins": values }), all.iter().flat_map(crate::text::plugin).collect())
-}
-
-fn account(host: &Host, wanted: Option<&str>) -> Result<Messenger, Error> {
-    match wanted {
-        Some(address) => {
-            let address = Address::parse(address)?;
-            host.messenger(&address).ok_or_else(|| {
-                let message = format!("{address} is no account of the configuration");
-                Error::new(Code::AccountNotFound, message)
-            })
-        }
-        None => {
-            let mut all = host.messengers();
-            match (all.pop(), all.is_empty()) {
-                (Some(only), true) => Ok(only),
-                (None, _) => Err(invalid("the configuration has no account")),
-                (Some(_), false) => Err(invalid(
-                    "there are several accounts: begin with `as ADDRESS`, or give \"account\" in JSON",
-                )),
-            }
-        }
-    }
-}
-
-fn contact(messenger: &Messenger, address: &str) -> Result<attache::ContactId, Error> {
-    let address = Address::parse(address)?;
-    messenger
-        .snapshot()
-        .by_address
-        .get(&address)
-        .copied()
-        .ok_or_else(|| Error::new(Code::ContactNotFound, format!("{address} is not on the contact list")))
-}
-
-fn group(messenger: &Messenger, name: &str) -> Result<attache::GroupId, Error> {
-    let snapshot = messenger.snapshot();
-    let wanted = name.to_lowercase();
-    let found = snapshot.groups.values().find(|group| group.name.to_lowercase() == wanted);
-    found
-        .map(|group| group.id)
-        .ok_or_else(|| Error::new(Code::GroupDoesNotExist, format!("there is no group `{name}`")))
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_time_after_until_is_no_note_and_words_are() {
+        let input = parse("status busy until +30m \"in a review\"").expect("a command");
+        assert!(
+            matches!(input.command, Command::Status { until: Some(until), note, .. } if until == "+30m" && note == "in a review")
+        );
+        let input = parse("status away until Monday").expect("a command");
+        assert!(matches!(input.command, Command::Status { until: None, note, .. } if note == "until Monday"));
+    }
+
+    #[test]
+    fn an_account_is_given_as_in_the_file_or_as_json() {
+        let text = r#"add-account address = "sip:a@example.com", password = { env = "P" }"#;
+        let json = r#"{"command":"add-account","address":"sip:a@example.com","password":{"env":"P"}}"#;
+        let tables = [text, json].map(|line| match parse(line).expect("a command").command {
+            Command::AddAccount { table } => Value::Object(table),
+            _ => panic!("another command"),
+        });
+        assert_eq!(tables[0], json!({ "address": "sip:a@example.com", "password": { "env": "P" } }));
+        assert_eq!(tables[0], tables[1]);
+    }
 
     #[test]
     fn text_in_quotes_loses_the_quotes() {
         let input = parse("status busy \"in a review\"").expect("a command");
         assert!(
-            matches!(input.command, Command::Status { availability, note } if availability == "busy" && note == "in a review")
+            matches!(input.command, Command::Status { availability, note, .. } if availability == "busy" && note == "in a review")
         );
     }
 

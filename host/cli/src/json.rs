@@ -3,8 +3,9 @@
 //! Handles are strings: they have 64 bits, and many readers of JSON keep 53 of a number.
 
 use attache::{
-    Address, ArchiveEntry, Contact, ContactEntry, Conversation, Error, Event, EventKind, Freshness,
-    IncomingMessage, MessageState, Origin, OutgoingMessage, Presence, Retry, Snapshot, UnknownReason,
+    Address, ArchiveEntry, Conflict, ConflictAbout, Contact, ContactEntry, Conversation, Error, Event,
+    EventKind, Freshness, IncomingMessage, MessageState, Origin, OutgoingMessage, Presence, Reloaded, Retry,
+    Rule, ServiceReport, Snapshot, UnknownReason, Watcher, XcapState,
 };
 use serde_json::{Map, Value, json};
 
@@ -34,6 +35,33 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<Value> {
                 })
                 .collect();
         }
+        EventKind::WatchedPresenceChanged(changes) => {
+            return changes
+                .iter()
+                .map(|change| {
+                    let mut fields = presence(&change.presence);
+                    fields.insert("address".to_owned(), change.address.as_str().into());
+                    line(Value::Object(fields))
+                })
+                .collect();
+        }
+        EventKind::ContactAlert { contact, address, presence: now } => {
+            let mut fields = presence(now);
+            fields.insert("contact".to_owned(), address.as_str().into());
+            fields.insert("contact-id".to_owned(), contact.to_string().into());
+            Value::Object(fields)
+        }
+        EventKind::ReportChanged(it) => report(it),
+        EventKind::WatcherRequested(it) => Value::Object(watcher(it)),
+        EventKind::RulesChanged(rules) => json!({ "rules": rules.iter().map(rule).collect::<Vec<_>>() }),
+        EventKind::RosterConflict(it) | EventKind::ConflictSettled(it) => conflict(it),
+        EventKind::TokenNeeded(it) => json!({
+            "realm": &*it.realm,
+            "authz-server": it.authz_server.as_deref(),
+            "scope": it.scope.as_deref(),
+            "error": it.error.as_deref(),
+            "insecure": it.insecure,
+        }),
         EventKind::SessionChanged { state, reason } => {
             json!({ "state": state.name(), "reason": reason.as_ref().map(failure) })
         }
@@ -126,7 +154,8 @@ fn contact(contact: &Contact) -> Map<String, Value> {
     fields
 }
 
-fn presence(presence: &Presence) -> Map<String, Value> {
+/// What is known of somebody.
+pub(crate) fn presence(presence: &Presence) -> Map<String, Value> {
     let mut fields = Map::new();
     let availability = presence.availability.map_or("unknown", attache::Availability::name);
     fields.insert("availability".to_owned(), availability.into());
@@ -147,6 +176,117 @@ fn presence(presence: &Presence) -> Map<String, Value> {
         fields.insert("next-change-at".to_owned(), at.to_string().into());
     }
     fields
+}
+
+/// Somebody who watches, or wants to.
+pub(crate) fn watcher(watcher: &Watcher) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("address".to_owned(), watcher.address.as_str().into());
+    fields.insert("name".to_owned(), (*watcher.name).into());
+    fields.insert("state".to_owned(), watcher.state.name().into());
+    fields.insert("since".to_owned(), watcher.since.to_string().into());
+    fields
+}
+
+/// One rule.
+pub(crate) fn rule(rule: &Rule) -> Value {
+    json!({ "who": rule.who.to_string(), "decision": rule.decision.name(), "pending": rule.pending })
+}
+
+/// Two edits that cannot both hold.
+pub(crate) fn conflict(conflict: &Conflict) -> Value {
+    let (what, about) = match &conflict.about {
+        ConflictAbout::Contact(address) => ("contact", address.as_str()),
+        ConflictAbout::Group(name) => ("group", &**name),
+        _ => ("other", ""),
+    };
+    json!({
+        "conflict": conflict.id.to_string(),
+        "about": what,
+        what: about,
+        "mine": conflict.mine.as_deref(),
+        "theirs": conflict.theirs.as_deref(),
+        "shown": match conflict.shown {
+            attache::Side::Mine => "mine",
+            attache::Side::Theirs => "theirs",
+        },
+        "found-at": conflict.at.to_string(),
+    })
+}
+
+/// What the service can do, how it is used, and what it refused.
+pub(crate) fn report(report: &ServiceReport) -> Value {
+    let watching: Vec<Value> = report
+        .watching
+        .iter()
+        .map(|it| json!({ "strategy": it.strategy.name(), "people": it.people, "reason": &*it.reason }))
+        .collect();
+    let refused: Vec<Value> = report
+        .refused
+        .iter()
+        .map(|it| {
+            json!({
+                "feature": &*it.feature,
+                "status": it.status,
+                "sentence": &*it.sentence,
+                "advice": &*it.advice,
+                "at": it.at.to_string(),
+            })
+        })
+        .collect();
+    json!({
+        "watching": watching,
+        "refused": refused,
+        "service": {
+            "server": &*report.service.server,
+            "allow": words(&report.service.allow),
+            "supported": words(&report.service.supported),
+            "allow-events": words(&report.service.allow_events),
+        },
+        "xcap": xcap(&report.xcap),
+        "outbound-flows": report.outbound_flows,
+        "gruu": report.gruu.as_deref(),
+        "clock-skew-ms": report.clock_skew,
+        "next-refresh": report.next_refresh.map(|at| at.to_string()),
+        "budget-waits": report.budget_waits,
+    })
+}
+
+fn words(list: &[std::sync::Arc<str>]) -> Vec<&str> {
+    list.iter().map(|word| &**word).collect()
+}
+
+fn xcap(state: &XcapState) -> Value {
+    match state {
+        XcapState::Off => json!({ "state": "off" }),
+        XcapState::Syncing => json!({ "state": "syncing" }),
+        XcapState::Synced { at } => json!({ "state": "synced", "at": at.to_string() }),
+        XcapState::Offline { since, cause } => {
+            json!({ "state": "offline", "since": since.to_string(), "cause": &**cause })
+        }
+        XcapState::Refused { status, sentence, advice } => json!({
+            "state": "refused", "status": status, "sentence": &**sentence, "advice": &**advice,
+        }),
+        _ => json!({ "state": "other" }),
+    }
+}
+
+/// What a reload has done.
+pub(crate) fn reloaded(report: &Reloaded) -> Value {
+    let names = |list: &[Address]| list.iter().map(|it| it.as_str().to_owned()).collect::<Vec<_>>();
+    let failed: Vec<Value> = report
+        .failed
+        .iter()
+        .map(|(address, error)| json!({ "address": address.as_str(), "reason": failure(error) }))
+        .collect();
+    json!({
+        "added": names(&report.added),
+        "removed": names(&report.removed),
+        "changed": names(&report.changed),
+        "unchanged": report.unchanged,
+        "failed": failed,
+        "needs-restart": report.needs_restart,
+    })
 }
 
 /// The name in `wit/`, or the service's own words.

@@ -4,6 +4,7 @@ mod check;
 mod command;
 mod history;
 mod json;
+mod perform;
 mod printer;
 mod run;
 mod service;

@@ -3,18 +3,17 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use attache::{Address, Change, Host, View};
+use attache::{Address, Change, Host, LoadState, View};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    Events, Failure,
-    command::{self, Output},
-    json,
+    Events, Failure, command, json,
+    perform::{Desk, Output, hold_back},
     printer::Printer,
     text,
 };
@@ -28,54 +27,45 @@ Commands on standard input, one a line:
   im ADDRESS TEXT                send a message
   history [WORDS]                search what plugins have archived
   quit                           sign out and end
-  help                           all of them
+  help                           all of them: own presence, people off the list, who may see what, accounts
 or JSON, such as {\"id\":\"1\",\"command\":\"im\",\"to\":\"sip:bob@example.com\",\"text\":\"hello\"}.
 Each is answered by one command-result with its id, ok, and on failure code and message.
+The system's SIGHUP is `reload`.
 An account whose password was refused stays signed out until `sign-in`; the program goes on. At the end of
 standard input the program goes on until it is told to end by a signal.";
 
 /// Longest line on standard input, in bytes.
 const LINE: u64 = 256 * 1024;
 
-pub(crate) async fn run(config: &Path, events: Events) -> Result<(), Failure> {
-    let config = crate::read(config)?;
+pub(crate) async fn run(path: &Path, events: Events) -> Result<(), Failure> {
+    let config = crate::read(path)?;
     let (printer, closed) = Printer::start()?;
     let output = Arc::new(Console { printer, events });
-    // Accounts sign in only after their events have a reader: the first state change is one of them.
     let mut config = config;
-    let wanted: Vec<bool> = config.accounts.iter().map(|account| account.sign_in).collect();
-    let addresses: Vec<_> = config.accounts.iter().map(|account| account.address.clone()).collect();
-    for account in &mut config.accounts {
-        account.sign_in = false;
-    }
+    let wanted = hold_back(&mut config);
     let host = Host::start(config).await?;
-    let mut readers = tokio::task::JoinSet::new();
-    for (address, sign_in) in addresses.iter().zip(wanted) {
-        let Some(messenger) = host.messenger(address) else { continue };
+    let readers = Arc::new(Mutex::new(JoinSet::new()));
+    let (reading, console) = (readers.clone(), output.clone());
+    let desk = Desk::new(host.clone(), path.to_owned(), move |messenger| {
         // The view begins here, not when its task gets to run: the first event belongs to it.
-        readers.spawn(print_changes(output.clone(), messenger.address().clone(), messenger.view()));
-        if sign_in {
-            messenger.command(attache::Command::SignIn).await?;
-        }
-    }
-    let watched = host.clone();
-    tokio::spawn(async move {
-        watched.plugins_loaded().await;
-        for plugin in watched.plugins() {
-            let refused = matches!(plugin.load, attache::LoadState::Refused { .. });
-            if refused || !plugin.warnings.is_empty() {
-                for line in text::plugin(&plugin) {
-                    eprintln!("attache: plugin {line}");
-                }
-            }
-        }
+        let printing = print_changes(console.clone(), messenger.address().clone(), messenger.view());
+        let mut readers = reading.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.spawn(printing);
+        // Those of accounts that are gone.
+        while readers.try_join_next().is_some() {}
     });
+    for messenger in host.messengers() {
+        let sign_in = wanted.get(messenger.address()).copied().unwrap_or_default();
+        desk.begin(&messenger, sign_in).await?;
+    }
+    tokio::spawn(tell_plugins(output.clone(), host.clone()));
     let (commands, inputs) = mpsc::channel(64);
     std::thread::Builder::new()
         .name("attache-input".to_owned())
         .spawn(move || read_lines(std::io::stdin(), &commands))?;
     // Commands are carried out one after the other, and a slow one does not keep the program from ending.
-    let mut working = tokio::spawn(work(output.clone(), host.clone(), inputs));
+    let mut working = tokio::spawn(work(output.clone(), desk.clone(), inputs));
+    let mut hangups = Hangups::new()?;
     let mut quits = true;
     let mut closed = closed;
     let ended = crate::ended();
@@ -91,6 +81,10 @@ pub(crate) async fn run(config: &Path, events: Events) -> Result<(), Failure> {
                 result?;
                 break;
             }
+            () = hangups.next() => {
+                let result = desk.reload().await;
+                output.result(&Value::Null, result).await;
+            }
             _ = &mut closed => break,
         }
     }
@@ -98,11 +92,60 @@ pub(crate) async fn run(config: &Path, events: Events) -> Result<(), Failure> {
     host.shutdown().await;
     // Whoever reads the output may have stopped reading, and must not keep the program either.
     let farewell = async {
+        let mut readers = core::mem::take(&mut *readers.lock().unwrap_or_else(PoisonError::into_inner));
         while readers.join_next().await.is_some() {}
         output.printer.flush().await;
     };
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
     Ok(())
+}
+
+/// What the system sends a program whose configuration file has changed.
+struct Hangups(#[cfg(unix)] tokio::signal::unix::Signal);
+
+impl Hangups {
+    #[cfg(unix)]
+    fn new() -> std::io::Result<Self> {
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).map(Self)
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> std::io::Result<Self> {
+        Ok(Self())
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        if self.0.recv().await.is_some() {
+            return;
+        }
+        core::future::pending().await
+    }
+}
+
+/// Says which plugins do not run, or not as they should.
+async fn tell_plugins(output: Arc<Console>, host: Host) {
+    host.plugins_loaded().await;
+    for plugin in host.plugins() {
+        let refused = match &plugin.load {
+            LoadState::Refused { reason } => Some(reason.clone()),
+            _ => None,
+        };
+        if refused.is_none() && plugin.warnings.is_empty() {
+            continue;
+        }
+        for line in text::plugin(&plugin) {
+            eprintln!("attache: plugin {line}");
+        }
+        if output.events == Events::Json {
+            let told = refused.map(|reason| ("plugin-refused", reason)).into_iter();
+            let warnings = plugin.warnings.iter().map(|warning| ("plugin-warning", warning.clone()));
+            for (event, reason) in told.chain(warnings) {
+                let line = json!({ "event": event, "plugin": &*plugin.name, "reason": reason });
+                output.printer.line(line.to_string()).await;
+            }
+        }
+    }
 }
 
 /// Longest wait for the reader of standard output at the end.
@@ -112,7 +155,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 ///
 /// `quit` does not wait for a command that waits for the service: it is looked for ahead, and what is under way has
 /// [`FAREWELL`] to finish.
-async fn work(output: Arc<Console>, host: Host, mut inputs: mpsc::Receiver<Result<String, String>>) -> bool {
+async fn work(
+    output: Arc<Console>,
+    desk: Arc<Desk>,
+    mut inputs: mpsc::Receiver<Result<String, String>>,
+) -> bool {
     let (sender, mut lines) = mpsc::unbounded_channel();
     let ahead = async move {
         while let Some(line) = inputs.recv().await {
@@ -127,7 +174,7 @@ async fn work(output: Arc<Console>, host: Host, mut inputs: mpsc::Receiver<Resul
     };
     let perform = async {
         while let Some(line) = lines.recv().await {
-            if output.answer(&host, line).await {
+            if output.answer(&desk, line).await {
                 return true;
             }
         }
@@ -182,13 +229,13 @@ struct Console {
 
 impl Console {
     /// Carries out one line; true when the program shall end.
-    async fn answer(&self, host: &Host, line: Result<String, String>) -> bool {
+    async fn answer(&self, desk: &Desk, line: Result<String, String>) -> bool {
         let parsed = match line {
             Ok(line) => command::parse(&line),
             Err(message) => Err((Value::Null, attache::Error::new(attache::Code::InvalidArgument, message))),
         };
         let (id, result) = match parsed {
-            Ok(input) => (input.id.clone(), command::perform(host, input).await),
+            Ok(input) => (input.id.clone(), desk.perform(input).await),
             Err((id, refused)) => (id, Err(refused)),
         };
         let quit = matches!(result, Ok(Output::Quit));

@@ -1,8 +1,9 @@
 //! Events and results as lines for a person.
 
 use attache::{
-    Address, ArchiveEntry, ContactEntry, Event, EventKind, Freshness, InstanceState, LoadState, MessageState,
-    Origin, PluginStatus, Presence, SessionState,
+    Address, ArchiveEntry, Conflict, ConflictAbout, ContactEntry, Event, EventKind, Freshness, InstanceState,
+    LoadState, MessageState, Origin, PluginStatus, Presence, Reloaded, Rule, ServiceReport, SessionState,
+    Watcher, XcapState,
 };
 
 use crate::json;
@@ -16,6 +17,35 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<String> {
                 .iter()
                 .map(|change| line(format!("{} is {}", change.address, presence(&change.presence))))
                 .collect();
+        }
+        EventKind::WatchedPresenceChanged(changes) => {
+            return changes
+                .iter()
+                .map(|change| line(format!("{} is {}", change.address, presence(&change.presence))))
+                .collect();
+        }
+        EventKind::ContactAlert { address, presence: now, .. } => {
+            format!("now: {address} is {}", presence(now))
+        }
+        EventKind::WatcherRequested(it) => {
+            format!("{} wants to see your presence: `answer {} allow` or `block`", who(it), it.address)
+        }
+        EventKind::RulesChanged(_) => "the rules about who may see you have changed".to_owned(),
+        EventKind::RosterConflict(it) => format!("a conflict: {}", conflict(it)),
+        EventKind::ConflictSettled(it) => format!("settled: {}", conflict(it)),
+        EventKind::RosterSynced => "the contact list is the same here and on the service".to_owned(),
+        EventKind::TokenNeeded(it) if it.insecure => {
+            "the service wants a token, and none is sent over this transport: use transport=tls or wss"
+                .to_owned()
+        }
+        EventKind::TokenNeeded(it) => {
+            let realm = safe(&it.realm);
+            match &it.authz_server {
+                Some(server) => {
+                    format!("the service wants a token for {realm}, from {}: `set-token TOKEN`", safe(server))
+                }
+                None => format!("the service wants a token for {realm}: `set-token TOKEN`"),
+            }
         }
         EventKind::SessionChanged { state, reason } => match (state, reason) {
             (SessionState::SignedOut, Some(error)) => format!("not signed in: {}", safe(&error.to_string())),
@@ -94,6 +124,114 @@ pub(crate) fn presence(presence: &Presence) -> String {
         Freshness::Denied => words.push_str(" (may not be seen)"),
     }
     words
+}
+
+fn who(watcher: &Watcher) -> String {
+    if watcher.name.is_empty() {
+        watcher.address.to_string()
+    } else {
+        format!("{} (calls themselves {})", watcher.address, safe(&watcher.name))
+    }
+}
+
+/// Somebody who watches, or wants to.
+pub(crate) fn watcher(watcher: &Watcher) -> String {
+    format!("{}: {} since {}", who(watcher), watcher.state.name(), watcher.since)
+}
+
+/// One rule.
+pub(crate) fn rule(rule: &Rule) -> String {
+    let pending = if rule.pending { " (the service does not know it yet)" } else { "" };
+    format!("{}: {}{pending}", rule.who, rule.decision.name())
+}
+
+/// Two edits that cannot both hold.
+pub(crate) fn conflict(conflict: &Conflict) -> String {
+    let about = match &conflict.about {
+        ConflictAbout::Contact(address) => format!("contact {address}"),
+        ConflictAbout::Group(name) => format!("group `{}`", safe(name)),
+        _ => "something".to_owned(),
+    };
+    let side = |name: &Option<std::sync::Arc<str>>| match name {
+        Some(name) => format!("`{}`", safe(name)),
+        None => "removed".to_owned(),
+    };
+    format!("{}: {about}: here {}, elsewhere {}", conflict.id, side(&conflict.mine), side(&conflict.theirs))
+}
+
+/// What the service can do, how it is used, and what it refused.
+pub(crate) fn report(report: &ServiceReport) -> Vec<String> {
+    let list = |words: &[std::sync::Arc<str>]| {
+        if words.is_empty() { "not said".to_owned() } else { safe(&words.join(", ")) }
+    };
+    let service = &report.service;
+    let mut lines = Vec::new();
+    if !service.server.is_empty() {
+        lines.push(format!("service: {}", safe(&service.server)));
+    }
+    lines.push(format!("methods: {}", list(&service.allow)));
+    lines.push(format!("events: {}", list(&service.allow_events)));
+    lines.push(format!("extensions: {}", list(&service.supported)));
+    for it in &report.watching {
+        lines.push(format!("watching: {} people by {}: {}", it.people, it.strategy.name(), safe(&it.reason)));
+    }
+    lines.push(format!("contacts and rules on the service: {}", xcap(&report.xcap)));
+    if report.outbound_flows > 0 {
+        lines.push(format!("flows (RFC 5626): {}", report.outbound_flows));
+    }
+    if let Some(gruu) = &report.gruu {
+        lines.push(format!("address of this device: {}", safe(gruu)));
+    }
+    if let Some(skew) = report.clock_skew {
+        lines.push(format!("clock: {}", clock_skew(skew)));
+    }
+    if let Some(at) = report.next_refresh {
+        lines.push(format!("the registration is refreshed at {at}"));
+    }
+    for it in &report.refused {
+        let status = it.status.map(|status| format!(" ({status})")).unwrap_or_default();
+        let advice = if it.advice.is_empty() { String::new() } else { format!("; {}", it.advice) };
+        lines.push(format!("refused: {}{status}: {}{}", it.feature, safe(&it.sentence), safe(&advice)));
+    }
+    lines
+}
+
+/// Words for how far the service's clock is ahead of ours, in milliseconds.
+pub(crate) fn clock_skew(skew: i64) -> String {
+    match (skew.abs() / 1000, skew > 0) {
+        (0..=2, _) => "as the service's".to_owned(),
+        (seconds, true) => format!("{seconds} s behind the service's"),
+        (seconds, false) => format!("{seconds} s ahead of the service's"),
+    }
+}
+
+/// Words for how contacts and rules are kept on the service.
+pub(crate) fn xcap(state: &XcapState) -> String {
+    match state {
+        XcapState::Off => "no XCAP root is configured, they are kept here".to_owned(),
+        XcapState::Syncing => "being brought up to date".to_owned(),
+        XcapState::Synced { at } => format!("the same as here since {at}"),
+        XcapState::Offline { since, cause } => format!("not reachable since {since}: {}", safe(cause)),
+        XcapState::Refused { status, sentence, .. } => format!("refused ({status}): {}", safe(sentence)),
+        _ => "in a state that is not known here".to_owned(),
+    }
+}
+
+/// What a reload has done.
+pub(crate) fn reloaded(report: &Reloaded) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (what, list) in [("added", &report.added), ("removed", &report.removed), ("changed", &report.changed)]
+    {
+        lines.extend(list.iter().map(|address| format!("{what}: {address}")));
+    }
+    lines.push(format!("as before: {}", report.unchanged));
+    for (address, error) in &report.failed {
+        lines.push(format!("failed: {address}: {}", safe(&error.to_string())));
+    }
+    for key in &report.needs_restart {
+        lines.push(format!("`{key}` takes effect when the program is started again"));
+    }
+    lines
 }
 
 /// How a plugin is.

@@ -1,0 +1,152 @@
+//! The `attache` command on the embedded service.
+
+mod common;
+
+use std::fs;
+
+use anyhow::Result;
+use attache_service::{Service, ServiceConfig};
+use attache_tests::console::Console;
+use common::{config, program, signed_in};
+use serde_json::json;
+
+const ALICE: &str = "sip:alice@example.test";
+const BOB: &str = "sip:bob@example.test";
+
+/// The embedded service in this process, and the runtime that it needs.
+struct Embedded {
+    service: Service,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Embedded {
+    fn start() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let _inside = runtime.enter();
+        let config = ServiceConfig::parse(
+            "[service]\nlisten = \"127.0.0.1:0\"\ndomains = [\"example.test\"]\n\
+             [[user]]\nname = \"alice\"\npassword = \"wonderland\"\n\
+             [[user]]\nname = \"bob\"\npassword = \"builder\"\n",
+        )?;
+        let service = Service::start(&config)?;
+        drop(_inside);
+        Ok(Self { service, _runtime: runtime })
+    }
+
+    fn uri(&self) -> String {
+        format!("sip:{}", self.service.local_addrs()[0].1)
+    }
+}
+
+#[test]
+fn somebody_off_the_list_is_watched_until_it_is_enough() -> Result<()> {
+    let service = Embedded::start()?;
+    let folder = tempfile::tempdir()?;
+    let mut alice = signed_in(&config(folder.path(), "alice", "wonderland", &service.uri(), "")?)?;
+    let mut bob = signed_in(&config(folder.path(), "bob", "builder", &service.uri(), "")?)?;
+    let now = alice.done(json!({ "command": "watch", "address": BOB }))?;
+    assert_eq!(now["address"], json!(BOB));
+    bob.done(json!({ "command": "status", "availability": "busy", "note": "in a review" }))?;
+    alice.event("that Bob is busy", |line| {
+        line["event"] == "watched-presence-changed"
+            && line["address"] == json!(BOB)
+            && line["availability"] == "busy"
+            && line["note"] == "in a review"
+            && line["freshness"] == "live"
+    })?;
+    let watched = alice.done(json!({ "command": "watched" }))?;
+    assert_eq!(watched["watched"][0]["availability"], json!("busy"));
+    assert_eq!(alice.done(json!({ "command": "contacts" }))?["contacts"], json!([]));
+    alice.done(json!({ "command": "unwatch", "address": BOB }))?;
+    assert_eq!(alice.done(json!({ "command": "watched" }))?["watched"], json!([]));
+    let again = alice.command(json!({ "command": "unwatch", "address": BOB }))?;
+    assert_eq!(again["code"], json!("ATTACHE_E_NOT_FOUND"));
+    Ok(())
+}
+
+#[test]
+fn a_choice_runs_out_and_can_be_given_back() -> Result<()> {
+    let service = Embedded::start()?;
+    let folder = tempfile::tempdir()?;
+    let mut alice = signed_in(&config(folder.path(), "alice", "wonderland", &service.uri(), "")?)?;
+    let own = |value: &'static str| {
+        move |line: &serde_json::Value| {
+            line["event"] == "own-presence-changed" && line["availability"] == json!(value)
+        }
+    };
+    alice
+        .done(json!({ "command": "status", "availability": "busy", "until": "+1s", "note": "soon back" }))?;
+    alice.event("busy", own("busy"))?;
+    alice.event("that the choice ran out", own("available"))?;
+    alice.done(json!({ "command": "status", "availability": "do-not-disturb" }))?;
+    alice.event("the choice", own("do-not-disturb"))?;
+    let why = alice.done(json!({ "command": "why" }))?;
+    assert!(why["reasons"].as_array().is_some_and(|reasons| !reasons.is_empty()), "{why}");
+    alice.done(json!({ "command": "automatic" }))?;
+    alice.event("no choice", own("available"))?;
+    alice.done(
+        json!({ "command": "fact", "source": "calendar", "availability": "busy", "activity": "meeting" }),
+    )?;
+    let busy = alice.event("the meeting", own("busy"))?;
+    assert!(busy["activities"].as_array().is_some_and(|all| all.contains(&json!("meeting"))), "{busy}");
+    alice.done(json!({ "command": "no-fact", "source": "calendar" }))?;
+    alice.event("no meeting", own("available"))?;
+    let wrong = alice.command(json!({ "command": "status", "availability": "busy", "until": "Monday" }))?;
+    assert_eq!(wrong["code"], json!("ATTACHE_E_INVALID_ARGUMENT"));
+    Ok(())
+}
+
+#[test]
+fn accounts_come_and_go_with_the_file_and_without_it() -> Result<()> {
+    let service = Embedded::start()?;
+    let folder = tempfile::tempdir()?;
+    let file = config(folder.path(), "alice", "wonderland", &service.uri(), "")?;
+    let mut desk = signed_in(&file)?;
+    let bob = json!({
+        "command": "add-account", "address": BOB, "password": "builder", "service": service.uri(),
+    });
+    desk.done(bob)?;
+    desk.event("that Bob is signed in", |line| {
+        line["event"] == "session-changed" && line["account"] == json!(BOB) && line["state"] == "signed-in"
+    })?;
+    let accounts = desk.done(json!({ "command": "accounts" }))?;
+    assert_eq!(accounts["accounts"].as_array().map(Vec::len), Some(2), "{accounts}");
+    desk.done(json!({ "command": "remove-account", "address": BOB }))?;
+
+    let text = fs::read_to_string(&file)?;
+    let more = format!(
+        "\n[[account]]\naddress = \"{BOB}\"\npassword = \"builder\"\nservice = \"{}\"\n",
+        service.uri()
+    );
+    fs::write(&file, format!("{text}{more}"))?;
+    let reloaded = desk.done(json!({ "command": "reload" }))?;
+    assert_eq!((&reloaded["added"], &reloaded["unchanged"]), (&json!([BOB]), &json!(1)));
+    desk.event("that Bob is signed in again", |line| {
+        line["event"] == "session-changed" && line["account"] == json!(BOB) && line["state"] == "signed-in"
+    })?;
+    let sees = json!({ "command": "watch", "account": ALICE, "address": BOB });
+    desk.done(sees)?;
+
+    fs::write(&file, format!("{text}{more}serivce = 1\n"))?;
+    let refused = desk.command(json!({ "command": "reload" }))?;
+    assert_eq!(refused["ok"], json!(false));
+    assert!(refused["cause"].as_str().is_some_and(|it| it.contains("did you mean `service`?")), "{refused}");
+    let refused = desk.command(json!({ "command": "add-account", "address": BOB, "pasword": "x" }))?;
+    let words = refused["message"].as_str().unwrap_or_default();
+    assert!(words.contains("account.pasword") && words.contains("did you mean `password`?"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn a_plugin_that_does_not_start_is_told_of() -> Result<()> {
+    let service = Embedded::start()?;
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("broken.wasm"), b"this is no component")?;
+    let rest = "[[plugin]]\nname = \"broken\"\ncomponent = \"broken.wasm\"\n";
+    let mut alice =
+        Console::run(program(), &config(folder.path(), "alice", "wonderland", &service.uri(), rest)?)?;
+    let told = alice.event("that it does not run", |line| line["event"] == "plugin-refused")?;
+    assert_eq!(told["plugin"], json!("broken"));
+    assert!(told["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{told}");
+    Ok(())
+}
