@@ -172,3 +172,77 @@ fn agents_talk_over_a_bad_network() {
     heard.dedup();
     assert_eq!(heard, (0..10).map(|number| format!("hears {number}")).collect::<Vec<_>>());
 }
+
+/// The terms of the last report on a subscription, and whether it brought a document.
+fn last_terms(world: &mut World, at: &str) -> Option<(bool, attache_sip::agent::Terms)> {
+    let mut last = None;
+    while let Some(event) = world.agent(at, |agent, _| agent.poll_event()) {
+        if let AgentEvent::Subscription { notify, terms, .. } = event {
+            last = Some((notify.is_some(), terms));
+        }
+    }
+    last
+}
+
+fn notifications_to(world: &World, at: &str) -> usize {
+    let at: SocketAddr = at.parse().unwrap();
+    world.sim.trace().iter().filter(|packet| packet.to == at && packet.is("NOTIFY")).count()
+}
+
+#[test]
+fn an_agent_that_kept_its_tag_is_told_nothing_twice() {
+    let mut world = World::new();
+    world.run(1);
+    world.agent(BOB, |agent, now| agent.publish(now, PublishParams::presence(pidf("here"))));
+    world.run(1);
+    world.subscribe(ALICE, "sip:bob@example.com");
+    world.sim.run_for(Duration::from_secs(2));
+    let (document, terms) = last_terms(&mut world, ALICE).unwrap();
+    assert!(document && !terms.unchanged);
+    let etag = terms.etag.expect("the service gives tags");
+    // An hour of refreshes, each of ten minutes at most, brings no document again.
+    let before = notifications_to(&world, ALICE);
+    world.sim.run_for(Duration::from_secs(3600));
+    assert_eq!(notifications_to(&world, ALICE), before);
+    assert!(last_terms(&mut world, ALICE).is_none());
+    // The process starts anew, with what it stored.
+    world.join("alice", "wonderland", ALICE, 9);
+    let params = SubscribeParams {
+        etag: Some(etag.to_string()),
+        ..SubscribeParams::presence(UriBuf::parse("sip:bob@example.com").unwrap())
+    };
+    world.agent(ALICE, |agent, now| agent.subscribe(now, params)).unwrap();
+    world.sim.run_for(Duration::from_secs(2));
+    let (document, terms) = last_terms(&mut world, ALICE).unwrap();
+    assert!(!document && terms.unchanged, "{terms:?}");
+    // And what changes then is heard.
+    world.agent(BOB, |agent, now| agent.publish(now, PublishParams::presence(pidf("away"))));
+    world.sim.run_for(Duration::from_secs(10));
+    let (document, terms) = last_terms(&mut world, ALICE).unwrap();
+    assert!(document && !terms.unchanged && terms.etag.is_some_and(|now| now != etag));
+}
+
+#[test]
+fn an_agent_behind_a_web_socket_sees_and_is_seen() {
+    let mut world = World::new();
+    world.run(1);
+    let mut config =
+        AgentConfig::new(UriBuf::parse("sip:alice@example.com").unwrap(), "wonderland", Vec::new());
+    config.instance = Some("urn:uuid:00000000-0000-1000-8000-aabbccddeeff".into());
+    world.sim.add(ALICE.parse().unwrap(), Agent::new(config, [7; 32]));
+    let service = Destination { transport: Transport::Ws, remote: SERVICE.parse().unwrap() };
+    world.agent(ALICE, |agent, now| {
+        agent.set_next_hop(now, vec![service]);
+        agent.register(now, 600);
+    });
+    world.run(2);
+    world.subscribe(ALICE, "sip:bob@example.com");
+    world.agent(BOB, |agent, now| agent.publish(now, PublishParams::presence(pidf("here"))));
+    world.run(2);
+    world.say(BOB, "sip:alice@example.com", "hello");
+    world.run(2);
+    let said = world.said(ALICE);
+    assert!(said.contains(&"registered".to_owned()), "{said:?}");
+    assert!(said.contains(&"sees here".to_owned()), "{said:?}");
+    assert!(said.contains(&"hears hello".to_owned()), "{said:?}");
+}
