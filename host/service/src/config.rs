@@ -93,6 +93,10 @@ pub struct ServiceOptions {
     pub domains: Vec<String>,
     /// The realm of passwords; the first domain when left out. Hashes (`ha1-…`) are made for one realm.
     pub realm: Option<String>,
+    /// The way that registered clients are to send their requests (RFC 3608): addresses such as
+    /// `sip:proxy.example.com;lr`, nearest to the client first. None when left out.
+    #[serde(deserialize_with = "one_or_many")]
+    pub service_route: Vec<String>,
     /// The address that peers reach, where `listen` is a wildcard.
     pub advertise: Option<IpAddr>,
     /// Where users' documents are served over HTTP (XCAP): one address or several, with `/xcap-root` as the root. Nowhere
@@ -116,12 +120,24 @@ impl Default for ServiceOptions {
             transports: vec![TransportKind::Udp, TransportKind::Tcp],
             domains: Vec::new(),
             realm: None,
+            service_route: Vec::new(),
             advertise: None,
             xcap: Vec::new(),
             default_policy: DefaultPolicy::default(),
             data_dir: None,
             limits: Limits::default(),
         }
+    }
+}
+
+impl ServiceOptions {
+    /// [`service_route`](Self::service_route) as it stands in headers.
+    pub(crate) fn service_routes(&self) -> Vec<String> {
+        let bracketed = |route: &String| match route.starts_with('<') {
+            true => route.clone(),
+            false => format!("<{route}>"),
+        };
+        self.service_route.iter().map(bracketed).collect()
     }
 }
 
@@ -148,6 +164,9 @@ pub struct Limits {
     pub max_expires: Duration,
     /// Registered contacts of one user; a further one replaces the one that would expire next. 10.
     pub contacts_per_user: usize,
+    /// How often a client over a stream is to send a keep-alive (RFC 5626, section 4.4.1), as it is told. `"2m"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub flow_timer: Duration,
     /// Publications of one user; a further one replaces the one that would expire next. 10.
     pub publications_per_user: usize,
     /// Largest published document. `"64KiB"`.
@@ -230,6 +249,7 @@ impl Default for Limits {
             min_expires: Duration::from_secs(60),
             max_expires: Duration::from_secs(HOUR),
             contacts_per_user: 10,
+            flow_timer: Duration::from_secs(120),
             publications_per_user: 10,
             publication_bytes: 64 * 1024,
             subscriptions_per_user: 5_000,

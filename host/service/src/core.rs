@@ -38,7 +38,7 @@ use crate::timers::Timers;
 use crate::xcap::{Documents, StoredDocument};
 
 /// The extensions that are understood where a request demands them.
-const SUPPORTED: &str = "eventlist, recipient-list-subscribe";
+const SUPPORTED: &str = "eventlist, gruu, outbound, path, recipient-list-subscribe";
 /// What is served, in the order in which Allow names it.
 const ALLOW: &str = "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, MESSAGE";
 /// The event packages that can be subscribed to and published.
@@ -61,6 +61,8 @@ pub struct CoreConfig {
     pub local: Vec<(Transport, SocketAddr)>,
     /// The timers of transactions.
     pub timers: attache_sip::transaction::Timers,
+    /// The way that registered clients are to send their requests (RFC 3608), each an address in angle brackets.
+    pub service_route: Vec<String>,
     /// Lists of resources that everybody may watch, or those who are named.
     pub lists: Vec<ListConfig>,
     /// Messages that were kept before a restart, in order of their ids.
@@ -83,6 +85,7 @@ impl CoreConfig {
             limits: Limits::default(),
             local: vec![(Transport::Udp, local), (Transport::Tcp, local)],
             timers: attache_sip::transaction::Timers::default(),
+            service_route: Vec::new(),
             lists: Vec::new(),
             stored: Vec::new(),
             documents: Vec::new(),
@@ -108,6 +111,8 @@ pub struct Core {
     rate: Rate,
     guesses: Guesses,
     registrar: Registrar,
+    /// The values of Service-Route.
+    service_route: Vec<String>,
     presence: Presence,
     lists: Lists,
     /// Ways from documents to those after them.
@@ -220,6 +225,7 @@ impl Core {
             rate: Rate::new(limits.requests_per_source, limits.burst_per_source, limits.remembered_sources),
             guesses: Guesses::new(limits.free_attempts, limits.longest_wait, limits.remembered_sources),
             registrar: Registrar::default(),
+            service_route: config.service_route,
             presence: Presence::default(),
             lists: Lists::default(),
             ways: VecDeque::new(),
@@ -302,6 +308,9 @@ impl Core {
         reason: &str,
     ) {
         self.now = now;
+        if let Some(flow) = flow {
+            self.registrar.flow_failed(flow);
+        }
         self.endpoint.handle_flow_failed(now, destination, flow, reason);
         self.work(now);
     }

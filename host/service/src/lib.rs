@@ -34,6 +34,8 @@
 //! - **PUBLISH** (RFC 3903), package `presence`: entity tags, refresh, modification, removal, expiry, 412, 423.
 //!   One publication is passed on as it came; several are composed: all tuples and devices, the newest person.
 //!   Who publishes nothing is `closed`.
+//! - **Devices**: several flows of one (RFC 5626), addresses of its own (RFC 5627), Path (RFC 3327), Service-Route
+//!   (RFC 3608).
 //! - **SUBSCRIBE** and **NOTIFY** (RFC 6665, RFC 3856): full state at once, refresh, expiry, fetch. A document is composed
 //!   once for all watchers; a presentity is told about at most once in an interval, and a watcher has at most one NOTIFY
 //!   on its way, so the latest state always wins and a slow watcher costs nothing.
@@ -56,7 +58,7 @@
 //! - Whoever can change what is on the wire can change a request's headers, which no digest covers. TLS is what helps
 //!   against that.
 //! - Registrations, publications and subscriptions do not survive a restart: clients make them again.
-//! - TLS, WebSocket, Path, GRUU, outbound (RFC 5626).
+//! - TLS and WebSocket.
 //!
 //! # Layout
 //! - [`ServiceConfig`]: the operator's file.

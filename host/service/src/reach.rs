@@ -32,6 +32,12 @@ impl Reach {
         Self { destination: flow.back(), flow: stream, is_listening: stream.is_none() }
     }
 
+    /// Back over the flow that a request came on, and no other way (RFC 5626, section 6).
+    pub(crate) fn over(flow: &Flow) -> Self {
+        let stream = flow.transport.is_reliable().then_some(flow.id);
+        Self { destination: flow.back(), flow: stream, is_listening: stream.is_none() }
+    }
+
     /// Whether nobody can be there any more when something could not be sent: the connection was the only way. Elsewhere
     /// the next attempt may succeed.
     pub(crate) fn ends_with_its_flow(&self) -> bool {

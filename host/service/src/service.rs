@@ -109,6 +109,7 @@ impl Service {
             limits: limits.clone(),
             local: local.iter().map(reachable).collect(),
             timers: attache_sip::transaction::Timers::default(),
+            service_route: options.service_routes(),
             lists: config.lists.clone(),
             stored: stored.messages,
             documents: stored.documents,

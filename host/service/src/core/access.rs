@@ -137,7 +137,11 @@ impl Core {
             self.refuse(now, id, 403, "Domain Not Served");
             return None;
         }
-        let found = uri.and_then(|uri| identity(&uri)).and_then(|aor| self.directory.find(&aor));
+        let named = |uri| match self.registrar.device(&uri) {
+            Some((aor, _)) => Some(aor),
+            None => identity(&uri).map(Aor::from),
+        };
+        let found = uri.and_then(named).and_then(|aor| self.directory.find(&aor));
         if found.is_none() {
             self.refuse(now, id, 404, "");
         }

@@ -19,21 +19,41 @@ use crate::date::sip_date;
 use crate::directory::Aor;
 use crate::mailbox::{StoreChange, StoredMessage};
 use crate::reach::Reach;
+use crate::registrar::Binding;
 
 /// A message on its way to the devices of one recipient.
 pub(super) struct Relay {
     recipient: Aor,
     message: Arc<StoredMessage>,
     origin: Origin,
+    /// The one device that is meant, where it is not all of them.
+    device: Option<String>,
+    /// Ways that were tried.
+    tried: Vec<(UriBuf, Reach)>,
     /// Devices that have not answered.
     open: usize,
     /// The best refusal so far.
     refusal: Option<u16>,
 }
 
+/// Where a message goes.
+struct Target {
+    contact: UriBuf,
+    reach: Reach,
+    path: Arc<[String]>,
+}
+
+impl Target {
+    fn of(binding: &Binding) -> Self {
+        Self { contact: binding.contact.clone(), reach: binding.reach, path: Arc::clone(&binding.path) }
+    }
+}
+
 enum Origin {
     /// The sender waits.
     Live(ServerTransactionId),
+    /// The sender waits, and means one device only: it is not kept.
+    Device(ServerTransactionId),
     /// The sender was told 202: the message is in the mailbox, but a device may still take it.
     Kept,
     /// It comes out of the mailbox.
@@ -100,6 +120,8 @@ impl Core {
             return;
         }
         let Some(recipient) = self.addressee(now, id, request) else { return };
+        let device = request.request_uri().ok().and_then(|uri| self.registrar.device(&uri));
+        let device = device.map(|(_, device)| device);
         let hops = request.max_forwards().unwrap_or(70);
         if hops == 0 {
             self.refuse(now, id, 483, "");
@@ -114,6 +136,17 @@ impl Core {
             return;
         }
         let message = Arc::new(self.letter(now, request, &recipient, hops - 1));
+        if let Some(device) = device {
+            // For one device and no other: there is no point in keeping it (RFC 5627, section 5.4).
+            match device.filter(|device| !self.registrar.targets(&recipient, Some(device), now).is_empty()) {
+                Some(device) => {
+                    self.timers.set(Due::Relay(self.next_relay), now + self.limits.relay_timeout);
+                    self.relay(now, &recipient, message, Origin::Device(id), Some(device));
+                }
+                None => self.refuse(now, id, 480, "Device Not Registered"),
+            }
+            return;
+        }
         // What waits goes first.
         let overtakes = self.mailboxes.is_waiting(&recipient) && is_storable(&message);
         if overtakes || self.registrar.bindings(&recipient, now).next().is_none() {
@@ -122,7 +155,7 @@ impl Core {
             return;
         }
         self.timers.set(Due::Relay(self.next_relay), now + self.limits.relay_timeout);
-        self.relay(now, &recipient, message, Origin::Live(id));
+        self.relay(now, &recipient, message, Origin::Live(id), None);
     }
 
     fn letter(&mut self, now: Instant, request: &Message, recipient: &Aor, hops: u8) -> StoredMessage {
@@ -150,26 +183,31 @@ impl Core {
         }
     }
 
-    /// Sends a message to every device. Returns whether there was one to send it to.
-    fn relay(&mut self, now: Instant, recipient: &Aor, message: Arc<StoredMessage>, origin: Origin) {
+    /// Sends a message to every device, or to the one that is meant.
+    fn relay(
+        &mut self,
+        now: Instant,
+        recipient: &Aor,
+        message: Arc<StoredMessage>,
+        origin: Origin,
+        device: Option<String>,
+    ) {
         let number = self.next_relay;
         self.next_relay += 1;
-        let bindings: Vec<_> = self
-            .registrar
-            .bindings(recipient, now)
-            .map(|binding| (binding.contact.clone(), binding.reach))
-            .collect();
+        let targets = self.registrar.targets(recipient, device.as_deref(), now);
+        let targets: Vec<_> = targets.into_iter().map(Target::of).collect();
         let is_late = matches!(origin, Origin::Mailbox);
-        let mut relay = Relay { recipient: Aor::clone(recipient), message, origin, open: 0, refusal: None };
-        for (contact, reach) in bindings {
-            let request = outgoing(&relay.message, &contact, is_late);
-            match self.endpoint.send_request(now, &request, reach.destination, reach.flow) {
-                Ok(transaction) => {
-                    relay.open += 1;
-                    self.uses.insert(transaction, Use::Relay { relay: number, contact, reach });
-                }
-                Err(error) => tracing::debug!(%error, "a MESSAGE cannot be passed on"),
-            }
+        let mut relay = Relay {
+            recipient: Aor::clone(recipient),
+            message,
+            origin,
+            device,
+            tried: Vec::new(),
+            open: 0,
+            refusal: None,
+        };
+        for target in targets {
+            self.relay_to(now, number, &mut relay, target);
         }
         if is_late && let Some(mailbox) = self.mailboxes.of.get_mut(recipient) {
             mailbox.in_flight = Some(number);
@@ -179,6 +217,23 @@ impl Core {
             self.conclude(now, number, relay);
         } else {
             self.relays.insert(number, relay);
+        }
+    }
+
+    fn relay_to(&mut self, now: Instant, number: u64, relay: &mut Relay, target: Target) {
+        let Target { contact, reach, path } = target;
+        let is_late = matches!(relay.origin, Origin::Mailbox);
+        let mut request = outgoing(&relay.message, &contact, is_late);
+        for hop in path.iter() {
+            request.push(HeaderName::Route, &**hop);
+        }
+        relay.tried.push((contact.clone(), reach));
+        match self.endpoint.send_request(now, &request, reach.destination, reach.flow) {
+            Ok(transaction) => {
+                relay.open += 1;
+                self.uses.insert(transaction, Use::Relay { relay: number, contact, reach });
+            }
+            Err(error) => tracing::debug!(%error, "a MESSAGE cannot be passed on"),
         }
     }
 
@@ -202,8 +257,23 @@ impl Core {
                 relay.refusal = Some(relay.refusal.map_or(status, |other| better(other, status)));
             }
             Verdict::Absent { gone } => {
+                let device = self.registrar.device_at(&relay.recipient, contact, &reach);
                 if gone {
                     self.registrar.remove(&relay.recipient, contact, &reach);
+                }
+                // Another flow of the same device may be alive (RFC 5626, section 6).
+                let next = device.or_else(|| relay.device.clone()).and_then(|device| {
+                    let targets = self.registrar.bindings(&relay.recipient, now);
+                    let mut targets =
+                        targets.filter(|binding| binding.device() == Some(&device)).map(Target::of);
+                    targets.find(|one| {
+                        !relay.tried.iter().any(|(contact, reach)| {
+                            contact.as_str() == one.contact.as_str() && *reach == one.reach
+                        })
+                    })
+                });
+                if let Some(next) = next {
+                    self.relay_to(now, number, &mut relay, next);
                 }
             }
         }
@@ -216,7 +286,7 @@ impl Core {
 
     fn taken(&mut self, now: Instant, number: u64, relay: &mut Relay, status: u16) {
         match std::mem::replace(&mut relay.origin, Origin::Done) {
-            Origin::Live(sender) => {
+            Origin::Live(sender) | Origin::Device(sender) => {
                 self.timers.clear(&Due::Relay(number));
                 self.respond(now, sender, &Response::new(status));
             }
@@ -234,7 +304,10 @@ impl Core {
     fn conclude(&mut self, now: Instant, number: u64, relay: Relay) {
         self.timers.clear(&Due::Relay(number));
         match (relay.origin, relay.refusal) {
-            (Origin::Live(sender), Some(status)) => self.respond(now, sender, &Response::new(status)),
+            (Origin::Live(sender) | Origin::Device(sender), Some(status)) => {
+                self.respond(now, sender, &Response::new(status));
+            }
+            (Origin::Device(sender), None) => self.refuse(now, sender, 480, ""),
             (Origin::Live(sender), None) => self.keep(now, &relay.recipient, relay.message, Some(sender)),
             (Origin::Mailbox, refusal) => {
                 self.release(&relay.recipient, number);
@@ -256,6 +329,11 @@ impl Core {
     /// takes it out of the mailbox.
     pub(super) fn relay_timed_out(&mut self, now: Instant, number: u64) {
         let Some(relay) = self.relays.get_mut(&number) else { return };
+        if let Origin::Device(sender) = relay.origin {
+            relay.origin = Origin::Done;
+            self.refuse(now, sender, 480, "");
+            return;
+        }
         if let Origin::Live(sender) = relay.origin {
             relay.origin = Origin::Kept;
             let (recipient, message) = (Aor::clone(&relay.recipient), Arc::clone(&relay.message));
@@ -347,7 +425,7 @@ impl Core {
         let wall = self.wall(now);
         let next = mailbox.waiting.iter().find(|message| message.id > after && message.until > wall).cloned();
         if let Some(message) = next {
-            self.relay(now, recipient, message, Origin::Mailbox);
+            self.relay(now, recipient, message, Origin::Mailbox, None);
         }
     }
 
@@ -416,7 +494,7 @@ fn verdict(outcome: &Outcome, message: &StoredMessage, reach: &Reach) -> Verdict
         | 513
         | 600..=699 => Verdict::Refused(status),
         // Nobody of that name is there any more.
-        404 | 410 => Verdict::Absent { gone: true },
+        404 | 410 | 430 => Verdict::Absent { gone: true },
         _ => Verdict::Absent { gone: false },
     }
 }

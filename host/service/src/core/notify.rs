@@ -3,11 +3,13 @@
 //! A watcher has at most one NOTIFY on its way. What changes meanwhile is told by the one after it, so a slow watcher
 //! skips states and costs nothing. A presentity is told about at most once in its interval, the latest state then.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use attache_documents::{pidf, pidf_diff};
 use attache_sip::endpoint::{Failure, Request};
 use attache_sip::message::{HeaderName, Method};
+use attache_sip::uri::Uri;
 use bytes::Bytes;
 
 use super::rls::{EVENT_LIST, list_etag};
@@ -15,6 +17,7 @@ use super::view::View;
 use super::{Core, Due, NOTIFY_SLICE, Outcome, Use};
 use crate::directory::Aor;
 use crate::reach::Reach;
+use crate::registrar::Registrar;
 use crate::subscription::{Mark, Subject, Subscription};
 
 /// Answers to NOTIFY that end a subscription (RFC 6665, section 4.2.2, by way of RFC 5057, section 5).
@@ -128,7 +131,8 @@ impl Core {
                 }
             }
             Subject::List(list) if bare || (ended && !fetch) => {
-                Some(Notice { etag: list_etag(list.digest), is_list: true, ..Notice::default() })
+                let etag = list_etag(list.digest);
+                Some(Notice { state: "active", etag, is_list: true, ..Notice::default() })
             }
             Subject::List(list) => self.list_notice(now, id, &watcher, list, transport),
             Subject::Taken => None,
@@ -185,7 +189,13 @@ impl Core {
         for route in &subscription.routes {
             request.push(HeaderName::Route, &**route);
         }
-        let reach = subscription.reach;
+        let mut reach = subscription.reach;
+        if let Some((contact, at, path)) = device_of(&self.registrar, &subscription.target, now) {
+            (request.uri, reach) = (contact, at);
+            for hop in path.iter() {
+                request.push(HeaderName::Route, &**hop);
+            }
+        }
         match self.endpoint.send_request(now, &request, reach.destination, reach.flow) {
             Ok(transaction) if last => {
                 // Nothing depends on the answer to the last one.
@@ -292,6 +302,13 @@ impl Core {
             list.watchers.remove(&id);
         }
     }
+}
+
+/// Where a device is now that a watcher gave the address of (RFC 5627, section 5.4): its contact, and the way there.
+fn device_of(registrar: &Registrar, target: &str, now: Instant) -> Option<(String, Reach, Arc<[String]>)> {
+    let (aor, device) = registrar.device(&Uri::parse_str(target).ok()?)?;
+    let targets = registrar.targets(&aor, Some(&device?), now);
+    targets.first().map(|one| (one.contact.as_str().to_owned(), one.reach, Arc::clone(&one.path)))
 }
 
 /// What a watcher is told.
