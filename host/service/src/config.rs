@@ -214,6 +214,11 @@ pub struct Limits {
     /// How long a message is kept. `"30d"`.
     #[serde(deserialize_with = "units::duration")]
     pub stored_for: Duration,
+    /// Watchers of one user who are remembered though they gave up before the user had decided. 100.
+    pub waiting_watchers: usize,
+    /// For how long they are. `"7d"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub waiting_for: Duration,
     /// Largest document that a user may keep (XCAP). `"4MiB"`.
     #[serde(deserialize_with = "units::bytes")]
     pub document_bytes: usize,
@@ -268,6 +273,8 @@ impl Default for Limits {
             stored_bytes_per_user: 2 * 1024 * 1024,
             stored_bytes: 256 * 1024 * 1024,
             stored_for: Duration::from_secs(30 * 24 * HOUR),
+            waiting_watchers: 100,
+            waiting_for: Duration::from_secs(7 * 24 * HOUR),
             document_bytes: 4 * 1024 * 1024,
             documents_per_user: 32,
             document_bytes_per_user: 16 * 1024 * 1024,

@@ -1,6 +1,7 @@
 //! The service as a machine without sockets, clock or disk.
 
 mod access;
+mod changes;
 mod door;
 mod http;
 mod message;
@@ -11,6 +12,7 @@ mod register;
 mod rls;
 mod subscribe;
 mod view;
+mod winfo;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -37,12 +39,17 @@ use crate::throttle::{Guesses, Rate};
 use crate::timers::Timers;
 use crate::xcap::{Documents, StoredDocument};
 
+pub(crate) use changes::DocumentWatch;
+pub(crate) use winfo::WatcherWatch;
+
 /// The extensions that are understood where a request demands them.
 const SUPPORTED: &str = "eventlist, gruu, outbound, path, recipient-list-subscribe";
 /// What is served, in the order in which Allow names it.
 const ALLOW: &str = "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, MESSAGE";
-/// The event packages that can be subscribed to and published.
-const ALLOW_EVENTS: &str = "presence";
+/// The event packages that can be subscribed to.
+const ALLOW_EVENTS: &str = "presence, presence.winfo, xcap-diff";
+/// The one of them that can be published.
+const PRESENCE: &str = "presence";
 /// NOTIFYs that are begun before other work gets its turn.
 const NOTIFY_SLICE: usize = 256;
 
@@ -71,6 +78,8 @@ pub struct CoreConfig {
     pub documents: Vec<StoredDocument>,
     /// What holds for watchers of users who keep no rules.
     pub default_policy: DefaultPolicy,
+    /// The root of documents as others name it: an HTTP URI that ends with `/xcap-root`.
+    pub xcap_root: String,
     /// Whether somebody takes [`Core::poll_store`] and answers. If not, messages are kept in memory only.
     pub is_durable: bool,
 }
@@ -90,6 +99,7 @@ impl CoreConfig {
             stored: Vec::new(),
             documents: Vec::new(),
             default_policy: DefaultPolicy::default(),
+            xcap_root: format!("http://{}/xcap-root", local.ip()),
             is_durable: false,
         }
     }
@@ -125,6 +135,10 @@ pub struct Core {
     documents: Documents,
     http: http::Http,
     rules: HashMap<Aor, Rules>,
+    observers: winfo::Observers,
+    keepers: changes::Keepers,
+    /// The root of documents as others name it.
+    xcap_root: String,
     default_policy: DefaultPolicy,
     is_durable: bool,
     store_changes: VecDeque<StoreChange>,
@@ -240,6 +254,9 @@ impl Core {
             documents: Documents::default(),
             http: http::Http::default(),
             rules: HashMap::new(),
+            observers: winfo::Observers::default(),
+            keepers: changes::Keepers::default(),
+            xcap_root: config.xcap_root,
             default_policy: config.default_policy,
             is_durable: config.is_durable,
             store_changes: VecDeque::new(),

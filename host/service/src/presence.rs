@@ -79,6 +79,8 @@ pub(crate) struct Presence {
     per_watcher: HashMap<Aor, Count>,
     /// Users watched, counted once for each watcher.
     pub(crate) watched: usize,
+    /// Users who have gained or lost a watcher; those who want to know of it are told next.
+    pub(crate) watched_anew: BTreeSet<Aor>,
     next: u64,
 }
 
@@ -228,6 +230,7 @@ impl Presence {
         each(subject, |aor, slot| {
             count.watched += 1;
             self.presentities.entry(Aor::clone(aor)).or_default().watchers.insert((id, slot));
+            self.watched_anew.insert(Aor::clone(aor));
         });
         self.watched += count.watched;
         let of = self.per_watcher.entry(Aor::clone(watcher)).or_default();
@@ -239,6 +242,7 @@ impl Presence {
         let mut watched = 0;
         each(subject, |aor, slot| {
             watched += 1;
+            self.watched_anew.insert(Aor::clone(aor));
             if let Some(presentity) = self.presentities.get_mut(aor) {
                 presentity.watchers.remove(&(id, slot));
                 if presentity.is_forgettable() {
@@ -272,7 +276,7 @@ fn each(subject: &Subject, mut f: impl FnMut(&Aor, u32)) {
                 }
             }
         }
-        Subject::Taken => {}
+        Subject::Watchers(..) | Subject::Documents(..) | Subject::Taken => {}
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::core::{DocumentWatch, WatcherWatch};
 use crate::directory::Aor;
 use crate::lists::Entry;
 use crate::presence::Shown;
@@ -24,6 +25,10 @@ pub(crate) enum Subject {
     Presence(Aor),
     /// The presence of those in a list (RFC 4662).
     List(Box<ListWatch>),
+    /// Who watches a user (RFC 3857).
+    Watchers(Aor, Box<WatcherWatch>),
+    /// A user's documents (RFC 5875).
+    Documents(Aor, Box<DocumentWatch>),
     /// Nothing, while a NOTIFY is being composed.
     Taken,
 }
@@ -95,8 +100,11 @@ impl Subscription {
         if let Some(partial) = &mut self.partial {
             partial.last = None;
         }
-        if let Subject::List(list) = &mut self.subject {
-            list.restart();
+        match &mut self.subject {
+            Subject::List(list) => list.restart(),
+            Subject::Watchers(_, watch) => watch.restart(),
+            Subject::Documents(_, watch) => watch.restart(),
+            Subject::Presence(_) | Subject::Taken => {}
         }
     }
 
@@ -122,6 +130,7 @@ impl Subject {
         match self {
             Self::Presence(_) => 1,
             Self::List(list) => list.entries.len(),
+            Self::Watchers(..) | Self::Documents(..) => 1,
             Self::Taken => 0,
         }
     }

@@ -489,6 +489,7 @@ impl Core {
         };
         self.http.answers.push_back((id, answer));
         tracing::trace!(new = before.is_none(), "a document was changed");
+        self.tell_keepers(&owner);
         if let Some(usage) = Usage::of(&auid) {
             self.document_has_effect(now, &owner, usage, &name, presence);
         }

@@ -18,7 +18,7 @@ use super::{Core, Due, NOTIFY_SLICE, Outcome, Use};
 use crate::directory::Aor;
 use crate::reach::Reach;
 use crate::registrar::Registrar;
-use crate::subscription::{Mark, Subject, Subscription};
+use crate::subscription::{Mark, Subject};
 
 /// Answers to NOTIFY that end a subscription (RFC 6665, section 4.2.2, by way of RFC 5057, section 5).
 const FATAL: [u16; 13] = [401, 403, 404, 405, 407, 408, 410, 416, 480, 481, 482, 489, 501];
@@ -86,6 +86,9 @@ impl Core {
 
     /// Sends the NOTIFYs that are due, but no more than leaves room for other work.
     pub(super) fn send_ready(&mut self, now: Instant) {
+        for presentity in core::mem::take(&mut self.presence.watched_anew) {
+            self.watchers_changed(now, &presentity);
+        }
         let mut cost = 0;
         while cost < NOTIFY_SLICE {
             let Some(id) = self.ready.pop_front() else { return };
@@ -135,6 +138,9 @@ impl Core {
                 Some(Notice { state: "active", etag, is_list: true, ..Notice::default() })
             }
             Subject::List(list) => self.list_notice(now, id, &watcher, list, transport),
+            Subject::Watchers(..) | Subject::Documents(..) if ended && !fetch => None,
+            Subject::Watchers(aor, watch) => self.watchers_notice(now, aor, watch, must, transport),
+            Subject::Documents(owner, watch) => self.documents_notice(owner, watch, must),
             Subject::Taken => None,
         };
         let Some(subscription) = self.presence.subscriptions.get_mut(&id) else { return 1 };
@@ -296,10 +302,16 @@ impl Core {
         self.timers.clear(&Due::Subscription(id));
         self.timers.clear(&Due::ListNews(id));
         self.timers.clear(&Due::Pace(id));
-        if let Some(Subscription { subject: Subject::List(list), .. }) = self.presence.remove(id)
-            && let Some(list) = list.name.and_then(|name| self.lists.get_mut(&name))
-        {
-            list.watchers.remove(&id);
+        let Some(subscription) = self.presence.remove(id) else { return };
+        self.watcher_left(self.now, id, &subscription);
+        match subscription.subject {
+            Subject::List(list) => {
+                if let Some(list) = list.name.and_then(|name| self.lists.get_mut(&name)) {
+                    list.watchers.remove(&id);
+                }
+            }
+            Subject::Documents(owner, _) => self.loses_the_eye(&owner, id),
+            _ => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use attache_sip::transport::Flow;
 use bytes::Bytes;
 
 use super::access::Challenger;
-use super::{ALLOW_EVENTS, Core, Due};
+use super::{Core, Due, PRESENCE};
 use crate::directory::Aor;
 
 impl Core {
@@ -34,8 +34,8 @@ impl Core {
     }
 
     fn publish(&mut self, now: Instant, request: &Message, aor: &Aor) -> Result<Response, Box<Response>> {
-        if request.event().is_none_or(|event| event.package != ALLOW_EVENTS) {
-            return Err(Box::new(Response::new(489).header(HeaderName::AllowEvents, ALLOW_EVENTS)));
+        if request.event().is_none_or(|event| event.package != PRESENCE) {
+            return Err(Box::new(Response::new(489).header(HeaderName::AllowEvents, PRESENCE)));
         }
         let limits = &self.limits;
         let asked =

@@ -30,7 +30,7 @@ pub(super) const EVENT_LIST: &str = "eventlist";
 /// The option tag of lists in requests.
 pub(super) const RECIPIENT_LIST: &str = "recipient-list-subscribe";
 /// The media type of lists in requests (RFC 4826).
-const RESOURCE_LISTS: &str = "application/resource-lists+xml";
+pub(super) const RESOURCE_LISTS: &str = "application/resource-lists+xml";
 const RESOURCE_LISTS_NAMESPACE: &str = "urn:ietf:params:xml:ns:resource-lists";
 
 /// Marks of states without a document; those of a [`View`] are below.
@@ -38,7 +38,7 @@ const NOBODY: Mark = 3;
 const ELSEWHERE: Mark = 4;
 
 /// Bodies for a watcher who is reached by datagrams fit into one, should there be no other way.
-const DATAGRAM_ROOM: usize = 48 * 1024;
+pub(super) const DATAGRAM_ROOM: usize = 48 * 1024;
 /// What a resource takes in the meta-information beside its address.
 const RESOURCE_OVERHEAD: usize = 64;
 
@@ -355,7 +355,7 @@ fn instance(state: State, reason: Option<&str>, cid: Option<String>) -> Instance
 }
 
 /// The addresses in a list of RFC 4826, with those of the lists in it. Where they come from elsewhere is passed over.
-fn members(tree: &Tree) -> Vec<String> {
+pub(super) fn members(tree: &Tree) -> Vec<String> {
     let mut members = Vec::new();
     tree.find(|tree, node| {
         if tree.kind(node) == NodeKind::Element

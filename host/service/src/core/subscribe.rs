@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use attache_documents::{pidf, pidf_diff};
+use attache_documents::xcap::DIFF_TYPE;
+use attache_documents::{pidf, pidf_diff, watcher_info};
 use attache_sip::endpoint::Response;
 use attache_sip::message::{HeaderName, Message};
 use attache_sip::transaction::ServerTransactionId;
@@ -14,7 +15,8 @@ use super::notify::presence_etag;
 use super::partial::prefers_changes;
 use super::rls::{self, list_etag};
 use super::view::View;
-use super::{ALLOW_EVENTS, Core, Due};
+use super::winfo::{self, WatcherWatch};
+use super::{ALLOW_EVENTS, Core, Due, PRESENCE, changes};
 use crate::directory::{Aor, domain, identity};
 use crate::rates::{Pace, Rates};
 use crate::reach::Reach;
@@ -37,7 +39,8 @@ impl Core {
         request: &Message,
         flow: &Flow,
     ) {
-        if request.event().is_none_or(|event| event.package != ALLOW_EVENTS) {
+        let known = [PRESENCE, winfo::PACKAGE, changes::PACKAGE];
+        if request.event().is_none_or(|event| !known.contains(&event.package)) {
             self.respond(now, id, &Response::new(489).header(HeaderName::AllowEvents, ALLOW_EVENTS));
             return;
         }
@@ -64,6 +67,11 @@ impl Core {
         request: &Message,
         sender: &Sender,
     ) -> Option<Subject> {
+        match request.event()?.package {
+            winfo::PACKAGE => return self.own_watchers(now, id, request, sender),
+            changes::PACKAGE => return self.own_documents(now, id, request, sender),
+            _ => {}
+        }
         let wanted = self.wanted_list(request, sender).and_then(|list| match list {
             Some(list) => rls::understands_lists(request).map(|()| Some(list)),
             None => Ok(None),
@@ -77,7 +85,7 @@ impl Core {
             }
         }
         let presentity = self.addressee(now, id, request)?;
-        if !accepts_presence(request) {
+        if !accepts(request, pidf::MEDIA_TYPE) && !accepts(request, pidf_diff::MEDIA_TYPE) {
             self.respond(now, id, &Response::new(406).header(HeaderName::Accept, pidf::MEDIA_TYPE));
             return None;
         }
@@ -87,6 +95,52 @@ impl Core {
             return None;
         }
         Some(Subject::Presence(presentity))
+    }
+
+    /// Who watches the sender, which nobody else may know (RFC 3857, section 4.6).
+    fn own_watchers(
+        &mut self,
+        now: Instant,
+        id: ServerTransactionId,
+        request: &Message,
+        sender: &Sender,
+    ) -> Option<Subject> {
+        let presentity = self.addressee(now, id, request)?;
+        if presentity != sender.aor {
+            self.refuse(now, id, 403, "Watchers Of Somebody Else");
+            return None;
+        }
+        if !accepts(request, watcher_info::MEDIA_TYPE) {
+            self.respond(now, id, &Response::new(406).header(HeaderName::Accept, watcher_info::MEDIA_TYPE));
+            return None;
+        }
+        Some(Subject::Watchers(presentity, Box::new(WatcherWatch::new())))
+    }
+
+    /// The sender's own documents.
+    fn own_documents(
+        &mut self,
+        now: Instant,
+        id: ServerTransactionId,
+        request: &Message,
+        sender: &Sender,
+    ) -> Option<Subject> {
+        let owner = self.addressee(now, id, request)?;
+        if owner != sender.aor {
+            self.refuse(now, id, 403, "Documents Of Somebody Else");
+            return None;
+        }
+        if !accepts(request, DIFF_TYPE) {
+            self.respond(now, id, &Response::new(406).header(HeaderName::Accept, DIFF_TYPE));
+            return None;
+        }
+        match self.wanted_documents(request, &owner) {
+            Ok(watch) => Some(Subject::Documents(owner, Box::new(watch))),
+            Err(refusal) => {
+                self.respond(now, id, &refusal);
+                None
+            }
+        }
     }
 
     /// The list that a request is for, if it is for one.
@@ -160,6 +214,11 @@ impl Core {
         if let Some(list) = name.and_then(|name| self.lists.get_mut(&name)) {
             list.watchers.insert(subscription);
         }
+        match self.presence.subscriptions.get(&subscription).map(|added| &added.subject) {
+            Some(Subject::Watchers(presentity, _)) => self.observe(&Aor::clone(presentity), subscription),
+            Some(Subject::Documents(owner, _)) => self.keeps_an_eye(&Aor::clone(owner), subscription),
+            _ => {}
+        }
         self.arm(now, subscription, expires);
         self.queue(subscription);
     }
@@ -178,7 +237,7 @@ impl Core {
                     self.list_is_known(now, &watcher, list);
                 }
             }
-            Subject::Taken => {}
+            Subject::Watchers(..) | Subject::Documents(..) | Subject::Taken => {}
         }
     }
 
@@ -193,7 +252,7 @@ impl Core {
             }
             Subject::List(list) if list.full || list.any_touched() => return None,
             Subject::List(list) => list_etag(list.digest),
-            Subject::Taken => return None,
+            Subject::Watchers(..) | Subject::Documents(..) | Subject::Taken => return None,
         };
         matches(known, &etag).then_some(etag)
     }
@@ -303,15 +362,13 @@ fn accepted(expires: Duration, subscription: &Subscription) -> Response {
     }
 }
 
-/// Whether a watcher reads presence documents: those who do not say read them (RFC 3856, section 6.7).
-fn accepts_presence(request: &Message) -> bool {
+/// Whether a watcher reads documents of a type of its package: those who do not say read them (RFC 3856, section 6.7).
+fn accepts(request: &Message, media_type: &str) -> bool {
     let mut any = false;
     for value in request.values(HeaderName::Accept) {
         any = true;
         let kind = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        if [pidf::MEDIA_TYPE, pidf_diff::MEDIA_TYPE, "application/*", "*/*"]
-            .iter()
-            .any(|ours| kind.eq_ignore_ascii_case(ours.as_bytes()))
+        if [media_type, "application/*", "*/*"].iter().any(|ours| kind.eq_ignore_ascii_case(ours.as_bytes()))
         {
             return true;
         }
@@ -353,9 +410,10 @@ fn new_subscription(
     let rows = request.values(HeaderName::RecordRoute);
     let routes: Vec<String> =
         rows.map(|row| String::from_utf8_lossy(row).into_owned()).take(MAX_ROUTES).collect();
-    let event = match request.event()?.id() {
-        Some(id) => format!("{ALLOW_EVENTS};id={id}"),
-        None => ALLOW_EVENTS.to_owned(),
+    let event = request.event()?;
+    let event = match event.id() {
+        Some(id) => format!("{};id={id}", event.package),
+        None => event.package.to_owned(),
     };
     let is_partial = matches!(subject, Subject::Presence(_)) && prefers_changes(request);
     Some(Subscription {

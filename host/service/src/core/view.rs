@@ -100,6 +100,7 @@ impl Core {
             presentity.forget_shown();
         }
         self.tell_all(now, owner);
+        self.watchers_changed(now, owner);
     }
 
     /// Forgets a presentity of whom nothing is known and whom nobody watches.

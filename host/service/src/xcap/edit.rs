@@ -86,6 +86,17 @@ impl<'a> Place<'a> {
         })
     }
 
+    /// What it leads to on its own: an element with all declarations in force, or the value of an attribute itself.
+    pub(crate) fn get_alone(&self, tree: &Tree) -> Option<String> {
+        match self.selector.select(tree).ok()? {
+            Target::Node(node) => Some(tree.write_alone(node)),
+            Target::Attribute(node, name) => {
+                tree.attribute(node, name.namespace.as_deref(), name.local()).map(str::to_owned)
+            }
+            Target::Namespaces(_) | Target::Namespace(..) => None,
+        }
+    }
+
     /// Puts a body where it leads to. Whether that is new. `uri` makes the address of a node from a selector.
     pub(crate) fn put(
         &self,
