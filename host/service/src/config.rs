@@ -23,6 +23,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use attache_net::{Identity, TlsOptions};
 use attache_sip::digest::{Algorithm, Password, Secret, ha1};
 use serde::{Deserialize, Deserializer};
 
@@ -86,6 +87,21 @@ pub struct ServiceOptions {
     /// One address or several. Port 0 takes a free one. `127.0.0.1:5060` when left out.
     #[serde(deserialize_with = "one_or_many")]
     pub listen: Vec<SocketAddr>,
+    /// Where TLS is listened for: one address or several, usually with port 5061. Needs `[service.tls]`. Nowhere when left
+    /// out.
+    #[serde(deserialize_with = "one_or_many")]
+    pub listen_tls: Vec<SocketAddr>,
+    /// Where SIP over WebSocket (RFC 7118) is listened for, without encryption: for tests, or behind a proxy that has the
+    /// certificate. Nowhere when left out.
+    #[serde(deserialize_with = "one_or_many")]
+    pub listen_ws: Vec<SocketAddr>,
+    /// Where SIP over WebSocket over TLS is listened for. Needs `[service.tls]`. Nowhere when left out.
+    #[serde(deserialize_with = "one_or_many")]
+    pub listen_wss: Vec<SocketAddr>,
+    /// The path of WebSockets. `"/"`.
+    pub ws_path: String,
+    /// `[service.tls]`.
+    pub tls: Option<TlsFiles>,
     /// `udp`, `tcp`, or both, which is the default.
     pub transports: Vec<TransportKind>,
     /// The domains that this service is responsible for. Those of `listen` when left out, which suits an experiment.
@@ -100,7 +116,7 @@ pub struct ServiceOptions {
     /// The address that peers reach, where `listen` is a wildcard.
     pub advertise: Option<IpAddr>,
     /// Where users' documents are served over HTTP (XCAP): one address or several, with `/xcap-root` as the root. Nowhere
-    /// when left out.
+    /// when left out. Over HTTPS where there is `[service.tls]`.
     #[serde(deserialize_with = "one_or_many")]
     pub xcap: Vec<SocketAddr>,
     /// What watchers of a user see who keeps no rules (RFC 5025): `allow`, which is the default, shows them everything;
@@ -117,6 +133,11 @@ impl Default for ServiceOptions {
     fn default() -> Self {
         Self {
             listen: vec![(Ipv4Addr::LOCALHOST, 5060).into()],
+            listen_tls: Vec::new(),
+            listen_ws: Vec::new(),
+            listen_wss: Vec::new(),
+            ws_path: "/".to_owned(),
+            tls: None,
             transports: vec![TransportKind::Udp, TransportKind::Tcp],
             domains: Vec::new(),
             realm: None,
@@ -130,7 +151,33 @@ impl Default for ServiceOptions {
     }
 }
 
+/// `[service.tls]`: who the service is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TlsFiles {
+    /// A file of PEM: the certificate, which names the domain (RFC 5922), and those that lead to its root.
+    pub certificate: PathBuf,
+    /// A file of PEM: the private key.
+    pub key: PathBuf,
+}
+
 impl ServiceOptions {
+    /// What TLS is to be made of, if it is wanted.
+    pub(crate) fn tls(&self, base: &Path) -> Result<Option<TlsOptions>, ConfigError> {
+        let Some(files) = &self.tls else {
+            let needs = [("listen-tls", &self.listen_tls), ("listen-wss", &self.listen_wss)];
+            return match needs.iter().find(|(_, addresses)| !addresses.is_empty()) {
+                Some((key, _)) => Err(ConfigError::value(
+                    format!("service.{key}"),
+                    "it needs `[service.tls]` with `certificate` and `key`",
+                )),
+                None => Ok(None),
+            };
+        };
+        let (certificate, key) = (base.join(&files.certificate), base.join(&files.key));
+        Ok(Some(TlsOptions { identity: Some(Identity::Files { certificate, key }), ..TlsOptions::default() }))
+    }
+
     /// [`service_route`](Self::service_route) as it stands in headers.
     pub(crate) fn service_routes(&self) -> Vec<String> {
         let bracketed = |route: &String| match route.starts_with('<') {
@@ -564,6 +611,18 @@ mod tests {
         let error = ServiceConfig::load(&path).unwrap_err().to_string();
         let start = format!("{}:2: service.limits.stored-for: ", path.display());
         assert!(error.starts_with(&start) && error.contains("`5 parsecs` is no time"), "{error}");
+    }
+
+    #[test]
+    fn listening_for_tls_without_a_certificate_is_an_error_that_names_the_key() {
+        for key in ["listen-tls", "listen-wss"] {
+            let config = parse(&format!("[service]\n{key} = \"127.0.0.1:0\"\n")).unwrap();
+            let error = config.service.tls(Path::new("")).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("service.{key}: ")) && error.contains("[service.tls]"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@
 //!   (202), on disk where there is a `data-dir`, and delivered in order after the next REGISTER, with the Date on which it
 //!   came. It is forgotten only after a 2xx, or when it is too old. Delivery is at least once: Call-ID, CSeq and From stay
 //!   those of the sender, so that a recipient can tell a repeat.
-//! - UDP and TCP, IPv4 and IPv6. All memory is bounded, by [`Limits`].
+//! - UDP, TCP, TLS and WebSocket (RFC 7118), IPv4 and IPv6. All memory is bounded, by [`Limits`].
 //!
 //! # What it does not do (yet)
 //! - Every user may see every other one: there are no presence rules, watcher-info or XCAP.
@@ -58,7 +58,6 @@
 //! - Whoever can change what is on the wire can change a request's headers, which no digest covers. TLS is what helps
 //!   against that.
 //! - Registrations, publications and subscriptions do not survive a restart: clients make them again.
-//! - TLS and WebSocket.
 //!
 //! # Layout
 //! - [`ServiceConfig`]: the operator's file.
@@ -89,7 +88,7 @@ mod xcap;
 
 pub use config::{
     Account, ConfigError, Elsewhere, Limits, ListConfig, PasswordSource, ServiceConfig, ServiceOptions,
-    TransportKind, UserConfig,
+    TlsFiles, TransportKind, UserConfig,
 };
 pub use core::{Core, CoreConfig, Statistics};
 pub use lists::ListError;

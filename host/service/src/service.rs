@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use attache_net::{
-    BindOptions, HttpAnswer, HttpLimits, HttpListener, HttpOptions, Input, Sockets, source_address,
+    BindOptions, HttpAnswer, HttpLimits, HttpListener, HttpOptions, Input, Sockets, Tls, TlsError,
+    source_address,
 };
 use attache_sip::transport::Transport;
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +22,10 @@ use crate::store::{Restored, Store, StoreError, What};
 const INPUT_BATCH: usize = 256;
 /// How often the date is read anew.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the certificate is read anew.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// Bytes that wait for one connection's peer to read.
+const QUEUED_BYTES: usize = 4 * 1024 * 1024;
 /// Time for what waits to be written when the service ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// An address that nobody has (RFC 5737), only to see which way out this machine would take.
@@ -39,6 +44,9 @@ pub enum StartError {
     /// The store of messages cannot be used.
     #[error("cannot keep messages: {0}")]
     Store(#[from] StoreError),
+    /// The certificate or its key cannot be used.
+    #[error("service.tls: {0}")]
+    Tls(#[from] TlsError),
     /// The operating system has no random numbers.
     #[error("no random numbers: {0}")]
     Entropy(String),
@@ -63,25 +71,35 @@ impl Service {
         let options = &config.service;
         let limits = &options.limits;
         let message = limits.message_bytes.max(limits.publication_bytes) + 64 * 1024;
-        let listen = || options.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let tls = options.tls(&config.base)?.map(|options| Tls::new(&options)).transpose()?;
+        let listen = || {
+            let all = [&options.listen, &options.listen_tls, &options.listen_ws, &options.listen_wss];
+            all.into_iter().flatten().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
         let sockets = Sockets::bind(BindOptions {
             addresses: options.listen.clone(),
             udp: options.transports.contains(&TransportKind::Udp),
             tcp: options.transports.contains(&TransportKind::Tcp),
+            tls_addresses: options.listen_tls.clone(),
+            ws_addresses: options.listen_ws.clone(),
+            wss_addresses: options.listen_wss.clone(),
+            ws_path: options.ws_path.clone(),
+            tls: tls.clone(),
             keep_alive: None,
             limits: attache_net::Limits {
+                // The first NOTIFY for a long list goes out in one piece.
+                max_queued_bytes: QUEUED_BYTES,
                 max_connections: limits.connections,
                 max_connections_per_host: limits.connections_per_source,
                 max_message: message,
                 ..attache_net::Limits::default()
             },
-            ..BindOptions::default()
         })
         .map_err(|error| StartError::Listen(listen(), error))?;
         let listen_xcap = || options.xcap.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let http = HttpListener::bind(HttpOptions {
             addresses: options.xcap.clone(),
-            tls: None,
+            tls: tls.clone(),
             limits: HttpLimits { max_body: limits.document_bytes, ..HttpLimits::default() },
         })
         .map_err(|error| StartError::Listen(listen_xcap(), error))?;
@@ -121,7 +139,12 @@ impl Service {
         getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(error.to_string()))?;
         let core = Core::new(core, Instant::now(), SystemTime::now(), seed);
         let (requests, asked) = mpsc::channel(1);
-        let task = tokio::spawn(run(core, sockets, http, store, asked));
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = run(core, sockets, http, store, asked) => {}
+                () = renew(tls) => {}
+            }
+        });
         Ok(Self { local, xcap, requests, task })
     }
 
@@ -164,6 +187,22 @@ impl Service {
             && let Err(error) = (&mut self.task).await
         {
             tracing::error!(%error, "the service did not end as it should");
+        }
+    }
+}
+
+/// Reads the certificate again from time to time, so that a renewed one needs no restart. Never ends.
+async fn renew(tls: Option<Tls>) {
+    let Some(tls) = tls else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(RENEWAL_INTERVAL).await;
+        let again = tls.clone();
+        match tokio::task::spawn_blocking(move || again.reload()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the certificate cannot be read again: the old one is used")
+            }
+            Err(error) => tracing::error!(%error, "the certificate was not read again"),
         }
     }
 }

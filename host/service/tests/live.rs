@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use attache_net::{BindOptions, Input, Sockets};
+use attache_net::{BindOptions, Input, Sockets, Tls};
 use attache_service::{Service, ServiceConfig, StartError};
 use attache_sip::digest::{DigestClient, Policy};
 use attache_sip::endpoint::{Endpoint, EndpointConfig, EndpointEvent, Request, Response};
@@ -13,7 +13,10 @@ use attache_sip::message::{HeaderName, Message, Method};
 use attache_sip::transport::{Destination, Transport};
 use tokio::time::{Instant, timeout_at};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+#[path = "../../net/tests/common/pki.rs"]
+mod pki;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn config(extra: &str) -> ServiceConfig {
     ServiceConfig::parse(&format!(
@@ -47,6 +50,18 @@ struct Client {
 
 impl Client {
     fn new(service: &Service, user: &'static str, password: &str, transport: Transport, v6: bool) -> Self {
+        Self::over(service, user, password, transport, v6, None)
+    }
+
+    /// Over TLS and WebSocket, a client that listens nowhere.
+    fn over(
+        service: &Service,
+        user: &'static str,
+        password: &str,
+        transport: Transport,
+        v6: bool,
+        tls: Option<Tls>,
+    ) -> Self {
         let remote = *service
             .local_addrs()
             .iter()
@@ -54,14 +69,21 @@ impl Client {
             .map(|(_, address)| address)
             .unwrap();
         let here: SocketAddr = if v6 { "[::1]:0" } else { "127.0.0.1:0" }.parse().unwrap();
-        let sockets = Sockets::bind(BindOptions { addresses: vec![here], ..BindOptions::default() }).unwrap();
-        let local = sockets.local_addresses();
-        let contact = match transport {
-            Transport::Udp => format!("<sip:{user}@{}>", local[0].1),
-            _ => format!("<sip:{user}@{};transport=tcp>", local[0].1),
+        let addresses = match transport {
+            Transport::Udp | Transport::Tcp => vec![here],
+            _ => Vec::new(),
         };
+        let sockets = Sockets::bind(BindOptions { addresses, tls, ..BindOptions::default() }).unwrap();
+        let local = sockets.local_addresses();
+        let contact = match (transport, local.first()) {
+            (Transport::Udp, Some((_, here))) => format!("<sip:{user}@{here}>"),
+            (_, Some((_, here))) => format!("<sip:{user}@{here};transport=tcp>"),
+            (other, None) => format!("<sip:{user}@{user}.invalid;transport={}>", other.uri_name()),
+        };
+        static CLIENTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let mut seed = [7; 32];
-        seed[..2].copy_from_slice(&local[0].1.port().to_be_bytes());
+        let number = CLIENTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        seed[..8].copy_from_slice(&number.to_be_bytes());
         Self {
             sockets,
             endpoint: Endpoint::new(EndpointConfig::new(local), seed),
@@ -132,7 +154,8 @@ impl Client {
         let mut request = request;
         loop {
             let now = std::time::Instant::now();
-            let sent = self.endpoint.send_request(now, &request, self.service, None).unwrap();
+            let domain = Some("example.com".into());
+            let sent = self.endpoint.send_request_to(now, &request, self.service, domain).unwrap();
             let answer = self
                 .until(|_, event| match event {
                     Some(EndpointEvent::Response { id, message, .. }) if *id == sent => {
@@ -183,40 +206,75 @@ impl Client {
     }
 }
 
+/// Alice hears of Bob, and Bob from Alice.
+async fn talk(mut alice: Client, mut bob: Client, note: &str) {
+    assert_eq!((alice.register().await, bob.register().await), (200, 200));
+    let contact = alice.contact.clone();
+    let request = alice.request(Method::Subscribe, "sip:bob@example.com");
+    let request = request.header(HeaderName::Contact, contact).header(HeaderName::Event, "presence");
+    assert_eq!(alice.send(request).await.status(), Some(200));
+    let document = format!(
+        "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:bob@example.com\"><tuple id=\"t\">\
+         <status><basic>open</basic></status><note>{note}</note></tuple></presence>"
+    );
+    let request = bob.request(Method::Publish, "sip:bob@example.com").header(HeaderName::Event, "presence");
+    let published = bob.send(request.body("application/pidf+xml", document)).await;
+    assert_eq!(published.status(), Some(200));
+    alice.is_told(note).await;
+
+    let say = tokio::spawn(async move {
+        let status = alice.say("sip:bob@example.com", "hello").await;
+        (alice, status)
+    });
+    bob.hears("hello").await;
+    assert_eq!(say.await.unwrap().1, 200);
+}
+
 #[tokio::test]
 async fn two_people_talk_and_see_each_other_over_each_transport_and_family() {
     let service = Service::start(&config("")).unwrap();
     for (transport, v6) in
         [(Transport::Udp, false), (Transport::Tcp, false), (Transport::Udp, true), (Transport::Tcp, true)]
     {
-        let mut alice = Client::new(&service, "alice", "wonderland", transport, v6);
-        let mut bob = Client::new(&service, "bob", "builder", transport, v6);
-        assert_eq!((alice.register().await, bob.register().await), (200, 200));
-
-        let contact = alice.contact.clone();
-        let request = alice.request(Method::Subscribe, "sip:bob@example.com");
-        let request = request.header(HeaderName::Contact, contact).header(HeaderName::Event, "presence");
-        assert_eq!(alice.send(request).await.status(), Some(200));
-        let note = format!("over {transport} {v6}");
-        let document = format!(
-            "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:bob@example.com\"><tuple id=\"t\">\
-             <status><basic>open</basic></status><note>{note}</note></tuple></presence>"
-        );
-        let request =
-            bob.request(Method::Publish, "sip:bob@example.com").header(HeaderName::Event, "presence");
-        let published = bob.send(request.body("application/pidf+xml", document)).await;
-        assert_eq!(published.status(), Some(200));
-        alice.is_told(&note).await;
-
-        let say = tokio::spawn(async move {
-            let status = alice.say("sip:bob@example.com", "hello").await;
-            (alice, status)
-        });
-        bob.hears("hello").await;
-        assert_eq!(say.await.unwrap().1, 200);
+        let alice = Client::new(&service, "alice", "wonderland", transport, v6);
+        let bob = Client::new(&service, "bob", "builder", transport, v6);
+        talk(alice, bob, &format!("over {transport} {v6}")).await;
     }
     assert_eq!(service.statistics().await.registered_users, 2);
     service.shutdown().await;
+}
+
+#[tokio::test]
+async fn people_who_listen_nowhere_are_reached_over_tls_and_websockets() {
+    let authority = pki::Authority::new("The Tests' Authority");
+    let (certificate, key) = authority.issue_pem(pki::naming(&["sip:example.com", "example.com"]));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("certificate.pem"), certificate).unwrap();
+    std::fs::write(folder.path().join("key.pem"), key).unwrap();
+    let both = r#"["127.0.0.1:0", "[::1]:0"]"#;
+    let mut config = config(&format!(
+        "listen-tls = {both}\nlisten-ws = {both}\nlisten-wss = {both}\n\
+         [service.tls]\ncertificate = \"certificate.pem\"\nkey = \"key.pem\"\n"
+    ));
+    config.base = folder.path().to_owned();
+    let service = Service::start(&config).unwrap();
+    for transport in [Transport::Tls, Transport::Ws, Transport::Wss] {
+        for v6 in [false, true] {
+            let tls = Some(authority.client());
+            let alice = Client::over(&service, "alice", "wonderland", transport, v6, tls.clone());
+            let bob = Client::over(&service, "bob", "builder", transport, v6, tls);
+            talk(alice, bob, &format!("over {transport} {v6}")).await;
+        }
+    }
+    service.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_used_is_an_error_that_names_its_file() {
+    let mut config = config("[service.tls]\ncertificate = \"nowhere.pem\"\nkey = \"key.pem\"\n");
+    config.base = "/nowhere".into();
+    let error = Service::start(&config).unwrap_err().to_string();
+    assert!(error.contains("service.tls") && error.contains("/nowhere/"), "{error}");
 }
 
 #[tokio::test]
