@@ -4,6 +4,7 @@
 //! happen, and none of those programs knows an asynchronous runtime.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -49,6 +50,9 @@ pub struct Login {
     pub account: String,
     /// Further tables before it.
     pub host: String,
+    /// The file with the root that vouches for the service over TLS, for programs that are not configured by
+    /// [`host`](Self::host).
+    pub root: Option<PathBuf>,
 }
 
 impl Login {

@@ -1,13 +1,19 @@
 //! The service that a test of foreign clients runs on: somebody else's, or ours.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use attache_service::{Service, ServiceConfig};
 use attache_sip::digest::{Algorithm, Secret, ha1};
+use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
+    certificates::Authority,
     desk::Login,
     kamailio::{Kamailio, Options},
 };
@@ -33,15 +39,19 @@ pub enum Kind {
 }
 
 /// A running service with Alice, Bob, Carol and Dave. Dropping it ends it.
-pub enum Server {
-    /// Somebody else's.
+pub struct Server {
+    running: Running,
+    /// With `root.pem`, whom to believe over TLS.
+    folder: TempDir,
+}
+
+enum Running {
     Kamailio(Box<Kamailio>),
-    /// Ours.
     Embedded(Embedded),
 }
 
 /// Our own service on a runtime of its own.
-pub struct Embedded {
+struct Embedded {
     service: Option<Service>,
     runtime: Runtime,
 }
@@ -53,6 +63,12 @@ pub enum Transport {
     Udp,
     /// Streams.
     Tcp,
+    /// Encrypted streams.
+    Tls,
+    /// WebSocket.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
 }
 
 impl Transport {
@@ -62,44 +78,49 @@ impl Transport {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
         }
     }
 }
 
 impl Server {
-    /// Starts one.
+    /// Starts one; on Kamailio with everything that [`Options`] has, so that watchers are let in by rules only when
+    /// [`Options::force_active`] does not do it.
     ///
     /// # Errors
     /// When it does not start.
     pub fn start(kind: Kind) -> Result<Self> {
-        match kind {
+        Self::start_with(kind, true)
+    }
+
+    /// As [`start`](Self::start); says whether Kamailio lets every watcher in at once.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_with(kind: Kind, force_active: bool) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let authority = Authority::new()?;
+        let identity = authority.identity(DOMAIN)?;
+        fs::write(folder.path().join("root.pem"), authority.root())?;
+        let running = match kind {
             Kind::Kamailio => {
-                let options = Options { users: USERS.to_vec(), domain: DOMAIN, ..Options::default() };
-                Ok(Self::Kamailio(Box::new(Kamailio::start(&options)?)))
+                let options = Options {
+                    users: USERS.to_vec(),
+                    domain: DOMAIN,
+                    force_active,
+                    tls: Some(identity),
+                    websocket: true,
+                    xcap: true,
+                    lists: true,
+                    ..Options::default()
+                };
+                Running::Kamailio(Box::new(Kamailio::start(&options)?))
             }
-            Kind::Embedded => {
-                let users: String = USERS
-                    .iter()
-                    .map(|(name, password)| {
-                        let secret = if *name == OLD_FASHIONED {
-                            let hash = ha1(Algorithm::Md5, name, DOMAIN, &Secret::new(*password));
-                            format!("ha1-md5 = \"{hash}\"")
-                        } else {
-                            format!("password = \"{password}\"")
-                        };
-                        format!("[[user]]\nname = \"{name}\"\n{secret}\n")
-                    })
-                    .collect();
-                let config = ServiceConfig::parse(&format!(
-                    "[service]\nlisten = \"127.0.0.1:0\"\ndomains = [\"{DOMAIN}\"]\n{users}"
-                ))?;
-                let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-                let entered = runtime.enter();
-                let service = Service::start(&config)?;
-                drop(entered);
-                Ok(Self::Embedded(Embedded { service: Some(service), runtime }))
-            }
-        }
+            Kind::Embedded => Running::Embedded(Embedded::start()?),
+        };
+        Ok(Self { running, folder })
     }
 
     /// Where it listens.
@@ -107,18 +128,29 @@ impl Server {
     /// # Errors
     /// When it does not listen for that.
     pub fn addr(&self, transport: Transport) -> Result<SocketAddr> {
-        match self {
-            Self::Kamailio(kamailio) => Ok(kamailio.udp_addr()),
-            Self::Embedded(embedded) => {
-                let locals = embedded.service.as_ref().map(Service::local_addrs).unwrap_or_default();
-                let wanted = match transport {
-                    Transport::Udp => attache_sip::transport::Transport::Udp,
-                    Transport::Tcp => attache_sip::transport::Transport::Tcp,
-                };
-                let found = locals.iter().find(|(kind, _)| *kind == wanted);
-                let (_, addr) = found.with_context(|| format!("nothing listens for {}", transport.name()))?;
-                Ok((Ipv4Addr::LOCALHOST, addr.port()).into())
-            }
+        match &self.running {
+            Running::Kamailio(kamailio) => Ok(match transport {
+                Transport::Udp | Transport::Tcp | Transport::Ws => kamailio.udp_addr(),
+                Transport::Tls | Transport::Wss => kamailio.tls_addr(),
+            }),
+            Running::Embedded(embedded) => embedded.addr(transport),
+        }
+    }
+
+    /// The file with the root that vouches for it.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root.pem")
+    }
+
+    /// Where it keeps documents.
+    ///
+    /// # Errors
+    /// When it keeps none.
+    pub fn xcap_root(&self) -> Result<String> {
+        match &self.running {
+            Running::Kamailio(kamailio) => Ok(kamailio.xcap_root()),
+            Running::Embedded(_) => bail!("the embedded service keeps no documents here"),
         }
     }
 
@@ -134,6 +166,8 @@ impl Server {
             password: (*password).to_owned(),
             domain: DOMAIN.to_owned(),
             service: format!("sip:{};transport={}", self.addr(transport)?, transport.name()),
+            host: format!("[host.tls]\nroots = '{}'\n", self.root().display()),
+            root: Some(self.root()),
             ..Login::default()
         })
     }
@@ -141,10 +175,50 @@ impl Server {
     /// What it wrote down, for a failure's words.
     #[must_use]
     pub fn log(&self) -> String {
-        match self {
-            Self::Kamailio(kamailio) => kamailio.log(),
-            Self::Embedded(_) => "the embedded service writes no log here".to_owned(),
+        match &self.running {
+            Running::Kamailio(kamailio) => kamailio.log(),
+            Running::Embedded(_) => "the embedded service writes no log here".to_owned(),
         }
+    }
+}
+
+impl Embedded {
+    fn start() -> Result<Self> {
+        let users: String = USERS
+            .iter()
+            .map(|(name, password)| {
+                let secret = if *name == OLD_FASHIONED {
+                    let hash = ha1(Algorithm::Md5, name, DOMAIN, &Secret::new(*password));
+                    format!("ha1-md5 = \"{hash}\"")
+                } else {
+                    format!("password = \"{password}\"")
+                };
+                format!("[[user]]\nname = \"{name}\"\n{secret}\n")
+            })
+            .collect();
+        let config = ServiceConfig::parse(&format!(
+            "[service]\nlisten = \"127.0.0.1:0\"\ndomains = [\"{DOMAIN}\"]\n{users}"
+        ))?;
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let entered = runtime.enter();
+        let service = Service::start(&config)?;
+        drop(entered);
+        Ok(Self { service: Some(service), runtime })
+    }
+
+    fn addr(&self, transport: Transport) -> Result<SocketAddr> {
+        use attache_sip::transport::Transport as Kind;
+        let locals = self.service.as_ref().map(Service::local_addrs).unwrap_or_default();
+        let wanted = match transport {
+            Transport::Udp => Kind::Udp,
+            Transport::Tcp => Kind::Tcp,
+            Transport::Tls => Kind::Tls,
+            Transport::Ws => Kind::Ws,
+            Transport::Wss => Kind::Wss,
+        };
+        let found = locals.iter().find(|(kind, _)| *kind == wanted);
+        let (_, addr) = found.with_context(|| format!("nothing listens for {}", transport.name()))?;
+        Ok((Ipv4Addr::LOCALHOST, addr.port()).into())
     }
 }
 
