@@ -367,6 +367,14 @@ async fn a_name_server_that_is_not_there_is_a_failure_within_the_time() {
 }
 
 #[tokio::test]
+async fn the_machine_itself_needs_no_name_server() {
+    let (zone, resolver) = Zone::default().serve().await;
+    let found = found(&resolver, query("localhost")).await;
+    assert!(found.contains(&"udp:127.0.0.1:5060".to_owned()), "{found:?}");
+    assert!(zone.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn names_that_cannot_be_asked_about_say_so() {
     let (_, resolver) = Zone::default().serve().await;
     for host in ["", "..", &"x".repeat(70), &"long.".repeat(60)] {

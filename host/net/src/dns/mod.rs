@@ -156,8 +156,12 @@ impl DnsResolver {
         let direct = [Transport::Tls, Transport::Tcp, Transport::Udp];
         let usable = self.options.transports.iter().copied();
         let usable = usable.filter(|one| direct.contains(one) && (!secure || one.is_secure()));
-        let asked = usable.map(|one| async move { (self.servers(&srv_name(domain, one)?, one)).await });
-        for outcome in join_all(asked).await {
+        let servers = usable.map(|one| async move { self.servers(&srv_name(domain, one)?, one).await });
+        let host = host_name(domain)?;
+        // The host's own addresses are asked for beside, for most small domains have nothing else.
+        let host = self.addresses(&host, usual, usual.default_port());
+        let (servers, host) = tokio::join!(join_all(servers), host);
+        for outcome in servers {
             match outcome {
                 Ok(Servers::Some(more)) => found.extend(more),
                 Ok(Servers::Refused) => is_refused = true,
@@ -166,10 +170,10 @@ impl DnsResolver {
             }
         }
         if found.is_empty() && !is_refused {
-            found = match self.addresses(&host_name(domain)?, usual, usual.default_port()).await {
-                Ok(found) => found,
-                Err(error) => return Err(failure.unwrap_or(error)),
-            };
+            match host {
+                Ok(host) => found = host,
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
         match failure {
             Some(failure) if found.is_empty() => Err(failure),
