@@ -421,7 +421,12 @@ impl Task {
             let resolver = self.resolver.clone();
             self.track.asks(&resolve);
             self.resolving.push(Box::pin(async move {
-                let query = Query { host: resolve.host, port: resolve.port, transport: resolve.transport, secure: resolve.secure };
+                let query = Query {
+                    host: resolve.host,
+                    port: resolve.port,
+                    transport: resolve.transport,
+                    secure: resolve.secure,
+                };
                 (resolve.id, resolver.resolve(query).await.map_err(|error| error.to_string()))
             }));
         }

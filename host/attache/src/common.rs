@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use attache_net::{HttpClient, HttpClientOptions, Resolver, SystemResolver, Tls, TlsOptions};
+use attache_net::{
+    DnsOptions, DnsResolver, HttpClient, HttpClientOptions, Resolver, SystemResolver, Tls, TlsOptions,
+};
 use attache_sip::budget::Budget;
 
 use crate::{AccountConfig, Code, Error, HostConfig, Identity, Roots, TlsConfig};
@@ -37,7 +39,7 @@ impl Settings {
 impl Common {
     pub(crate) fn new(config: &HostConfig) -> Result<Self, Error> {
         let settings = Settings::of(config);
-        let resolver: Arc<dyn Resolver> = Arc::new(SystemResolver::default());
+        let resolver = resolver(&settings.name_servers);
         let tls = ready(&settings.tls)?;
         let http = HttpClient::new(HttpClientOptions::new(resolver.clone(), Some(tls.clone())));
         let budget =
@@ -59,6 +61,17 @@ impl Common {
                 let options = HttpClientOptions::new(self.resolver.clone(), Some(tls.clone()));
                 Ok((tls, HttpClient::new(options)))
             }
+        }
+    }
+}
+
+/// Asks name servers as RFC 3263 wants; where the system names none, the system itself, which knows addresses alone.
+fn resolver(name_servers: &[SocketAddr]) -> Arc<dyn Resolver> {
+    match DnsResolver::new(DnsOptions { name_servers: name_servers.to_vec(), ..DnsOptions::default() }) {
+        Ok(resolver) => Arc::new(resolver),
+        Err(error) => {
+            tracing::warn!(%error, "services are found by their addresses alone");
+            Arc::new(SystemResolver::default())
         }
     }
 }
