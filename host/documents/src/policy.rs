@@ -3,7 +3,8 @@
 //!
 //! A document has rules; each says when it applies and what it grants. [`evaluate`] finds what one watcher is granted
 //! by all of them, and [`transform`] makes of a presence document what that watcher may see. Nothing is ever taken away
-//! by a rule, so a rule that cannot be understood grants nothing.
+//! by a rule, so a rule that cannot be understood grants nothing. (OMA's "everybody else" is the one exception: whom a
+//! further rule names is no longer among them.)
 //!
 //! ```
 //! use attache_documents::policy::{self, Rule, Ruleset, SubHandling, Watcher};
@@ -16,6 +17,7 @@
 //! ```
 
 mod evaluate;
+mod index;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ use crate::dom::{Foreign, ForeignAttribute};
 use crate::moment::Moment;
 
 pub use evaluate::{Permissions, Selection, Watcher, evaluate, evaluate_with, same_identity};
+pub use index::Evaluator;
 pub use read::read;
 pub use transform::{offline, transform};
 pub use write::write;

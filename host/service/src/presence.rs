@@ -5,12 +5,13 @@ use std::hash::Hasher as _;
 use std::time::Instant;
 
 use attache_documents::pidf::{self, Basic, Document, Tuple};
-use attache_documents::policy::{self, Permissions};
+use attache_documents::policy;
 use attache_sip::uri::Uri;
 use bytes::Bytes;
 
 use crate::directory::{Aor, identity};
 use crate::lists::Resource;
+use crate::rules::Granted;
 use crate::subscription::{DialogId, Mark, Subject, Subscription};
 
 /// One device's statement (RFC 3903).
@@ -44,6 +45,9 @@ impl Shown {
 /// Marks below this one are of states without a document.
 pub(crate) const MARKS: Mark = 16;
 
+/// Different views of one document that are kept at a time.
+const MOST_PARTLY: usize = 64;
+
 /// A user as seen by watchers.
 #[derive(Default)]
 pub(crate) struct Presentity {
@@ -56,7 +60,7 @@ pub(crate) struct Presentity {
     /// The current document, shared by all NOTIFYs.
     composed: Option<Shown>,
     /// What of it is shown to those who are not granted everything, by the number of what they are granted.
-    partly: HashMap<usize, Shown>,
+    partly: HashMap<u64, Shown>,
     /// What the watchers have heard last.
     told: Option<Mark>,
     /// Until then, changes are gathered.
@@ -156,13 +160,17 @@ impl Presentity {
         composed
     }
 
-    /// What of the current document is shown to those who are granted the set with that number.
-    pub(crate) fn document_for(&mut self, aor: &str, set: usize, granted: &Permissions) -> Shown {
-        if let Some(known) = self.partly.get(&set) {
+    /// What of the current document is shown to those who are granted this: one text for all of them.
+    pub(crate) fn document_for(&mut self, aor: &str, granted: &Granted) -> Shown {
+        if let Some(known) = self.partly.get(&granted.set) {
             return known.clone();
         }
-        let shown = Shown::new(pidf::write(&policy::transform(&compose(aor, &self.all()), granted)).into());
-        self.partly.insert(set, shown.clone());
+        if self.partly.len() >= MOST_PARTLY {
+            self.partly.clear();
+        }
+        let whole = compose(aor, &self.all());
+        let shown = Shown::new(pidf::write(&policy::transform(&whole, &granted.permissions)).into());
+        self.partly.insert(granted.set, shown.clone());
         shown
     }
 
@@ -419,6 +427,26 @@ mod tests {
         let document = composed(&mut presentity);
         assert_eq!(document.persons.len(), 1);
         assert_eq!(document.persons[0].notes[0].text, "desk again");
+    }
+
+    #[test]
+    fn all_who_are_granted_the_same_share_one_text() {
+        let mut presentity = Presentity::default();
+        add(&mut presentity, "1", text("a", "open", "here"), None);
+        let granted = |set| {
+            let permissions =
+                policy::Permissions { handling: policy::SubHandling::Allow, ..Default::default() };
+            Granted { set, permissions: std::sync::Arc::new(permissions) }
+        };
+        let mut shown = |set| presentity.document_for("bob@example.com", &granted(set)).body;
+        let first = shown(0);
+        assert!((0..10_000).all(|_| shown(0).as_ptr() == first.as_ptr()));
+        for set in 1..1_000 {
+            shown(set);
+        }
+        assert!(presentity.partly.len() <= MOST_PARTLY);
+        add(&mut presentity, "2", text("a", "open", "gone"), Some(0));
+        assert!(presentity.partly.is_empty(), "a change is shown to them, too");
     }
 
     #[test]

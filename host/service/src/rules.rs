@@ -1,9 +1,10 @@
 //! What presentities let their watchers see (RFC 5025), decided once for each watcher.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use attache_documents::Moment;
-use attache_documents::policy::{Condition, Permissions, Ruleset, Watcher, evaluate_with};
+use attache_documents::policy::{Condition, Evaluator, Permissions, Ruleset, Watcher};
 
 use crate::directory::Aor;
 
@@ -21,30 +22,45 @@ pub enum DefaultPolicy {
     Confirm,
 }
 
+/// What a watcher is granted, and the number of that: equal numbers grant the same, and none is used twice for another.
+#[derive(Clone)]
+pub(crate) struct Granted {
+    pub(crate) set: u64,
+    pub(crate) permissions: Arc<Permissions>,
+}
+
 /// One presentity's rules, with what they came to.
 pub(crate) struct Rules {
-    ruleset: Ruleset,
+    rules: Evaluator,
     by_sphere: bool,
     by_list: bool,
     /// The spheres under which the decisions were made.
     spheres: Vec<String>,
     /// What watchers were found to be granted: many are granted the same.
-    sets: Vec<Permissions>,
-    decided: HashMap<Aor, usize>,
+    sets: HashMap<Arc<Permissions>, u64>,
+    next: u64,
+    decided: HashMap<Aor, Granted>,
 }
 
 impl Rules {
-    pub(crate) fn new(ruleset: Ruleset) -> Self {
+    /// Rules without decisions, which get numbers from `next` on.
+    pub(crate) fn new(ruleset: Ruleset, next: u64) -> Self {
         let any =
             |kind: fn(&Condition) -> bool| ruleset.rules.iter().any(|rule| rule.conditions.iter().any(kind));
         Self {
             by_sphere: any(|condition| matches!(condition, Condition::Sphere(_))),
             by_list: any(|condition| matches!(condition, Condition::ExternalList(_))),
-            ruleset,
+            rules: Evaluator::new(ruleset),
             spheres: Vec::new(),
-            sets: Vec::new(),
+            sets: HashMap::new(),
+            next,
             decided: HashMap::new(),
         }
+    }
+
+    /// The number that no set has had yet.
+    pub(crate) fn next_set(&self) -> u64 {
+        self.next
     }
 
     /// Whether decisions depend on where the presentity is in life.
@@ -59,7 +75,7 @@ impl Rules {
 
     /// The next moment at which decisions may change by themselves.
     pub(crate) fn next_change(&self, now: Moment) -> Option<Moment> {
-        let conditions = self.ruleset.rules.iter().flat_map(|rule| &rule.conditions);
+        let conditions = self.rules.rules().iter().flat_map(|rule| &rule.conditions);
         let moments = conditions.flat_map(|condition| match condition {
             Condition::Validity(intervals) => intervals.as_slice(),
             _ => &[],
@@ -73,40 +89,40 @@ impl Rules {
         self.sets.clear();
     }
 
-    /// Takes note of the presentity's spheres. Whether decisions may be others now.
-    pub(crate) fn in_spheres(&mut self, spheres: &[String]) -> bool {
-        if !self.by_sphere || self.spheres == spheres {
-            return false;
+    /// Takes note of the presentity's spheres.
+    pub(crate) fn in_spheres(&mut self, spheres: &[String]) {
+        if self.spheres != spheres {
+            self.spheres = spheres.to_vec();
+            self.reconsider();
         }
-        self.spheres = spheres.to_vec();
-        self.reconsider();
-        true
     }
 
-    /// What a watcher is granted, and the number of that set.
+    /// What a watcher is granted.
     pub(crate) fn decide(
         &mut self,
         watcher: &Aor,
         now: Moment,
         is_member: &mut dyn FnMut(&str, &str) -> bool,
-    ) -> (usize, &Permissions) {
-        if let Some(&set) = self.decided.get(watcher) {
-            return (set, &self.sets[set]);
+    ) -> Granted {
+        if let Some(granted) = self.decided.get(watcher) {
+            return granted.clone();
         }
         if self.decided.len() >= MOST_DECIDED {
             self.reconsider();
         }
         let identity = format!("sip:{watcher}");
         let asking = Watcher { identity: Some(&identity), spheres: &self.spheres, now };
-        let granted = evaluate_with(&self.ruleset, &asking, is_member);
-        let set = match self.sets.iter().position(|known| *known == granted) {
-            Some(set) => set,
+        let found = self.rules.evaluate(&asking, is_member);
+        let granted = match self.sets.get_key_value(&found) {
+            Some((permissions, set)) => Granted { set: *set, permissions: Arc::clone(permissions) },
             None => {
-                self.sets.push(granted);
-                self.sets.len() - 1
+                let granted = Granted { set: self.next, permissions: Arc::new(found) };
+                self.next += 1;
+                self.sets.insert(Arc::clone(&granted.permissions), granted.set);
+                granted
             }
         };
-        self.decided.insert(Aor::clone(watcher), set);
-        (set, &self.sets[set])
+        self.decided.insert(Aor::clone(watcher), granted.clone());
+        granted
     }
 }

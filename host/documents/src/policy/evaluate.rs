@@ -182,26 +182,36 @@ pub fn evaluate_with(
         }
     }
     for rule in &ruleset.rules {
-        let applies = rule.conditions.iter().all(|condition| match condition {
-            Condition::Identity(who) => {
-                identity.as_ref().is_some_and(|identity| who.iter().any(|one| identity.is_in(one)))
-            }
-            Condition::Sphere(value) => watcher.spheres.iter().any(|sphere| sphere == value),
-            Condition::Validity(intervals) => {
-                intervals.iter().any(|(from, until)| *from <= watcher.now && watcher.now < *until)
-            }
-            Condition::Anonymous => identity.is_none(),
-            Condition::OtherIdentity => identity.is_some() && !is_named,
-            Condition::ExternalList(lists) => identity
-                .as_ref()
-                .is_some_and(|identity| lists.iter().any(|list| is_member(list, identity.written))),
-            Condition::Foreign(_) => false,
-        });
-        if applies {
+        if applies(rule, watcher, identity.as_ref(), is_named, is_member) {
             granted.add(&Permissions::of(rule));
         }
     }
     granted
+}
+
+/// Whether a rule applies to a watcher, whom some rule names or none.
+pub(super) fn applies(
+    rule: &Rule,
+    watcher: &Watcher<'_>,
+    identity: Option<&Identity<'_>>,
+    is_named: bool,
+    is_member: &mut dyn FnMut(&str, &str) -> bool,
+) -> bool {
+    rule.conditions.iter().all(|condition| match condition {
+        Condition::Identity(who) => {
+            identity.is_some_and(|identity| who.iter().any(|one| identity.is_in(one)))
+        }
+        Condition::Sphere(value) => watcher.spheres.iter().any(|sphere| sphere == value),
+        Condition::Validity(intervals) => {
+            intervals.iter().any(|(from, until)| *from <= watcher.now && watcher.now < *until)
+        }
+        Condition::Anonymous => identity.is_none(),
+        Condition::OtherIdentity => identity.is_some() && !is_named,
+        Condition::ExternalList(lists) => {
+            identity.is_some_and(|identity| lists.iter().any(|list| is_member(list, identity.written)))
+        }
+        Condition::Foreign(_) => false,
+    })
 }
 
 /// Whether two addresses are one person's: those of `sip`, `sips`, `pres` and `im` are, whatever stands around user and
@@ -211,14 +221,14 @@ pub fn same_identity(one: &str, other: &str) -> bool {
     Identity::new(one).key == Identity::new(other).key
 }
 
-struct Identity<'a> {
-    written: &'a str,
-    key: Cow<'a, str>,
+pub(super) struct Identity<'a> {
+    pub(super) written: &'a str,
+    pub(super) key: Cow<'a, str>,
     domain: Option<String>,
 }
 
 impl<'a> Identity<'a> {
-    fn new(written: &'a str) -> Self {
+    pub(super) fn new(written: &'a str) -> Self {
         let text = written.trim();
         let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
         let is_sip = ["sip", "sips", "pres", "im"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
@@ -239,7 +249,7 @@ impl<'a> Identity<'a> {
         Self { written, key: Cow::Owned(format!("{user}@{domain}")), domain: Some(domain) }
     }
 
-    fn is_in(&self, who: &Who) -> bool {
+    pub(super) fn is_in(&self, who: &Who) -> bool {
         let is_of = |domain: &str| self.domain.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(domain));
         match who {
             Who::One(id) => Identity::new(id).key == self.key,

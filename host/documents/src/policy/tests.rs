@@ -339,6 +339,8 @@ fn any_rule() -> impl Strategy<Value = Rule> {
             Condition::Identity(vec![Who::Many { domain: Some(domain), except: Vec::new() }])
         }),
         "work|home".prop_map(Condition::Sphere),
+        Just(Condition::OtherIdentity),
+        "[lm]".prop_map(|list| Condition::ExternalList(vec![list])),
         (0_i64..10, 0_i64..10).prop_map(|(from, until)| {
             Condition::Validity(vec![(Moment::from_millis(from), Moment::from_millis(until))])
         }),
@@ -377,6 +379,8 @@ proptest! {
         let watcher = Watcher::new("sip:a@x.example").at(Moment::from_millis(now));
         let spheres = ["work".to_owned()];
         let watcher = Watcher { spheres: &spheres, ..watcher };
+        // "Everybody else" becomes fewer with each further rule that names somebody, as OMA has it.
+        let rules = rules.into_iter().filter(|rule| !rule.conditions.contains(&Condition::OtherIdentity)).collect();
         let mut ruleset = Ruleset { rules, ..Ruleset::default() };
         let before = evaluate(&ruleset, &watcher);
         ruleset.rules.insert(0, more);
@@ -391,6 +395,17 @@ proptest! {
         let mut turned = ruleset.clone();
         turned.rules.reverse();
         prop_assert_eq!(evaluate(&ruleset, &watcher), evaluate(&turned, &watcher));
+    }
+
+    #[test]
+    fn prepared_rules_grant_the_same(rules in prop::collection::vec(any_rule(), 0..6), now in 0_i64..10, who in "[abc]@[xyz]") {
+        let identity = format!("sip:{who}.example");
+        let spheres = ["work".to_owned()];
+        let watcher = Watcher { spheres: &spheres, ..Watcher::new(&identity).at(Moment::from_millis(now)) };
+        let ruleset = Ruleset { rules, ..Ruleset::default() };
+        let mut is_member = |list: &str, who: &str| list == "l" && who == "sip:c@x.example";
+        let plain = evaluate_with(&ruleset, &watcher, &mut is_member);
+        prop_assert_eq!(Evaluator::new(ruleset).evaluate(&watcher, &mut is_member), plain);
     }
 
     #[test]

@@ -49,22 +49,22 @@ impl Core {
                 DefaultPolicy::Confirm => View::Pending,
             };
         };
-        if rules.use_spheres() && rules.in_spheres(&known.spheres()) {
-            known.forget_shown();
+        if rules.use_spheres() {
+            rules.in_spheres(&known.spheres());
         }
         let limits = Limits { bytes: self.limits.document_bytes, ..Limits::STORED };
         let (documents, most) = (&self.documents, self.limits.list_entries);
         let mut is_member =
             |list: &str, who: &str| Resolver::new(documents, presentity, &limits, most).has(list, who);
-        let (set, granted) = rules.decide(watcher, moment, &mut is_member);
-        match granted.handling {
+        let granted = rules.decide(watcher, moment, &mut is_member);
+        match granted.permissions.handling {
             SubHandling::Block => View::Rejected,
             SubHandling::Confirm => View::Pending,
-            SubHandling::PoliteBlock | SubHandling::Allow if shows_all(granted) => {
+            SubHandling::PoliteBlock | SubHandling::Allow if shows_all(&granted.permissions) => {
                 View::Shown(known.document(presentity))
             }
             SubHandling::PoliteBlock | SubHandling::Allow => {
-                View::Shown(known.document_for(presentity, set, granted))
+                View::Shown(known.document_for(presentity, &granted))
             }
         }
     }
@@ -73,7 +73,8 @@ impl Core {
     pub(super) fn rules_changed(&mut self, now: Instant, owner: &Aor) {
         match self.ruleset_of(owner) {
             Some(ruleset) => {
-                self.rules.insert(Aor::clone(owner), Rules::new(ruleset));
+                let next = self.rules.get(owner).map_or(0, Rules::next_set);
+                self.rules.insert(Aor::clone(owner), Rules::new(ruleset, next));
             }
             None => {
                 self.rules.remove(owner);
