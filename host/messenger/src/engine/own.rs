@@ -29,9 +29,10 @@ use crate::{
 const MAX_NOTE: usize = 1_024;
 /// Longest word for a source or an activity, in bytes.
 const MAX_WORD: usize = 64;
-/// Least time between two publications that somebody's changes cause, in the long run; the last value wins.
+/// Least time between two publications that facts and idle time cause; the last value wins.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How many changes go out at once before that: nobody who changes their mind should wait for the service to know.
+/// How many choices of a person go out at once before they are held to the same pause: nobody who changes their mind
+/// should wait for the service to know.
 const BURST: u32 = 8;
 
 /// Own presence.
@@ -46,6 +47,7 @@ pub(super) struct Own {
     queued: Vec<RequestId>,
     facts: OwnFacts,
     next_change: Option<Timestamp>,
+    published_at: Option<Instant>,
     /// Until when the publications so far are paid for, at one each [`PAUSE`].
     paid_until: Option<Instant>,
     publish_at: Option<Instant>,
@@ -94,6 +96,7 @@ impl Own {
             queued: Vec::new(),
             facts,
             next_change: None,
+            published_at: None,
             paid_until: None,
             publish_at: None,
         }
@@ -186,7 +189,7 @@ impl Engine {
             }
             SessionState::SignedIn => {
                 self.own.queued.push(ticket.request);
-                self.publish_own();
+                self.publish_choice();
             }
             SessionState::SigningIn => self.own.queued.push(ticket.request),
             // An outage may last: nobody is kept waiting for its end.
@@ -247,15 +250,27 @@ impl Engine {
         self.publish_now();
     }
 
+    /// The person chose: a few choices go out at once.
+    fn publish_choice(&mut self) {
+        let allowed = self.own.paid_until.and_then(|at| at.checked_sub(PAUSE * (BURST - 1)));
+        self.publish_at(allowed);
+    }
+
     /// Gives the service the document of the moment, or soon, when it had one a moment ago.
     fn publish_own(&mut self) {
+        let allowed = self
+            .own
+            .published_at
+            .map(|at| at + PAUSE)
+            .max(self.own.paid_until.and_then(|at| at.checked_sub(PAUSE * (BURST - 1))));
+        self.publish_at(allowed);
+    }
+
+    fn publish_at(&mut self, allowed: Option<Instant>) {
         if self.view.session != SessionState::SignedIn {
             return;
         }
-        let now = self.now.instant;
-        let allowed = self.own.paid_until.and_then(|at| at.checked_sub(PAUSE * (BURST - 1)));
-        let allowed = allowed.filter(|at| *at > now);
-        match allowed {
+        match allowed.filter(|at| *at > self.now.instant) {
             Some(at) => self.own.publish_at = Some(at),
             None => self.publish_now(),
         }
@@ -283,6 +298,7 @@ impl Engine {
         let now = self.now;
         let paid = self.own.paid_until.map_or(now.instant, |at| at.max(now.instant));
         self.own.paid_until = Some(paid + PAUSE);
+        self.own.published_at = Some(now.instant);
         self.own.waiting.append(&mut self.own.queued);
         let body = Bytes::from(pidf::write(&self.document_now()));
         match self.own.publication {
@@ -346,6 +362,7 @@ impl Engine {
     pub(super) fn unpublish(&mut self) {
         self.own.publish_at = None;
         self.own.paid_until = None;
+        self.own.published_at = None;
         if let Some(id) = self.own.publication.take() {
             self.agent.remove(self.now.instant, id);
         }

@@ -11,7 +11,6 @@
 pub(super) mod list;
 mod read;
 pub(super) mod report;
-pub(super) mod versions;
 
 use core::time::Duration;
 use std::{

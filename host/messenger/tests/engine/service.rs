@@ -206,6 +206,10 @@ impl Service {
 
     fn on_request(&mut self, id: ServerTransactionId, request: &Message, flow: Flow) {
         let method = request.method().unwrap().to_string();
+        // Who watches, and what else there is to subscribe to, is not known here.
+        if request.event().is_some_and(|event| event.package != "presence") {
+            return self.respond(id, &Response::new(489));
+        }
         *self.counts.entry(method.clone()).or_default() += 1;
         let from = user(&request.from().unwrap().uri().unwrap());
         if !self.authorised(id, request, &from) {

@@ -13,8 +13,10 @@ use attache_documents::{
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::versions::{Step, Versions};
-use crate::address::Address;
+use crate::{
+    address::Address,
+    engine::versions::{Arrival, Versions},
+};
 
 /// Deepest nesting of lists that is followed.
 const MAX_DEPTH: usize = 4;
@@ -122,8 +124,8 @@ impl ListState {
         let mut told = Vec::new();
         let mut removed = Vec::new();
         match self.bundle(&bundle, 0, &mut told, &mut removed) {
-            Ok((Step::Gap, _)) => Outcome::Gap,
-            Ok((Step::Repeated, _)) => Outcome::Repeated,
+            Ok((Arrival::Gap, _)) => Outcome::Gap,
+            Ok((Arrival::Old, _)) => Outcome::Repeated,
             Ok((_, whole)) => {
                 self.complete |= whole;
                 // Somebody may be on another of the lists still.
@@ -140,7 +142,7 @@ impl ListState {
         depth: usize,
         told: &mut Vec<(Address, Said)>,
         removed: &mut Vec<Address>,
-    ) -> Result<(Step, bool), String> {
+    ) -> Result<(Arrival, bool), String> {
         let root = bundle.root();
         if !root.is(rlmi::MEDIA_TYPE) {
             return Err(format!("its root is {}", multipart::essence(&root.content_type())));
@@ -151,8 +153,8 @@ impl ListState {
             return Err("there are too many lists in it".to_owned());
         }
         let level = self.lists.entry(uri.clone()).or_default();
-        let step = level.versions.take(version, full_state);
-        if matches!(step, Step::Gap | Step::Repeated) {
+        let step = level.versions.take(version.into(), full_state);
+        if matches!(step, Arrival::Gap | Arrival::Old) {
             return Ok((step, false));
         }
         let parts = bundle.by_id();
@@ -224,9 +226,9 @@ impl ListState {
         for part in nested {
             if depth + 1 < MAX_DEPTH
                 && let Ok(inner) = part.parts(MAX_PARTS)
-                && matches!(self.bundle(&inner, depth + 1, told, removed), Ok((Step::Gap, _)))
+                && matches!(self.bundle(&inner, depth + 1, told, removed), Ok((Arrival::Gap, _)))
             {
-                return Ok((Step::Gap, false));
+                return Ok((Arrival::Gap, false));
             }
         }
         removed.sort_unstable();
