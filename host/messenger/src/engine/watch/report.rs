@@ -113,6 +113,9 @@ fn advice(feature: &str, status: Option<u16>) -> &'static str {
         }
         ("polling", _) => "the service offers no presence: let the operator turn on its presence server",
         ("partial-presence", _) => "nothing needs to be changed: whole documents are used instead",
+        ("watcher-info", _) => {
+            "requests to see your presence are not announced: let the operator turn on watcher information"
+        }
         ("publish", Some(403)) => "the service does not let this account publish: ask its operator",
         ("publish", _) => "let the operator turn on the presence server",
         _ => "",
