@@ -27,8 +27,9 @@ use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
 
-use crate::config::{Account, Limits, ListConfig};
+use crate::config::{Account, ListConfig};
 use crate::directory::{Aor, Directory};
+use crate::limits::Limits;
 use crate::lists::Lists;
 use crate::mailbox::{Bounds, Mailboxes, StoreChange, StoredMessage};
 use crate::presence::Presence;

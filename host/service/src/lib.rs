@@ -69,6 +69,7 @@ mod config;
 mod core;
 mod date;
 mod directory;
+mod limits;
 mod lists;
 mod mailbox;
 mod presence;
@@ -87,10 +88,11 @@ mod units;
 mod xcap;
 
 pub use config::{
-    Account, ConfigError, Elsewhere, Limits, ListConfig, PasswordSource, ServiceConfig, ServiceOptions,
-    TlsFiles, TransportKind, UserConfig,
+    Account, ConfigError, Elsewhere, ListConfig, PasswordSource, ServiceConfig, ServiceOptions, TlsFiles,
+    TransportKind, UserConfig,
 };
 pub use core::{Core, CoreConfig, Statistics};
+pub use limits::Limits;
 pub use lists::ListError;
 pub use mailbox::{StoreChange, StoredMessage};
 pub use problem::Problem;

@@ -43,6 +43,8 @@ pub(crate) struct Terms {
     pub(crate) outbound: bool,
     /// A new temporary address for each device that registers (RFC 5627, section 5.1), where the client wants one.
     pub(crate) temporary: Option<String>,
+    /// The most bindings of one user.
+    pub(crate) per_user: usize,
 }
 
 /// Why a REGISTER changed nothing.
@@ -148,8 +150,8 @@ impl Registrar {
         flow: &Flow,
         terms: &Terms,
         now: Instant,
-        per_user: usize,
     ) -> Result<(), Refusal> {
+        let per_user = terms.per_user;
         let call_id = request.call_id().unwrap_or_default();
         let cseq = request.cseq().map_or(0, |cseq| cseq.number);
         let bindings = self.bindings.entry(Aor::clone(aor)).or_default();

@@ -200,7 +200,7 @@ async fn renew(tls: Option<Tls>) {
         match tokio::task::spawn_blocking(move || again.reload()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the certificate cannot be read again: the old one is used")
+                tracing::warn!(%error, "the certificate cannot be read again: the old one is used");
             }
             Err(error) => tracing::error!(%error, "the certificate was not read again"),
         }

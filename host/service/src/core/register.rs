@@ -133,8 +133,8 @@ impl Core {
             self.rng.fill_bytes(&mut random);
             random.iter().map(|byte| format!("{byte:02x}")).collect()
         });
-        let terms = Terms { path: path.into(), outbound, temporary };
-        self.registrar.apply(aor, change, request, flow, &terms, now, bounds.per_user)?;
+        let terms = Terms { path: path.into(), outbound, temporary, per_user: bounds.per_user };
+        self.registrar.apply(aor, change, request, flow, &terms, now)?;
         Ok(outbound)
     }
 
