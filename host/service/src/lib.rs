@@ -45,6 +45,12 @@
 //! - **Conditional notification** (RFC 5839): each state has an entity tag; whoever has the state already is not told again.
 //! - **Partial presence** (RFC 5263, RFC 5264): watchers who prefer it are told what changed, and publications may say it.
 //! - **Rates** (RFC 6446): a watcher can ask to be told less often, or again without news.
+//! - **Documents** (XCAP, RFC 4825): users keep contact lists, addresses that stand for them (RFC 4826), presence rules
+//!   (RFC 5025) and hard state of presence (RFC 4827) over HTTP, whole or by element and attribute, on disk where there is
+//!   a `data-dir`. A list that a user keeps can be subscribed to by that user; changes are told by `xcap-diff` (RFC 5875).
+//! - **Presence rules** (RFC 5025): what each watcher sees, decided once and shared by all who see the same. A change is felt
+//!   at once. Who keeps no rules is seen by every user, or by nobody before being asked: `default-policy`.
+//! - **Watcher information** (RFC 3857): a presentity is told who watches and who waits for a decision.
 //! - **MESSAGE** (RFC 3428): to every device at once; the first that takes it answers for all. What no device takes is kept
 //!   (202), on disk where there is a `data-dir`, and delivered in order after the next REGISTER, with the Date on which it
 //!   came. It is forgotten only after a 2xx, or when it is too old. Delivery is at least once: Call-ID, CSeq and From stay
@@ -52,7 +58,6 @@
 //! - UDP, TCP, TLS and WebSocket (RFC 7118), IPv4 and IPv6. All memory is bounded, by [`Limits`].
 //!
 //! # What it does not do (yet)
-//! - Every user may see every other one: there are no presence rules, watcher-info or XCAP.
 //! - INVITE, REFER and other methods within dialogs are refused (405). What their relay needs is there: contacts with
 //!   the way to reach them.
 //! - Whoever can change what is on the wire can change a request's headers, which no digest covers. TLS is what helps

@@ -132,7 +132,14 @@ impl Service {
             stored: stored.messages,
             documents: stored.documents,
             default_policy: options.default_policy,
-            xcap_root: xcap.first().map(|address| format!("http://{address}/xcap-root")).unwrap_or_default(),
+            xcap_root: xcap
+                .first()
+                .map(|address| {
+                    let scheme = if tls.is_some() { "https" } else { "http" };
+                    let (_, address) = reachable(&(Transport::Tcp, *address));
+                    format!("{scheme}://{address}/xcap-root")
+                })
+                .unwrap_or_default(),
             is_durable: store.is_some(),
         };
         let mut seed = [0; 32];

@@ -1,6 +1,6 @@
 //! What changed in documents on a service (RFC 5874), the bodies of the package `xcap-diff` (RFC 5875).
 
-use crate::dom::{Dom, Foreign, Writer, boolean};
+use crate::dom::{Dom, Element, Foreign, Writer, boolean};
 use crate::error::DocumentError;
 use crate::limits::Limits;
 use crate::resource_lists::missing;
@@ -77,7 +77,7 @@ pub fn read_diff(bytes: &[u8], limits: &Limits) -> Result<XcapDiff, DocumentErro
                     new_etag: child.attribute("new-etag").map(str::to_owned),
                     previous_etag: child.attribute("previous-etag").map(str::to_owned),
                     body_not_changed: child.child(NAMESPACE, "body-not-changed").is_some(),
-                    patch: patch.map(|part| part.foreign()).collect(),
+                    patch: patch.map(Element::foreign).collect(),
                 });
             }
             "element" => {

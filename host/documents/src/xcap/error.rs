@@ -1,6 +1,6 @@
 //! Why a change of a document was refused: bodies of 409 (RFC 4825, section 11).
 
-use crate::dom::{Dom, Foreign, Writer};
+use crate::dom::{Dom, Element, Foreign, Writer};
 use crate::error::DocumentError;
 use crate::limits::Limits;
 
@@ -119,7 +119,7 @@ pub fn read_error(bytes: &[u8], limits: &Limits) -> Result<XcapError, DocumentEr
         }
         "constraint-failure" => Conflict::Constraint,
         "not-utf-8" => Conflict::NotUtf8,
-        "extension" => Conflict::Extension(reason.children().map(|child| child.foreign()).collect()),
+        "extension" => Conflict::Extension(reason.children().map(Element::foreign).collect()),
         _ => Conflict::Extension(vec![reason.foreign()]),
     };
     Ok(XcapError { conflict, phrase: reason.attribute("phrase").map(str::to_owned) })
