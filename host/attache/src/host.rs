@@ -230,6 +230,10 @@ impl Host {
             tls: Some(tls),
             keep_alive: Some(KEEP_ALIVE),
             ws_path: config.ws_path.clone().unwrap_or_else(|| "/".to_owned()),
+            limits: attache_net::Limits {
+                max_message: attache_messenger::engine::Limits::default().message,
+                ..attache_net::Limits::default()
+            },
             ..BindOptions::default()
         };
         let net = Sockets::bind(options).map_err(|error| {

@@ -626,6 +626,7 @@ fn agent_config(config: &EngineConfig) -> AgentConfig {
             max: core::time::Duration::from_secs(60),
         },
         subscribe_window: 50,
+        max_message: config.limits.message,
         max_subscriptions: config.limits.contacts.saturating_mul(2),
         budget: config.budget.clone(),
         flows: config.flows,

@@ -204,6 +204,9 @@ pub struct EngineNode {
     engine: Engine,
     store: MemoryStore,
     origin: Instant,
+    /// How far the wall clock has stepped, in milliseconds.
+    stepped: i64,
+    asleep: bool,
     commit_delay: Duration,
     committing: VecDeque<(Instant, BatchId, Batch)>,
     hosts: BTreeMap<String, Vec<Destination>>,
@@ -226,6 +229,8 @@ impl EngineNode {
             engine,
             store,
             origin,
+            stepped: 0,
+            asleep: false,
             commit_delay: Duration::ZERO,
             committing: VecDeque::new(),
             hosts: BTreeMap::new(),
@@ -262,6 +267,27 @@ impl EngineNode {
         self
     }
 
+    /// Steps the wall clock, as a person or a time service does; the clock of timers goes on as it was.
+    pub fn step_clock(&mut self, millis: i64) {
+        self.stepped = self.stepped.saturating_add(millis);
+    }
+
+    /// Lets the machine sleep, or wakes it: asleep, it hears nothing and its timers do not run; awake again, all the time that
+    /// has passed comes at once.
+    pub fn sleep(&mut self, now: Instant, asleep: bool) {
+        self.asleep = asleep;
+        if !asleep && !self.dead {
+            self.engine.handle_timeout(self.clock(now));
+            self.drain(now);
+        }
+    }
+
+    fn clock(&self, now: Instant) -> Now {
+        let now = clock(self.origin, now);
+        let wall = now.wall.as_millis().saturating_add_signed(self.stepped);
+        Now { wall: Timestamp::from_millis(wall), ..now }
+    }
+
     /// Where a host name leads. Names that nobody told lead nowhere.
     pub fn set_host(&mut self, host: &str, destinations: Vec<Destination>) {
         self.hosts.insert(host.to_owned(), destinations);
@@ -272,7 +298,7 @@ impl EngineNode {
         let token = self.next_token;
         self.next_token += 1;
         if !self.dead {
-            self.engine.handle_command(clock(self.origin, now), token, command);
+            self.engine.handle_command(self.clock(now), token, command);
             self.drain(now);
         }
         token
@@ -338,7 +364,7 @@ impl EngineNode {
     }
 
     fn drain(&mut self, now: Instant) {
-        let wall = clock(self.origin, now);
+        let wall = self.clock(now);
         loop {
             while let Some(resolve) = self.engine.poll_resolve() {
                 let answer = self.hosts.get(&resolve.host).cloned().ok_or_else(|| "no such host".to_owned());
@@ -386,32 +412,32 @@ impl EngineNode {
 
 impl Node for EngineNode {
     fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
-        if !self.dead {
-            self.engine.handle_input(clock(self.origin, now), flow, bytes);
+        if !self.dead && !self.asleep {
+            self.engine.handle_input(self.clock(now), flow, bytes);
             self.drain(now);
         }
     }
 
     fn handle_flow_failed(&mut self, now: Instant, to: Destination, flow: Option<FlowId>, reason: &str) {
-        if !self.dead {
-            self.engine.handle_flow_failed(clock(self.origin, now), to, flow, reason);
+        if !self.dead && !self.asleep {
+            self.engine.handle_flow_failed(self.clock(now), to, flow, reason);
             self.drain(now);
         }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        if !self.dead {
-            self.engine.handle_timeout(clock(self.origin, now));
+        if !self.dead && !self.asleep {
+            self.engine.handle_timeout(self.clock(now));
             self.drain(now);
         }
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        if self.dead { None } else { self.engine.poll_transmit() }
+        if self.dead || self.asleep { None } else { self.engine.poll_transmit() }
     }
 
     fn poll_timeout(&mut self) -> Option<Instant> {
-        if self.dead {
+        if self.dead || self.asleep {
             return None;
         }
         let commit = self.committing.front().map(|(at, ..)| *at);

@@ -103,6 +103,9 @@ pub struct Limits {
     pub facts: usize,
     /// Entries of one list that is brought along in a request (RFC 5367); more people take more requests. Default 100.
     pub list_chunk: usize,
+    /// Longest message that is read, in bytes: a service tells a long list in one. The sockets must let it through. Default
+    /// 4 MiB.
+    pub message: usize,
 }
 
 impl Default for Limits {
@@ -121,6 +124,7 @@ impl Default for Limits {
             alerts: 1_000,
             facts: 64,
             list_chunk: 100,
+            message: 4 * 1024 * 1024,
         }
     }
 }

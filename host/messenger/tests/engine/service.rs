@@ -21,8 +21,6 @@ use attache_sip::{
 };
 use bytes::Bytes;
 
-pub(crate) use lists::Lists;
-
 /// What a presentity lets others see.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Policy {
@@ -64,7 +62,7 @@ pub(crate) struct Service {
     /// Messages for people who are not there are taken for later.
     pub(crate) offline_store: bool,
     pub(crate) stored: Vec<(String, Bytes)>,
-    pub(crate) lists: Lists,
+    pub(crate) lists: lists::Lists,
     /// Presence is told when asked, and never by itself.
     pub(crate) fetch_only: bool,
     next: u64,
@@ -86,7 +84,7 @@ impl Service {
             counts: BTreeMap::new(),
             offline_store: false,
             stored: Vec::new(),
-            lists: Lists::default(),
+            lists: lists::Lists::default(),
             fetch_only: false,
             next: 0,
             now,

@@ -46,6 +46,8 @@ pub struct AgentConfig {
     pub subscribe_window: usize,
     /// The most subscriptions one agent holds. 100,000 by default.
     pub max_subscriptions: usize,
+    /// The longest message that is read, in bytes with its body. A service tells a long list in one (RFC 4662). 65,536 by default.
+    pub max_message: usize,
     /// The longest Retry-After that is honoured; a service that says more is asked again after this. One day by default.
     pub max_retry_after: Duration,
     /// Methods besides MESSAGE, NOTIFY and OPTIONS that are given up as
@@ -120,6 +122,7 @@ impl AgentConfig {
             backoff: Backoff::default(),
             subscribe_window: 64,
             max_subscriptions: 100_000,
+            max_message: 65_536,
             max_retry_after: Duration::from_secs(86_400),
             methods: Vec::new(),
             accept_from_anywhere: false,

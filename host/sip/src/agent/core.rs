@@ -20,7 +20,7 @@ use super::place::{Contact, Route};
 use super::{AgentConfig, AgentEvent, Cause, Diagnostic, MessageId, RequestId};
 use crate::digest::Secret;
 use crate::endpoint::{Endpoint, EndpointConfig, Failure, Field, Request};
-use crate::message::{HeaderName, Message, Method};
+use crate::message::{HeaderName, Limits, Message, Method};
 use crate::resolve::{Resolve, ResolveId, Targets};
 use crate::transaction::TransactionId;
 use crate::transaction::queue::TimerQueue;
@@ -168,6 +168,7 @@ impl Core {
         rng.fill_bytes(&mut endpoint_seed);
         let endpoint_config = EndpointConfig {
             timers: config.timers,
+            limits: Limits { message: config.max_message, ..Limits::default() },
             max_server_transactions: MAX_SERVER_TRANSACTIONS.saturating_add(config.max_subscriptions),
             ..EndpointConfig::new(config.local.clone())
         };
