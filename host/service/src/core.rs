@@ -2,6 +2,7 @@
 
 mod access;
 mod changes;
+mod documents;
 mod door;
 mod http;
 mod message;

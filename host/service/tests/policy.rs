@@ -426,8 +426,24 @@ fn many_watchers_with_the_same_rights_get_their_news_in_time() {
         assert_eq!(status(&net.subscribe(CAROL, TO_BOB, 600)), 200);
     }
     net.run(2);
-    (net.notes(ALICE), net.notes(CAROL));
+    for at in [ALICE, CAROL] {
+        net.notes(at);
+    }
     net.publish(BOB, "here", None);
     net.run(2);
     assert_eq!((net.notes(ALICE).len(), net.notes(CAROL).len()), (20, 0));
+}
+
+#[test]
+fn rules_that_name_ten_thousand_people_decide_on_each() {
+    let mut net = Net::new();
+    let people =
+        (0..10_000).map(|n| format!("sip:user{n}@example.com")).chain(["sip:alice@example.com".to_owned()]);
+    let mut rules = vec![Rule::for_people("friends", people, SubHandling::Allow)];
+    rules.extend((0..2_000).map(|n| rule(&format!("r{n}"), &format!("other{n}"), SubHandling::Block)));
+    net.keep_rules("bob", &rules);
+    for _ in 0..100 {
+        assert_eq!(status(&net.subscribe(ALICE, TO_BOB, 600)), 200);
+        assert_eq!(status(&net.subscribe(CAROL, TO_BOB, 600)), 403);
+    }
 }

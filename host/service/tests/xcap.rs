@@ -460,6 +460,24 @@ fn documents_are_bounded_in_size_number_and_depth() {
     assert_eq!(site.put(&node("resource-lists/list[2]"), ELEMENT, &deep).status(), 413);
 }
 
+#[test]
+fn one_entry_of_ten_thousand_is_put_and_got() {
+    let mut site = Site::new();
+    let entries: String = (0..10_000)
+        .map(|n| {
+            format!("<entry uri=\"sip:user{n}@example.com\"><display-name>User {n}</display-name></entry>")
+        })
+        .collect();
+    let list = FRIENDS.replace("<entry uri=\"sip:carol@example.com\"/>", &entries);
+    assert_eq!(site.put(INDEX, LISTS, &list).status(), 201);
+    let one = node("resource-lists/list[@name=\"friends\"]/entry[@uri=\"sip:user9999@example.com\"]");
+    let changed = "<entry uri=\"sip:user9999@example.com\"/>";
+    assert_eq!(site.put(&one, ELEMENT, changed).status(), 200);
+    assert_eq!(text(&site.get(&one)), changed);
+    assert_eq!(site.delete(&one).status(), 200);
+    assert!(site.get(INDEX).body().len() > 700_000);
+}
+
 /// A service whose disk answers when the test says so.
 fn durable() -> Site {
     let mut config = config();

@@ -196,11 +196,8 @@ impl Core {
                 }
             });
             let change = NodeChange { selector: written.clone(), exists: now.is_some(), content };
-            if is_element {
-                diff.elements.push(change)
-            } else {
-                diff.attributes.push(change)
-            }
+            let changes = if is_element { &mut diff.elements } else { &mut diff.attributes };
+            changes.push(change);
             match now {
                 Some(text) => watch.nodes.insert(number, text),
                 None => watch.nodes.remove(&number),

@@ -2,7 +2,7 @@
 //!
 //! Every request but one of no use must prove who sends it, as over SIP, with the same passwords. A user's documents are
 //! read and changed by that user only; what is in the global tree is read by every user. A change is answered, and seen
-//! by anybody, when it is on disk; further changes of the same document wait for that.
+//! by anybody, when it is on disk; further changes of the same user wait for that.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,8 +10,7 @@ use std::time::Instant;
 
 use attache_documents::tree::Tree;
 use attache_documents::xcap::{
-    CAPS_AUID, CAPS_TYPE, Conflict, DocumentPath, ERROR_TYPE, HARD_STATE_AUID, Resource, write_capabilities,
-    write_error,
+    CAPS_AUID, CAPS_TYPE, DocumentPath, ERROR_TYPE, Resource, write_capabilities, write_error,
 };
 use attache_documents::{Limits as DocumentLimits, pidf};
 use attache_sip::digest::Credentials;
@@ -26,61 +25,55 @@ use rand_chacha::rand_core::Rng as _;
 
 use super::Core;
 use crate::directory::{Aor, Proof, Proving, identity};
-use crate::mailbox::StoreChange;
-use crate::rules::Rules;
+use crate::xcap::Kept;
 use crate::xcap::edit::{Place, Refusal};
-use crate::xcap::lists::{ROOT, Resolver};
-use crate::xcap::usage::{self, DIRECTORY_AUID, Surroundings, Usage};
-use crate::xcap::{DocumentWrite, Kept, StoredDocument};
+use crate::xcap::lists::ROOT;
+use crate::xcap::usage::{self, DIRECTORY_AUID, Usage};
 
 /// The name of a directory (OMA XDM, section 5.3.5).
 const DIRECTORY_NAME: &str = "directory.xml";
-/// Changes that wait for one of the same document.
-const MOST_WAITING: usize = 32;
-/// Longest name of a document.
-const LONGEST_NAME: usize = 256;
 
 /// Requests under way, and answers that are ready.
 #[derive(Default)]
 pub(super) struct Http {
-    answers: VecDeque<(u64, Response<Bytes>)>,
+    pub(super) answers: VecDeque<(u64, Response<Bytes>)>,
     /// The change of a document that is being made durable, by its ticket.
-    changing: HashMap<u64, Changing>,
-    /// The tickets of documents that are being changed.
-    busy: HashMap<(Aor, String, String), u64>,
-    next_ticket: u64,
+    pub(super) changing: HashMap<u64, Changing>,
+    /// The tickets of users of whose documents one is being changed.
+    pub(super) busy: HashMap<Aor, u64>,
+    pub(super) next_ticket: u64,
     /// The addresses of users that stand for lists.
-    served: HashMap<Aor, BTreeSet<String>>,
+    pub(super) served: HashMap<Aor, BTreeSet<String>>,
     /// For requests whose answer is given at once.
-    next_inner: u64,
+    pub(super) next_inner: u64,
 }
 
-struct Changing {
-    id: u64,
-    owner: Aor,
-    auid: String,
-    name: String,
-    kept: Option<Kept>,
-    presence: Option<pidf::Document>,
-    status: StatusCode,
-    waiting: VecDeque<Task>,
+pub(super) struct Changing {
+    pub(super) id: u64,
+    pub(super) owner: Aor,
+    pub(super) auid: String,
+    pub(super) name: String,
+    pub(super) kept: Option<Kept>,
+    pub(super) presence: Option<pidf::Document>,
+    pub(super) status: StatusCode,
+    pub(super) waiting: VecDeque<Task>,
 }
 
 /// A request whose sender has been found to be the owner.
-struct Task {
-    id: u64,
-    owner: Aor,
-    usage: Usage,
-    resource: Resource,
-    method: Method,
-    conditions: Conditions,
-    content_type: Option<String>,
-    body: Bytes,
+pub(super) struct Task {
+    pub(super) id: u64,
+    pub(super) owner: Aor,
+    pub(super) usage: Usage,
+    pub(super) resource: Resource,
+    pub(super) method: Method,
+    pub(super) conditions: Conditions,
+    pub(super) content_type: Option<String>,
+    pub(super) body: Bytes,
 }
 
 /// `If-Match` and `If-None-Match` (RFC 9110, section 13.1).
 #[derive(Default)]
-struct Conditions {
+pub(super) struct Conditions {
     matches: Option<Vec<String>>,
     none_matches: Option<Vec<String>>,
 }
@@ -97,7 +90,7 @@ impl Conditions {
     }
 
     /// Whether a request may be done, on a document with this tag, for something that exists or not.
-    fn hold(&self, etag: Option<&str>, exists: bool) -> bool {
+    pub(super) fn hold(&self, etag: Option<&str>, exists: bool) -> bool {
         let tagged =
             |tag: &String| etag.is_some_and(|etag| tag.trim_matches('"') == etag && !tag.starts_with("W/"));
         let any = |tag: &String| tag == "*" && exists;
@@ -154,8 +147,7 @@ impl Core {
     pub fn handle_document_stored(&mut self, now: Instant, ticket: u64, outcome: Result<(), &str>) {
         self.now = now;
         if let Some(changing) = self.http.changing.remove(&ticket) {
-            let key = (Aor::clone(&changing.owner), changing.auid.clone(), changing.name.clone());
-            self.http.busy.remove(&key);
+            self.http.busy.remove(&changing.owner);
             let waiting = match outcome {
                 Ok(()) => self.changed_document(now, changing),
                 Err(error) => {
@@ -350,238 +342,7 @@ impl Core {
         answer
     }
 
-    /// Does a change, or lets it wait for one of the same document.
-    fn perform(&mut self, now: Instant, task: Task) {
-        let document = &task.resource.document;
-        let key = (Aor::clone(&task.owner), document.auid.clone(), document.name.clone());
-        let busy = self.http.busy.get(&key);
-        if let Some(changing) = busy.and_then(|ticket| self.http.changing.get_mut(ticket)) {
-            if changing.waiting.len() < MOST_WAITING {
-                changing.waiting.push_back(task);
-            } else {
-                let answer = retry_after(StatusCode::SERVICE_UNAVAILABLE, 1);
-                self.http.answers.push_back((task.id, answer));
-            }
-            return;
-        }
-        let (kept, presence, status) = match self.change(&task) {
-            Ok(change) => change,
-            Err(refusal) => {
-                self.http.answers.push_back((task.id, refused(refusal)));
-                return;
-            }
-        };
-        let Task { id, owner, .. } = task;
-        let DocumentPath { auid, name, .. } = task.resource.document;
-        let changing = Changing { id, owner, auid, name, kept, presence, status, waiting: VecDeque::new() };
-        if !self.is_durable {
-            self.changed_document(now, changing);
-            return;
-        }
-        let ticket = self.http.next_ticket;
-        self.http.next_ticket += 1;
-        let path = DocumentPath::user(&*changing.auid, &*changing.owner, &*changing.name);
-        let document = changing.kept.as_ref().map(|kept| StoredDocument {
-            path: path.clone(),
-            etag: kept.etag.clone(),
-            body: kept.body.clone(),
-        });
-        self.store_changes.push_back(StoreChange::Document(DocumentWrite { ticket, path, document }));
-        self.http.busy.insert(key, ticket);
-        self.http.changing.insert(ticket, changing);
-    }
-
-    /// What a change makes of a document.
-    fn change(&mut self, task: &Task) -> Result<(Option<Kept>, Option<pidf::Document>, StatusCode), Refusal> {
-        let document = &task.resource.document;
-        let before = self.documents.get(&task.owner, &document.auid, &document.name);
-        let etag = before.map(|kept| kept.etag.as_str());
-        let limits = self.document_limits();
-        let is_put = task.method == Method::PUT;
-        let failed = Refusal::Status(412, "");
-        let (body, is_new) = match &task.resource.node {
-            None => {
-                if !is_put && before.is_none() {
-                    return Err(Refusal::Status(404, "no such document"));
-                }
-                if !task.conditions.hold(etag, before.is_some()) {
-                    return Err(failed);
-                }
-                if !is_put {
-                    return Ok((None, None, StatusCode::OK));
-                }
-                expect_type(task, task.usage.media_type())?;
-                // A copy, so that the request it came in can be forgotten.
-                (Bytes::copy_from_slice(well_formed(&task.body, &limits)?), before.is_none())
-            }
-            Some(node) => {
-                let place = Place::parse(node, task.usage.namespace())?;
-                if !place.is_changeable() {
-                    return Err(Refusal::Status(405, "namespaces cannot be changed"));
-                }
-                let Some(kept) = before else {
-                    let no_parent = Conflict::NoParent { ancestor: None };
-                    return Err(if is_put {
-                        no_parent.into()
-                    } else {
-                        Refusal::Status(404, "no such document")
-                    });
-                };
-                let unreadable = |_| Refusal::Status(500, "the document cannot be read");
-                let mut tree = Tree::read(&kept.body, &limits).map_err(unreadable)?;
-                let exists = place.get(&tree).is_some();
-                if !is_put && !exists {
-                    return Err(Refusal::Status(404, "no such node"));
-                }
-                if !task.conditions.hold(etag, exists) {
-                    return Err(failed);
-                }
-                if is_put {
-                    expect_type(task, place.media_type())?;
-                    let path = DocumentPath { user: Some(format!("sip:{}", task.owner)), ..document.clone() };
-                    let uri = |selector: &str| {
-                        let encoded: Vec<_> =
-                            selector.split('/').map(attache_documents::xcap::percent_encode).collect();
-                        format!("{ROOT}/{path}/~~/{}", encoded.join("/"))
-                    };
-                    place.put(&mut tree, &task.body, uri)?;
-                } else {
-                    place.delete(&mut tree)?;
-                }
-                (Bytes::from(tree.write()), !exists)
-            }
-        };
-        let (count, bytes) = self.documents.used(&task.owner);
-        let replaced = before.map_or(0, |kept| kept.body.len());
-        if body.len() > self.limits.document_bytes {
-            return Err(Refusal::Status(413, "the document is too large"));
-        }
-        let is_further = before.is_none() && count >= self.limits.documents_per_user;
-        if is_further || bytes - replaced + body.len() > self.limits.document_bytes_per_user {
-            return Err(Refusal::Status(507, "there is no room for more documents"));
-        }
-        if document.name.len() > LONGEST_NAME || document.name.chars().any(char::is_control) {
-            return Err(Refusal::Status(414, "the name is too long"));
-        }
-        let presence = {
-            let is_taken = |address: &str| {
-                let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-                self.directory.find(address).is_some() || !self.directory.is_ours(domain)
-            };
-            let is_served = |address: &str| {
-                self.lists.get(address).is_some_and(|list| list.owner.as_ref() != Some(&task.owner))
-            };
-            let around = Surroundings { owner: &task.owner, is_taken: &is_taken, services: &is_served };
-            usage::check(task.usage, &body, &limits, &around)?
-        };
-        let status = if is_put && is_new { StatusCode::CREATED } else { StatusCode::OK };
-        Ok((Some(Kept { etag: self.fresh_tag(), body }), presence, status))
-    }
-
-    /// A change is made: answers it, and lets it be felt. Returns what waited for it.
-    fn changed_document(&mut self, now: Instant, changing: Changing) -> VecDeque<Task> {
-        let Changing { id, owner, auid, name, kept, presence, status, waiting } = changing;
-        let etag = kept.as_ref().map(|kept| kept.etag.clone());
-        let before = self.documents.set(&owner, &auid, &name, kept);
-        let answer = match &etag {
-            Some(etag) => tagged(Response::new(Bytes::new()), status, etag),
-            None => plain(status, ""),
-        };
-        self.http.answers.push_back((id, answer));
-        tracing::trace!(new = before.is_none(), "a document was changed");
-        self.tell_keepers(&owner);
-        if let Some(usage) = Usage::of(&auid) {
-            self.document_has_effect(now, &owner, usage, &name, presence);
-        }
-        waiting
-    }
-
-    /// Lets the content of a document be felt.
-    fn document_has_effect(
-        &mut self,
-        now: Instant,
-        owner: &Aor,
-        usage: Usage,
-        name: &str,
-        presence: Option<pidf::Document>,
-    ) {
-        match usage {
-            Usage::PresRules => self.rules_changed(now, owner),
-            Usage::RlsServices => self.serve_lists(now, owner),
-            Usage::ResourceLists => {
-                self.serve_lists(now, owner);
-                if self.rules.get(owner).is_some_and(Rules::use_lists) {
-                    self.decide_again(now, owner);
-                }
-            }
-            Usage::HardState if name == "index" => {
-                let kept = self.documents.get(owner, HARD_STATE_AUID, name).map(|kept| kept.body.clone());
-                let content = match (presence, kept) {
-                    (Some(document), Some(body)) => Some((body, document)),
-                    _ => None,
-                };
-                let presentity = self.presence.presentities.entry(Aor::clone(owner)).or_default();
-                presentity.set_hard(content, now);
-                self.changed(now, owner);
-            }
-            Usage::HardState => {}
-        }
-    }
-
-    /// The addresses of a user that stand for lists are those of the documents now.
-    fn serve_lists(&mut self, now: Instant, owner: &Aor) {
-        let limits = self.document_limits();
-        let served = Resolver::new(&self.documents, owner, &limits, self.limits.list_entries).services();
-        let before = self.http.served.remove(owner).unwrap_or_default();
-        let after: BTreeSet<String> = served.iter().map(|one| one.uri.clone()).collect();
-        for gone in before.difference(&after) {
-            self.drop_list(now, gone, Some(owner));
-        }
-        for one in served {
-            if let Err(error) = self.put_list(now, &one.uri, Some(Aor::clone(owner)), None, one.members) {
-                tracing::info!(%error, "a user's list is not served");
-            }
-        }
-        if !after.is_empty() {
-            self.http.served.insert(Aor::clone(owner), after);
-        }
-    }
-
-    /// Takes back what was kept before a restart.
-    pub(super) fn restore_documents(&mut self, now: Instant, all: Vec<StoredDocument>) {
-        let mut ownerless = 0;
-        let mut owners = BTreeSet::new();
-        for StoredDocument { path, etag, body } in all {
-            let owner = path.user.as_deref().and_then(|user| self.directory.find(user));
-            match (owner, Usage::of(&path.auid)) {
-                (Some(owner), Some(_)) => {
-                    self.documents.set(&owner, &path.auid, &path.name, Some(Kept { etag, body }));
-                    owners.insert(owner);
-                }
-                _ => ownerless += 1,
-            }
-        }
-        if ownerless > 0 {
-            tracing::warn!(
-                documents = ownerless,
-                "kept on disk for users that the configuration does not have"
-            );
-        }
-        for owner in owners {
-            self.rules_changed(now, &owner);
-            self.serve_lists(now, &owner);
-            let kept = self.documents.get(&owner, HARD_STATE_AUID, "index").map(|kept| kept.body.clone());
-            let document = kept.and_then(|body| {
-                let read = pidf::read(&body, &self.document_limits()).ok()?;
-                Some((body, read.document))
-            });
-            if document.is_some() {
-                self.presence.presentities.entry(Aor::clone(&owner)).or_default().set_hard(document, now);
-            }
-        }
-    }
-
-    fn document_limits(&self) -> DocumentLimits {
+    pub(super) fn document_limits(&self) -> DocumentLimits {
         DocumentLimits { bytes: self.limits.document_bytes, ..DocumentLimits::STORED }
     }
 }
@@ -596,27 +357,6 @@ fn owner_of(user: &str) -> Option<String> {
 fn is_path(signed: &str, path: &str) -> bool {
     let rest = signed.split_once("://").map(|(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
     rest.unwrap_or(signed) == path
-}
-
-fn expect_type(task: &Task, wanted: &str) -> Result<(), Refusal> {
-    if task.content_type.as_deref() == Some(wanted) {
-        return Ok(());
-    }
-    Err(Refusal::Status(415, "the content type does not fit the address"))
-}
-
-/// A whole document as it may be kept.
-fn well_formed<'a>(body: &'a [u8], limits: &DocumentLimits) -> Result<&'a [u8], Refusal> {
-    if std::str::from_utf8(body).is_err() {
-        return Err(Conflict::NotUtf8.into());
-    }
-    match Tree::read(body, limits) {
-        Ok(_) => Ok(body),
-        Err(attache_documents::DocumentError::TooLarge { .. }) => {
-            Err(Refusal::Status(413, "the document is too large"))
-        }
-        Err(error) => Err(Conflict::NotWellFormed.because(error.to_string()).into()),
-    }
 }
 
 /// A document that is made when it is asked for, or a node of it.
@@ -645,7 +385,7 @@ fn virtual_document(
     answer
 }
 
-fn refused(refusal: Refusal) -> Response<Bytes> {
+pub(super) fn refused(refusal: Refusal) -> Response<Bytes> {
     match refusal {
         Refusal::Status(405, _) => not_allowed("GET, HEAD"),
         Refusal::Status(status, why) => {
@@ -660,7 +400,7 @@ fn refused(refusal: Refusal) -> Response<Bytes> {
     }
 }
 
-fn plain(status: StatusCode, why: &'static str) -> Response<Bytes> {
+pub(super) fn plain(status: StatusCode, why: &'static str) -> Response<Bytes> {
     let mut answer = Response::new(Bytes::from_static(why.as_bytes()));
     *answer.status_mut() = status;
     if !why.is_empty() {
@@ -675,13 +415,13 @@ fn not_allowed(methods: &'static str) -> Response<Bytes> {
     answer
 }
 
-fn retry_after(status: StatusCode, seconds: u64) -> Response<Bytes> {
+pub(super) fn retry_after(status: StatusCode, seconds: u64) -> Response<Bytes> {
     let mut answer = plain(status, "");
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     answer
 }
 
-fn tagged(mut answer: Response<Bytes>, status: StatusCode, etag: &str) -> Response<Bytes> {
+pub(super) fn tagged(mut answer: Response<Bytes>, status: StatusCode, etag: &str) -> Response<Bytes> {
     *answer.status_mut() = status;
     if let Ok(value) = HeaderValue::try_from(format!("\"{etag}\"")) {
         answer.headers_mut().insert(ETAG, value);

@@ -78,11 +78,11 @@ impl Core {
                     }
                 }
             }
-            Subject::Presence(presentity) => {
-                // One that was refused, or whose presentity is gone, waits for nothing.
-                if subscription.end == "timeout" && subscription.told == Some(View::Pending.mark()) {
-                    self.waits(now, presentity, id, &subscription.watcher);
-                }
+            // One that was refused, or whose presentity is gone, waits for nothing.
+            Subject::Presence(presentity)
+                if subscription.end == "timeout" && subscription.told == Some(View::Pending.mark()) =>
+            {
+                self.waits(now, presentity, id, &subscription.watcher);
             }
             Subject::List(list) => {
                 for (slot, entry) in (0..).zip(&*list.entries) {

@@ -132,7 +132,7 @@ pub(crate) fn check(
                 match &service.members {
                     rls_services::Members::Reference(uri) => absolute(uri)?,
                     rls_services::Members::List(list) => {
-                        check_list(list, &format!("{path}/list"), &mut unique)?
+                        check_list(list, &format!("{path}/list"), &mut unique)?;
                     }
                 }
             }
