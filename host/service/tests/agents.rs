@@ -35,7 +35,8 @@ impl World {
         let here: SocketAddr = at.parse().unwrap();
         let aor = UriBuf::parse(&format!("sip:{user}@example.com")).unwrap();
         let local = vec![(Transport::Udp, here), (Transport::Tcp, here)];
-        self.sim.add(here, Agent::new(AgentConfig::new(aor, password, local), [seed; 32]));
+        let config = AgentConfig { max_message: 1024 * 1024, ..AgentConfig::new(aor, password, local) };
+        self.sim.add(here, Agent::new(config, [seed; 32]));
         let service = Destination { transport: Transport::Udp, remote: SERVICE.parse().unwrap() };
         self.agent(at, |agent, now| {
             agent.set_next_hop(now, vec![service]);
@@ -245,4 +246,80 @@ fn an_agent_behind_a_web_socket_sees_and_is_seen() {
     assert!(said.contains(&"registered".to_owned()), "{said:?}");
     assert!(said.contains(&"sees here".to_owned()), "{said:?}");
     assert!(said.contains(&"hears hello".to_owned()), "{said:?}");
+}
+
+#[test]
+fn an_agent_watches_ten_thousand_people_with_one_subscription() {
+    let mut toml = String::from("[service]\ndomains = [\"example.com\"]\n");
+    let mut members = Vec::new();
+    let mut add = |name: &str, password: &str| {
+        toml.push_str(&format!("[[user]]\nname = \"{name}\"\n{password}\n"));
+        members.push(format!("sip:{name}@example.com"));
+    };
+    add("alice", "password = \"wonderland\"");
+    add("bob", "password = \"builder\"");
+    for number in 0..9_998 {
+        add(&format!("user-{number}"), &format!("ha1-sha256 = \"{number:064x}\""));
+    }
+    let accounts = attache_service::ServiceConfig::parse(&toml).unwrap().accounts().unwrap();
+    let address = "sip:everybody@example.com".to_owned();
+    let lists = vec![attache_service::ListConfig { address, members, watchers: Vec::new() }];
+    let mut sim = Simulation::new(3);
+    let config = attache_service::CoreConfig { accounts, lists, ..config() };
+    sim.add(SERVICE.parse().unwrap(), Core::new(config, sim.now(), SystemTime::UNIX_EPOCH, [5; 32]));
+    let mut world = World { sim, log: Vec::new() };
+    world.join("alice", "wonderland", ALICE, 1);
+    let service = Destination { transport: Transport::Tcp, remote: SERVICE.parse().unwrap() };
+    world.agent(ALICE, |alice, now| alice.set_next_hop(now, vec![service]));
+    let mut params = SubscribeParams::presence(UriBuf::parse("sip:everybody@example.com").unwrap());
+    params.event_list = true;
+    params.accept.extend(["multipart/related".into(), "application/rlmi+xml".into()]);
+    world.agent(ALICE, |agent, now| agent.subscribe(now, params)).unwrap();
+    let mut known = std::collections::HashSet::new();
+    let mut version = 0;
+    for _ in 0..600 {
+        world.sim.run_for(Duration::from_millis(100));
+        while let Some(event) = world.agent(ALICE, |agent, _| agent.poll_event()) {
+            let AgentEvent::Subscription { notify: Some(notify), .. } = event else { continue };
+            let parts =
+                attache_documents::multipart::read(&notify.content_type, &notify.body, 20_000).unwrap();
+            let list = attache_documents::rlmi::read(parts.root().body(), &attache_documents::rlmi::LIMITS);
+            let list = list.unwrap().document;
+            assert_eq!((list.version, list.full_state), (version, version == 0));
+            version += 1;
+            let shown =
+                list.resources.into_iter().filter(|one| one.instances.iter().any(|i| i.cid.is_some()));
+            known.extend(shown.map(|resource| resource.uri));
+        }
+        if known.len() == 10_000 {
+            return;
+        }
+    }
+    panic!("{} of them only", known.len());
+}
+
+#[test]
+fn an_agent_binds_its_flow_and_learns_the_address_of_its_device() {
+    let mut world = World::new();
+    let here: SocketAddr = "127.0.9.1:5060".parse().unwrap();
+    let aor = UriBuf::parse("sip:bob@example.com").unwrap();
+    let mut config = AgentConfig::new(aor, "builder", vec![(Transport::Tcp, here)]);
+    config.instance = Some("urn:uuid:00000000-0000-1000-8000-00000000000a".into());
+    world.sim.add(here, Agent::new(config, [9; 32]));
+    let service = Destination { transport: Transport::Tcp, remote: SERVICE.parse().unwrap() };
+    world.agent("127.0.9.1:5060", |agent, now| {
+        agent.set_next_hop(now, vec![service]);
+        agent.register(now, 600);
+    });
+    world.run(3);
+    let registered = world.agent("127.0.9.1:5060", |agent, _| {
+        std::iter::from_fn(|| agent.poll_event()).find_map(|event| match event {
+            AgentEvent::Registered(registered) => Some(registered),
+            _ => None,
+        })
+    });
+    let registered = registered.unwrap();
+    assert!(registered.outbound);
+    let gruu = "sip:bob@example.com;gr=urn:uuid:00000000-0000-1000-8000-00000000000a";
+    assert_eq!(registered.gruu.as_deref(), Some(gruu));
 }
