@@ -1,8 +1,8 @@
 //! Who may see what: common policy (RFC 4745) and presence rules (RFC 5025), with the conditions of OMA that other
 //! servers know.
 //!
-//! A document has rules; each says when it applies and what it grants. [`evaluate`] finds what one watcher is granted
-//! by all of them, and [`transform`] makes of a presence document what that watcher may see. Nothing is ever taken away
+//! A document has rules; each says when it applies and what it grants. [`evaluate()`] finds what one watcher is granted
+//! by all of them, and [`transform()`] makes of a presence document what that watcher may see. Nothing is ever taken away
 //! by a rule, so a rule that cannot be understood grants nothing. (OMA's "everybody else" is the one exception: whom a
 //! further rule names is no longer among them.)
 //!

@@ -162,7 +162,7 @@ fn options_tells_what_is_served() {
     let answer = net.send(ALICE, request);
     assert_eq!(status(&answer), 200);
     assert_eq!(text(&answer, HeaderName::Allow), "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, MESSAGE");
-    assert_eq!(text(&answer, HeaderName::AllowEvents), "presence");
+    assert_eq!(text(&answer, HeaderName::AllowEvents), "presence, presence.winfo, xcap-diff");
 }
 
 #[test]

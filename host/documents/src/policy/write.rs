@@ -7,7 +7,7 @@ use super::{
     ServiceSelector, Transformations, Who,
 };
 
-/// Writes a document. [`read`](super::read) gives it back as it is.
+/// Writes a document. [`read`](super::read()) gives it back as it is.
 #[must_use]
 pub fn write(ruleset: &Ruleset) -> String {
     let mut writer = Writer::new();
