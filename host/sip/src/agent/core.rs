@@ -77,7 +77,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Whether no hop may be without encryption (RFC 5630 §3.1).
+    /// Whether no hop may be without encryption (RFC 5630).
     fn is_secure(&self) -> bool {
         self.request.uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
     }

@@ -16,7 +16,7 @@ pub enum Credential {
         /// The token, if there is one already.
         token: Option<Secret>,
         /// Whether it may be sent over a transport without encryption, where anybody on the way can take it. Only for tests and
-        /// for a service on the same machine (RFC 8898 §4).
+        /// for a service on the same machine (RFC 8898).
         insecure: bool,
     },
 }

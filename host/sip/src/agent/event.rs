@@ -153,7 +153,7 @@ pub struct Terms {
     pub rates: Rates,
 }
 
-/// What a service wants to be told about a token (RFC 8898 §2.1).
+/// What a service wants to be told about a token (RFC 8898).
 #[derive(Clone, Eq, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct TokenNeeded {

@@ -180,12 +180,12 @@ impl Core {
         };
         let aor = self.config.aor.as_uri();
         let user = aor.user().map(|user| format!("{user}@")).unwrap_or_default();
-        // RFC 5630 §3.1.3: `sips` says TLS by itself, and its transport is what runs below or beside that.
+        // RFC 5630: `sips` says TLS by itself, and its transport is what runs below or beside that.
         match (transport, secure) {
             (Transport::Udp, _) => format!("sip:{user}{host}"),
             (Transport::Tls, true) => format!("sips:{user}{host}"),
             (Transport::Wss, true) => format!("sips:{user}{host};transport=ws"),
-            // RFC 7118 §5.2.4 has one name for both.
+            // RFC 7118 has one name for both.
             (Transport::Ws | Transport::Wss, _) => format!("sip:{user}{host};transport=ws"),
             _ => format!("sip:{user}{host};transport={}", transport.uri_name()),
         }

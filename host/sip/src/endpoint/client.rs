@@ -106,7 +106,7 @@ impl Endpoint {
         let id = self.fresh_id();
         let invite = request.method == Method::Invite;
         let mut chosen = (destination, flow, None);
-        // RFC 6223 §4.2: we would keep this flow alive, if the next hop says how often.
+        // RFC 6223: we would keep this flow alive, if the next hop says how often.
         let keep = if request.method == Method::Register { ";keep" } else { "" };
         let mut bytes = request.write(&format!("{}{keep}", self.via(destination, id)), extra)?;
         if destination.transport == Transport::Udp && bytes.len() > self.config.datagram_limit {

@@ -299,7 +299,7 @@ impl Publication {
                 self.held(core, now, id, &answer);
                 if self.dirty || self.removing { self.step(core, now, id) } else { Fate::Lives }
             }
-            // It wants the document as a whole (RFC 5264 §4.3), now and in future.
+            // It wants the document as a whole (RFC 5264), now and in future.
             Ok(_) if matches!(status, Some(400 | 415 | 422)) && kind == Kind::Patch => {
                 self.whole_only = true;
                 self.dirty = true;

@@ -518,7 +518,7 @@ fn flow_timer(answer: &Message) -> Option<Duration> {
     Some(Duration::from_secs(seconds)).filter(|timer| !timer.is_zero())
 }
 
-/// How often the next hop wants to hear of us, if it said so (RFC 6223 §4.3); zero leaves the time to us.
+/// How often the next hop wants to hear of us, if it said so (RFC 6223); zero leaves the time to us.
 fn keep(answer: &Message) -> Option<Duration> {
     let via = answer.top_via().ok()?;
     let seconds: u64 = via.params().get_str("keep")?.parse().ok()?;

@@ -130,7 +130,7 @@ fn a_sips_service_is_only_reached_with_encryption() {
     assert_eq!(transmit.destination, to(Transport::Tls, "192.0.2.1:5061"));
     let message = Message::parse(transmit.payload).unwrap();
     assert!(message.request_uri_bytes().starts_with(b"sips:example.com"));
-    // RFC 5630 §3.3: whoever is asked for by sips answers at sips.
+    // RFC 5630: whoever is asked for by sips answers at sips.
     assert!(contact(&message).starts_with("<sips:alice@"), "{}", contact(&message));
 }
 

@@ -123,7 +123,7 @@ impl Subscriptions {
     }
 
     /// The answer to a SUBSCRIBE says that the state is the one that we have, and that no NOTIFY says so again: then the
-    /// answer itself makes the dialog (RFC 5839 §4.2).
+    /// answer itself makes the dialog (RFC 5839).
     pub(super) fn resumed(&mut self, core: &mut Core, now: Instant, id: u64, answer: &Message) {
         let Some(subscription) = self.all.get_mut(&id) else { return };
         let tag = answer.to().ok().and_then(|to| to.tag().map(Box::<str>::from));
@@ -182,7 +182,7 @@ impl Subscriptions {
         let Some(known) = subscription.fork_mut(fork) else { return };
         let first = known.etag.is_none();
         let etag: Option<Arc<str>> = message.sip_etag().map(Into::into);
-        // The state that we have is the present one, and not said again (RFC 5839 §4.3).
+        // The state that we have is the present one, and not said again (RFC 5839).
         let unchanged = message.body().is_empty()
             && etag.is_some()
             && ((alone && etag == had) || known.etag == etag || (first && only_changes && had.is_none()));
@@ -242,7 +242,7 @@ impl Subscriptions {
     }
 }
 
-/// How often the notifier says that it notifies (RFC 6446 §5.5).
+/// How often the notifier says that it notifies (RFC 6446).
 fn granted_rates(said: &SaidState<'_>) -> Rates {
     let rate = |name| {
         let rate: f64 = said.params.get_str(name)?.parse().ok()?;

@@ -89,7 +89,7 @@ impl Subscriptions {
             .to(format!("<{}>", params.target))
             .call_id(&*subscription.call_id)
             .cseq(subscription.cseq);
-        // What the user has may be the state still (RFC 5839 §3.4); `*` asks for changes only.
+        // What the user has may be the state still (RFC 5839); `*` asks for changes only.
         let etag = match &subscription.etag {
             Some(etag) => Some(&**etag),
             None => params.etag.as_deref().filter(|etag| *etag == "*"),
@@ -226,7 +226,7 @@ impl Subscriptions {
                     known.target = uri.to_string().into();
                 }
                 if answer.status() == Some(204) {
-                    // The document we have is still true: no NOTIFY follows (RFC 5839 §4.2).
+                    // The document we have is still true: no NOTIFY follows (RFC 5839).
                     known.timer_n = None;
                 }
                 if closing && known.closed && answer.status() == Some(204) {
