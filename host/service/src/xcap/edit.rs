@@ -328,3 +328,100 @@ fn unescape(text: &str) -> Option<String> {
     let is_xml = |c: char| c >= ' ' || matches!(c, '\n' | '\r' | '\t');
     out.chars().all(is_xml).then_some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use attache_documents::Limits;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_step() -> impl Strategy<Value = String> {
+        let predicate = prop_oneof![
+            Just(String::new()),
+            Just(String::new()),
+            (1_usize..4).prop_map(|position| format!("[{position}]")),
+            "[xy]".prop_map(|value| format!("[@n=\"{value}\"]")),
+            (1_usize..4, "[xy]").prop_map(|(position, value)| format!("[{position}][@n=\"{value}\"]")),
+        ];
+        ("a|b|\\*", predicate).prop_map(|(name, predicate)| format!("{name}{predicate}"))
+    }
+
+    fn any_selector() -> impl Strategy<Value = String> {
+        let steps = prop::collection::vec(any_step(), 0..3);
+        (steps, prop::option::of("@[nm]")).prop_map(|(steps, attribute)| {
+            let steps = steps.iter().map(String::as_str).chain(attribute.as_deref());
+            ["r"].into_iter().chain(steps).collect::<Vec<_>>().join("/")
+        })
+    }
+
+    fn any_element(depth: u32) -> impl Strategy<Value = String> {
+        let leaf = ("[ab]", prop::option::of("[xy]")).prop_map(|(name, value)| match value {
+            Some(value) => format!("<{name} n=\"{value}\"/>"),
+            None => format!("<{name}/>"),
+        });
+        leaf.prop_recursive(depth, 8, 3, |inner| {
+            ("[ab]", prop::collection::vec(inner, 0..4)).prop_map(|(name, inside)| {
+                if inside.is_empty() {
+                    format!("<{name}/>")
+                } else {
+                    format!("<{name}>{}</{name}>", inside.concat())
+                }
+            })
+        })
+    }
+
+    fn node(selector: &str) -> NodePath {
+        NodePath { selector: selector.to_owned(), bindings: Vec::new() }
+    }
+
+    fn tree(inside: &[String]) -> Tree {
+        Tree::read(format!("<r xmlns=\"urn:t\">{}</r>", inside.concat()).as_bytes(), &Limits::STORED).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_put_is_what_is_got(
+            inside in prop::collection::vec(any_element(2), 0..4),
+            selector in any_selector(),
+            element in any_element(1),
+            value in "[xyz]",
+        ) {
+            let mut tree = tree(&inside);
+            let path = node(&selector);
+            let place = Place::parse(&path, "urn:t").unwrap();
+            let body = if place.media_type() == ELEMENT_TYPE { element } else { value };
+            let existed = place.get(&tree).is_some();
+            if let Ok(is_new) = place.put(&mut tree, body.as_bytes(), str::to_owned) {
+                prop_assert_eq!(place.get(&tree), Some(body.clone()));
+                prop_assert_eq!(is_new, !existed);
+                let written = Tree::read(tree.write().as_bytes(), &Limits::STORED).unwrap();
+                prop_assert_eq!(place.get(&written), Some(body.clone()));
+                let once = tree.write();
+                prop_assert!(place.put(&mut tree, body.as_bytes(), str::to_owned).is_ok());
+                prop_assert_eq!(tree.write(), once, "the same again changes nothing");
+            }
+        }
+
+        #[test]
+        fn what_was_deleted_is_not_got(
+            inside in prop::collection::vec(any_element(2), 0..4),
+            selector in any_selector(),
+        ) {
+            let mut tree = tree(&inside);
+            let path = node(&selector);
+            let place = Place::parse(&path, "urn:t").unwrap();
+            let existed = place.get(&tree).is_some();
+            if place.delete(&mut tree).is_ok() {
+                prop_assert!(existed);
+                prop_assert_eq!(place.get(&tree), None);
+                prop_assert!(Tree::read(tree.write().as_bytes(), &Limits::STORED).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn slashes_in_values_do_not_part_steps() {
+        assert_eq!(steps("a/b[@n=\"x/y\"]/c[@m='/\"']/@d"), ["a", "b[@n=\"x/y\"]", "c[@m='/\"']", "@d"]);
+    }
+}
