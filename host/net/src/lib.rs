@@ -1,4 +1,4 @@
-//! Tokio transports for the SIP machines: UDP and TCP flows, and name resolution.
+//! Tokio transports for the SIP machines: UDP, TCP, TLS and WebSocket flows, name resolution, and HTTP for XCAP.
 //!
 //! The machines of `attache-sip` know no sockets. This crate owns them, and nothing else: it understands where one
 //! message ends and the next begins, and leaves what they say to others. Its promises:
@@ -10,14 +10,19 @@
 //! - **A failure is told at once and with a reason** ([`Input::FlowFailed`]), so that transactions need not wait for
 //!   their timers.
 //! - **Connections are found again by their peer's address**, whoever opened them, and pinged as RFC 5626,
-//!   section 4.4.1 describes.
+//!   section 4.4.1 describes. An encrypted one is found for the domain alone that it was opened for.
+//! - **Nobody is believed without a certificate** for the domain that was asked for (RFC 5922), and one that is refused
+//!   says what to do about it.
 //!
 //! # Layout
 //! - [`Sockets`]: everything that is bound or connected, with one `recv` and one `send`.
 //! - [`BindOptions`], [`Limits`]: what to bind, and how much strangers may take.
-//! - [`FlowError`]: why a flow is no more.
-//! - [`Resolver`], [`SystemResolver`]: names to addresses.
+//! - [`Tls`], [`TlsOptions`]: whom to believe, and who this node is.
+//! - [`FlowError`], [`CertificateProblem`]: why a flow is no more, or never was.
+//! - [`Resolver`], [`DnsResolver`], [`SystemResolver`]: names to addresses.
+//! - [`HttpClient`], [`HttpListener`]: whole HTTP messages out and in.
 
+mod census;
 mod connection;
 mod dns;
 mod error;

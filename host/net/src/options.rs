@@ -82,7 +82,8 @@ pub struct Limits {
     pub max_message: usize,
     /// Unreadable messages in a row on one connection before it is closed.
     pub max_garbage: u32,
-    /// Accepted connections whose TLS or WebSocket handshake is under way. More are not accepted.
+    /// Accepted connections whose TLS or WebSocket handshake is under way, of which one address gets a quarter. More are
+    /// not accepted.
     pub max_handshakes: usize,
     /// Time to establish a TCP connection.
     pub connect_timeout: Duration,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::census::{Census, Kind};
 use crate::connection::{self, Manner, Outgoing, Report};
 use crate::error::FlowError;
 use crate::establish::{self, Terms};
@@ -24,9 +25,6 @@ use crate::options::{BindOptions, KeepAlive};
 use crate::socket;
 use crate::tls::{CertificateSummary, Tls};
 use crate::udp::Udp;
-
-/// One in so many connections is kept for those that this node opens itself.
-const OUTGOING_SHARE: usize = 8;
 
 /// Something that happened on a node's sockets.
 #[derive(Clone)]
@@ -117,7 +115,7 @@ pub struct Sockets {
     connections: HashMap<FlowId, Connection>,
     /// The newest connection to each peer.
     by_peer: HashMap<Peer, FlowId>,
-    per_host: HashMap<IpAddr, usize>,
+    census: Census,
     /// What failed without a task of its own to say so.
     failures: VecDeque<Input>,
     reports: mpsc::Receiver<Report>,
@@ -126,8 +124,6 @@ pub struct Sockets {
     next_flow: u64,
     /// Which source goes first; it goes round, so that a flood on one starves no other.
     turn: usize,
-    /// Accepted connections whose handshake is under way.
-    handshakes: usize,
     terms: Arc<Terms>,
     keep_alive: Option<Duration>,
 }
@@ -155,8 +151,7 @@ impl Peer {
 
 struct Connection {
     peer: Peer,
-    is_accepted: bool,
-    is_open: bool,
+    kind: Kind,
     certificate: Option<Arc<CertificateSummary>>,
     keep_alive: watch::Sender<Option<KeepAlive>>,
     outgoing: Outgoing,
@@ -182,14 +177,13 @@ impl Sockets {
             listeners: Vec::new(),
             connections: HashMap::new(),
             by_peer: HashMap::new(),
-            per_host: HashMap::new(),
+            census: Census::default(),
             failures: VecDeque::new(),
             reports,
             reporter,
             tasks: JoinSet::new(),
             next_flow: 1,
             turn: 0,
-            handshakes: 0,
             terms: Arc::new(Terms {
                 limits: Arc::clone(&limits),
                 tls: options.tls,
@@ -374,7 +368,7 @@ impl Sockets {
         payload: Bytes,
     ) -> Result<(), (Option<FlowId>, FlowError)> {
         let may_carry = |connection: &Connection| {
-            peer.domain.is_none() || connection.is_accepted || connection.peer.domain == peer.domain
+            peer.domain.is_none() || connection.kind != Kind::Ours || connection.peer.domain == peer.domain
         };
         let living = flow
             .filter(|id| self.connections.get(id).is_some_and(may_carry))
@@ -401,7 +395,7 @@ impl Sockets {
         if transport.is_secure() && self.terms.tls.is_none() {
             return Err(FlowError::Unsupported(transport.via_name()));
         }
-        self.admit(peer.destination.remote.ip(), self.terms.limits.max_connections)?;
+        self.census.admit(peer.destination.remote.ip(), Kind::Ours, &self.terms.limits)?;
         let id = self.new_flow();
         let (outgoing, waiting) = connection::outgoing(&self.terms.limits);
         let pings = self.keep_alive.map(|interval| KeepAlive { interval, must_be_answered: false });
@@ -412,15 +406,7 @@ impl Sockets {
         let task = self.tasks.spawn(dial);
         self.remember(
             id,
-            Connection {
-                peer,
-                is_accepted: false,
-                is_open: false,
-                certificate: None,
-                keep_alive,
-                outgoing,
-                task,
-            },
+            Connection { peer, kind: Kind::Ours, certificate: None, keep_alive, outgoing, task },
         );
         Ok(id)
     }
@@ -444,13 +430,9 @@ impl Sockets {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Result<(), FlowError> {
-        // A share is left for those that this node opens, or strangers could cut it off from everybody.
         let limits = &self.terms.limits;
-        self.admit(remote.ip(), limits.max_connections - limits.max_connections / OUTGOING_SHARE)?;
-        let is_open = transport == Transport::Tcp;
-        if !is_open && self.handshakes >= limits.max_handshakes {
-            return Err(FlowError::TooManyConnections);
-        }
+        let kind = if transport == Transport::Tcp { Kind::Theirs } else { Kind::Shaking };
+        self.census.admit(remote.ip(), kind, limits)?;
         let (outgoing, waiting) = connection::outgoing(limits);
         let id = self.new_flow();
         let local = stream.local_addr().unwrap_or(local);
@@ -460,11 +442,7 @@ impl Sockets {
         let ends = connection::Ends { waiting, reports: self.reporter.clone(), manner };
         let task = self.tasks.spawn(establish::receive(stream, flow, ends, Arc::clone(&self.terms)));
         let peer = Peer::new(flow.back(), None);
-        self.handshakes += usize::from(!is_open);
-        self.remember(
-            id,
-            Connection { peer, is_accepted: true, is_open, certificate: None, keep_alive, outgoing, task },
-        );
+        self.remember(id, Connection { peer, kind, certificate: None, keep_alive, outgoing, task });
         Ok(())
     }
 
@@ -491,8 +469,9 @@ impl Sockets {
             Report::Opened(id, certificate) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.certificate = certificate;
-                    if !std::mem::replace(&mut connection.is_open, true) && connection.is_accepted {
-                        self.handshakes -= 1;
+                    if connection.kind == Kind::Shaking {
+                        connection.kind = Kind::Theirs;
+                        self.census.shaken(connection.peer.destination.remote.ip());
                     }
                 }
                 None
@@ -507,21 +486,16 @@ impl Sockets {
                 let destination = connection.peer.destination;
                 tracing::debug!(%destination, %reason, "no connection");
                 // Of a stranger that never came in, nobody has heard and nobody need hear.
-                (!connection.is_accepted).then_some(Input::FlowFailed { destination, flow: None, reason })
+                (connection.kind == Kind::Ours).then_some(Input::FlowFailed {
+                    destination,
+                    flow: None,
+                    reason,
+                })
             }
         }
     }
 
-    fn admit(&self, host: IpAddr, most: usize) -> Result<(), FlowError> {
-        let of_host = self.per_host.get(&host).copied().unwrap_or(0);
-        if self.connections.len() >= most || of_host >= self.terms.limits.max_connections_per_host {
-            return Err(FlowError::TooManyConnections);
-        }
-        Ok(())
-    }
-
     fn remember(&mut self, id: FlowId, connection: Connection) {
-        *self.per_host.entry(connection.peer.destination.remote.ip()).or_default() += 1;
         self.by_peer.insert(connection.peer.clone(), id);
         self.connections.insert(id, connection);
     }
@@ -531,16 +505,7 @@ impl Sockets {
         if self.by_peer.get(&connection.peer) == Some(&id) {
             self.by_peer.remove(&connection.peer);
         }
-        if connection.is_accepted && !connection.is_open {
-            self.handshakes -= 1;
-        }
-        let host = connection.peer.destination.remote.ip();
-        if let Some(count) = self.per_host.get_mut(&host) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_host.remove(&host);
-            }
-        }
+        self.census.forget(connection.peer.destination.remote.ip(), connection.kind);
         // Tasks that have ended are held until they are asked after.
         while self.tasks.try_join_next().is_some() {}
         Some(connection)

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 /// Far more than anything here takes; so that a broken test fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server that answers by `answer` until it is dropped.
 struct Running(SocketAddr, AbortHandle);

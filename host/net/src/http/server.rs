@@ -72,11 +72,11 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             max_connections: 512,
-            max_connections_per_host: 64,
+            max_connections_per_host: 32,
             max_head: 16 * 1024,
             max_headers: 64,
             max_body: 1024 * 1024,
-            max_bodies: 64,
+            max_bodies: 128,
             max_waiting: 64,
             handshake_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(30),

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 /// Far more than anything here takes; so that a broken test fails instead of hanging.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub const V4: &str = "127.0.0.1:0";
 pub const V6: &str = "[::1]:0";
