@@ -14,11 +14,12 @@ use attache_messenger::{
     engine::EngineConfig,
     event::SessionState,
     message::{Author, IncomingMessage, MessageState, Origin, Text},
-    presence::{Availability, Freshness, Presence},
+    presence::{Availability, Freshness, Presence, UnknownReason},
+    report::Strategy,
     sim::{BEGINNING, EngineNode, Link, MemoryStore, Node, Simulation},
     storage::JournalEvent,
 };
-use attache_service::{Core, CoreConfig, ServiceConfig, StoreChange};
+use attache_service::{Core, CoreConfig, ListConfig, ServiceConfig, StoreChange};
 use attache_sip::transport::{Destination, Flow, FlowId, Transmit, Transport};
 use bytes::Bytes;
 
@@ -31,6 +32,9 @@ password = "a"
 [[user]]
 name = "bob"
 password = "b"
+[[user]]
+name = "carol"
+password = "c"
 "#;
 
 /// The service with a store that keeps everything at once.
@@ -39,7 +43,12 @@ struct Service(Core);
 impl Service {
     fn new(sim: &Simulation) -> Self {
         let accounts = ServiceConfig::parse(USERS).unwrap().accounts().unwrap();
-        let config = CoreConfig::new("example.com", accounts, at("service"));
+        let mut config = CoreConfig::new("example.com", accounts, at("service"));
+        config.lists = vec![ListConfig {
+            address: "sip:friends@example.com".to_owned(),
+            members: ["bob", "carol", "nobody"].map(|name| format!("sip:{name}@example.com")).to_vec(),
+            watchers: Vec::new(),
+        }];
         let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(BEGINNING.as_millis()) + sim.elapsed();
         Self(Core::new(config, sim.now(), wall, [9; 32]))
     }
@@ -94,6 +103,11 @@ struct World {
 
 impl World {
     fn new(transport: &str) -> Self {
+        Self::with_list(transport, None)
+    }
+
+    /// `list`: the one that alice asks for.
+    fn with_list(transport: &str, list: Option<&str>) -> Self {
         let mut sim = Simulation::new(7);
         let service = Service::new(&sim);
         sim.add(at("service"), service);
@@ -102,6 +116,9 @@ impl World {
             let local = vec![(Transport::Udp, at(name)), (Transport::Tcp, at(name))];
             let mut config = EngineConfig::new(address(name), password, local, [name.len() as u8; 32]);
             config.service = Some(format!("sip:10.0.0.9:5060;transport={transport}"));
+            if name == "alice" {
+                config.list = list.map(str::to_owned);
+            }
             let node = EngineNode::new(&sim, config, store);
             sim.add(at(name), node);
         }
@@ -255,4 +272,75 @@ fn the_embedded_service_refuses_a_wrong_password_once() {
     let mut world = World { sim, bob: MemoryStore::new() };
     assert_eq!(world.run("alice", Command::SignIn).unwrap_err().code(), Code::InvalidPassword);
     assert_eq!(world.session("alice"), SessionState::SignedOut);
+}
+
+/// What alice sees of somebody.
+fn seen(world: &mut World, who: &str) -> Arc<Presence> {
+    let snapshot = world.sim.with(at("alice"), |node: &mut EngineNode, _| node.snapshot());
+    snapshot.contacts[&snapshot.by_address[&address(who)]].presence.clone()
+}
+
+fn ways(world: &mut World) -> Vec<(Strategy, usize)> {
+    let report = world.sim.with(at("alice"), |node: &mut EngineNode, _| node.snapshot().report);
+    report.watching.iter().map(|way| (way.strategy, way.people)).collect()
+}
+
+fn add_and_sign_in_again(world: &mut World) {
+    for name in ["carol", "nobody", "elsewhere"] {
+        world.run("alice", Command::AddContact { address: address(name), name: "".into() }).unwrap();
+    }
+    world.run("alice", Command::SignOut).unwrap();
+    world.run("alice", Command::SignIn).unwrap();
+    world.settle();
+}
+
+fn everybody_is_seen_as_they_are(world: &mut World) {
+    let choice =
+        Command::Publish { availability: Some(Availability::Busy), note: "writing".into(), until: None };
+    world.run("bob", choice).unwrap();
+    world.settle();
+    let bob = seen(world, "bob");
+    assert_eq!(
+        (bob.availability, &*bob.note, &bob.freshness),
+        (Some(Availability::Busy), "writing", &Freshness::Live)
+    );
+    let carol = seen(world, "carol");
+    assert_eq!(
+        (carol.availability, &carol.freshness),
+        (Some(Availability::Offline), &Freshness::Live),
+        "she never signed in"
+    );
+    for name in ["nobody", "elsewhere"] {
+        assert_eq!(seen(world, name).freshness, Freshness::Unknown(UnknownReason::NotFound), "{name}");
+    }
+}
+
+#[test]
+fn a_list_of_the_embedded_service_brings_everybody_through_a_restart() {
+    let mut world = World::with_list("tcp", Some("sip:friends@example.com"));
+    add_and_sign_in_again(&mut world);
+    everybody_is_seen_as_they_are(&mut world);
+    assert_eq!(
+        ways(&mut world)[0],
+        (Strategy::ServerList, 3),
+        "one is not on the list, and is asked for beside it"
+    );
+    let service = Service::new(&world.sim);
+    world.sim.kill(at("service"));
+    world.sim.run_for(Duration::from_secs(60));
+    assert!(matches!(seen(&mut world, "bob").freshness, Freshness::Stale(_)));
+    world.sim.add(at("service"), service);
+    world.sim.run_for(Duration::from_secs(180));
+    everybody_is_seen_as_they_are(&mut world);
+    assert_eq!(ways(&mut world)[0], (Strategy::ServerList, 3));
+}
+
+#[test]
+fn the_embedded_service_takes_lists_in_requests() {
+    for transport in ["udp", "tcp"] {
+        let mut world = World::new(transport);
+        add_and_sign_in_again(&mut world);
+        everybody_is_seen_as_they_are(&mut world);
+        assert_eq!(ways(&mut world), [(Strategy::RequestList, 4)], "{transport}");
+    }
 }
