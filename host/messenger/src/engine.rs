@@ -54,6 +54,7 @@ mod leases;
 mod ledger;
 mod outbox;
 mod own;
+mod partial;
 mod policy;
 mod presence;
 mod report;

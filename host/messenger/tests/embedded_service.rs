@@ -344,3 +344,25 @@ fn the_embedded_service_takes_lists_in_requests() {
         assert_eq!(ways(&mut world), [(Strategy::RequestList, 4)], "{transport}");
     }
 }
+
+#[test]
+fn presence_that_the_embedded_service_tells_in_changes_is_whole_here() {
+    let mut world = World::new("udp");
+    // Long words, so that telling only what changed is shorter.
+    let note = "words ".repeat(100).trim().to_owned();
+    for availability in Availability::ALL {
+        let choice =
+            Command::Publish { availability: Some(availability), note: note.as_str().into(), until: None };
+        world.run("bob", choice).unwrap();
+        // As often as the service tells changes of one person.
+        world.settle();
+        let bob = world.sees("alice");
+        assert_eq!((bob.availability, &*bob.note), (Some(availability), &*note));
+    }
+    let changes = world.sim.trace().iter().filter(|packet| {
+        packet.to == at("alice")
+            && packet.is("NOTIFY")
+            && String::from_utf8_lossy(&packet.payload).contains(":pidf-diff ")
+    });
+    assert!(changes.count() > 0, "and changes were sent");
+}

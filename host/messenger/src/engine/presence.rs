@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use attache_documents::{Limits, pidf};
+use attache_documents::{Limits, pidf, pidf_diff};
 use attache_sip::{
     agent::{Cause, NotifyBody, SubscriptionId, Terms},
     uri::UriBuf,
@@ -23,7 +23,8 @@ use crate::{
     address::Address,
     compose::{Reason, compose},
     engine::{
-        Engine,
+        Engine, partial,
+        versions::Versions,
         watch::{Hands, News, Told, list::Part},
     },
     event::{Contact, EventKind, PresenceChange, SessionState, WatchedChange},
@@ -84,6 +85,8 @@ struct Person {
 struct Kept {
     source: u32,
     body: Bytes,
+    /// Of documents that came as changes.
+    versions: Versions,
 }
 
 impl Person {
@@ -411,6 +414,7 @@ impl Engine {
     fn on_documents(&mut self, address: &Address, parts: SmallVec<[Part; 1]>, sources: &[u32], live: bool) {
         let Some(person) = self.presences.people.get_mut(address) else { return };
         let mut changed = person.shown.freshness != Freshness::Live || !live;
+        let (mut ask, mut unreadable) = (false, None);
         if !person.vouched {
             if parts.is_empty() {
                 return self.on_news((address.clone(), News::Listed));
@@ -427,20 +431,52 @@ impl Engine {
         for part in parts {
             let place = person.documents.iter().position(|kept| kept.source == part.source);
             let place = match place {
-                // The usual refresh: nothing new to read.
-                Some(place) if person.documents[place].body == part.body => continue,
                 Some(place) => place,
                 None => {
                     if person.documents.len() == MAX_FORKS {
                         person.documents.remove(0);
                     }
-                    person.documents.push(Kept { source: part.source, body: Bytes::new() });
+                    let (source, body) = (part.source, Bytes::new());
+                    person.documents.push(Kept { source, body, versions: Versions::default() });
                     person.documents.len() - 1
                 }
             };
-            person.documents[place].body = Bytes::copy_from_slice(&part.body);
-            changed = true;
+            let kept = &mut person.documents[place];
+            let body = if *part.media_type == *pidf_diff::MEDIA_TYPE {
+                match partial::take(&mut kept.versions, &kept.body, &part.body) {
+                    partial::Outcome::Whole(body) => body,
+                    partial::Outcome::Old => continue,
+                    partial::Outcome::Ask => {
+                        ask = true;
+                        continue;
+                    }
+                    // What it would have changed is unknown, and so the next changes are.
+                    partial::Outcome::Unreadable(error) => {
+                        kept.versions.restart();
+                        unreadable = Some(error);
+                        ask = true;
+                        continue;
+                    }
+                }
+            } else {
+                kept.versions.restart();
+                part.body
+            };
+            // The usual refresh brings nothing new to read.
+            if kept.body != body {
+                kept.body = Bytes::copy_from_slice(&body);
+                changed = true;
+            }
         }
+        // One that came as changes before there was a whole holds nothing.
+        person.documents.retain(|kept| !kept.body.is_empty());
+        if let Some(error) = unreadable {
+            self.diagnose(format!("changes to the presence document of {address} cannot be read: {error}"));
+        }
+        if ask {
+            self.ask_again(address);
+        }
+        let Some(person) = self.presences.people.get_mut(address) else { return };
         if person.documents.is_empty() {
             return self.on_news((address.clone(), News::Listed));
         }

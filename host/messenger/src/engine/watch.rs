@@ -20,7 +20,7 @@ use std::{
 };
 
 use attache_documents::{
-    pidf,
+    pidf, pidf_diff,
     resource_lists::{self, Entry, List, Member, ResourceLists},
     rlmi,
 };
@@ -561,9 +561,11 @@ impl Watch {
 
 /// The types of documents that are understood.
 fn accepted(list: bool) -> Vec<String> {
-    let mut types = vec![pidf::MEDIA_TYPE];
-    if list {
-        types.extend([rlmi::MEDIA_TYPE, "multipart/related"]);
-    }
+    let types = if list {
+        vec![pidf::MEDIA_TYPE, rlmi::MEDIA_TYPE, "multipart/related"]
+    } else {
+        // A notifier that knows changes may send them (RFC 5263).
+        vec![pidf::MEDIA_TYPE, pidf_diff::MEDIA_TYPE]
+    };
     types.into_iter().map(str::to_owned).collect()
 }
