@@ -180,7 +180,7 @@ fn a_whole_list_again_is_no_change() {
     let mut world = everybody(6, Some("friends"));
     world.service(|s| s.set_list("friends", &["bob", "carol", "dave"]));
     sign_in(&mut world);
-    world.with(ALICE, |node| node.take_events());
+    world.with(ALICE, attache_messenger::sim::EngineNode::take_events);
     world.service(|s| s.set_list("friends", &["bob", "carol", "dave"]));
     world.settle();
     let changes = world.with(ALICE, |node| {
