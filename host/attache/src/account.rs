@@ -14,7 +14,7 @@ use attache_messenger::{
     event::{Event, EventKind},
     id::{AccountId, LeaseId, RequestId},
     presence::{Presence, UnknownReason},
-    storage::{Batch, BatchId, Storage, StorageError},
+    storage::{Batch, BatchId, JournalEvent, Storage, StorageError, Write},
     time::Now,
 };
 use attache_net::{HttpClient, Input, Query, Resolver, Sockets};
@@ -153,6 +153,8 @@ pub(crate) struct Setup {
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) plugins: Arc<PluginHost>,
+    /// Whether nobody is there to read messages: they are refused for now, so that the service keeps them.
+    pub(crate) refuses_messages: bool,
 }
 
 /// An account whose task has not begun.
@@ -163,7 +165,7 @@ pub(crate) struct Ready {
 
 /// Reads what the store holds.
 pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
-    let Setup { config, net, http, resolver, storage, plugins } = setup;
+    let Setup { config, net, http, resolver, storage, plugins, refuses_messages } = setup;
     let address = config.address.clone();
     let account = address.account_id();
     let restored = storage.load(account, &address).await.map_err(|error| {
@@ -194,6 +196,7 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         resolver,
         storage,
         plugins,
+        refuses_messages,
         events,
         requests,
         releases,
@@ -245,6 +248,7 @@ struct Task {
     resolver: Arc<dyn Resolver>,
     storage: Arc<dyn Storage>,
     plugins: Arc<PluginHost>,
+    refuses_messages: bool,
     events: broadcast::Sender<Arc<[Event]>>,
     requests: mpsc::Receiver<Request>,
     releases: mpsc::UnboundedReceiver<LeaseId>,
@@ -291,7 +295,9 @@ impl Task {
                 },
                 Some((batch, result)) = self.storing.next() => {
                     if let Err(error) = &result {
-                        tracing::error!(%error, "the store refused a batch");
+                        if !self.refuses_messages {
+                            tracing::error!(%error, "the store refused a batch");
+                        }
                     }
                     self.engine.handle_stored(Now::read(), batch, result);
                 }
@@ -502,6 +508,12 @@ impl Task {
     }
 
     fn store(&mut self, id: BatchId, batch: Batch) {
+        let received = |write: &Write| matches!(write, Write::AppendJournal(entry) if matches!(entry.event, JournalEvent::MessageReceived(_)));
+        if self.refuses_messages && batch.writes.iter().any(received) {
+            let refused = Err(StorageError::Full("messages are not taken here".to_owned()));
+            self.storing.push(Box::pin(core::future::ready((id, refused))));
+            return;
+        }
         let storage = self.storage.clone();
         let account = self.account;
         self.storing.push(Box::pin(async move { (id, storage.commit(account, batch).await) }));

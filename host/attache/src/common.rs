@@ -39,7 +39,7 @@ impl Settings {
 impl Common {
     pub(crate) fn new(config: &HostConfig) -> Result<Self, Error> {
         let settings = Settings::of(config);
-        let resolver = resolver(&settings.name_servers);
+        let resolver = resolver(&settings.name_servers)?;
         let tls = ready(&settings.tls)?;
         let http = HttpClient::new(HttpClientOptions::new(resolver.clone(), Some(tls.clone())));
         let budget =
@@ -65,13 +65,18 @@ impl Common {
     }
 }
 
-/// Asks name servers as RFC 3263 wants; where the system names none, the system itself, which knows addresses alone.
-fn resolver(name_servers: &[SocketAddr]) -> Arc<dyn Resolver> {
-    match DnsResolver::new(DnsOptions { name_servers: name_servers.to_vec(), ..DnsOptions::default() }) {
-        Ok(resolver) => Arc::new(resolver),
+/// Looks services up by RFC 3263; by address alone where the system names no name server.
+fn resolver(name_servers: &[SocketAddr]) -> Result<Arc<dyn Resolver>, Error> {
+    let options = DnsOptions { name_servers: name_servers.to_vec(), ..DnsOptions::default() };
+    match DnsResolver::new(options) {
+        Ok(resolver) => Ok(Arc::new(resolver)),
+        Err(error) if name_servers.is_empty() => {
+            tracing::warn!(%error, "services are found by their address records alone");
+            Ok(Arc::new(SystemResolver::default()))
+        }
         Err(error) => {
-            tracing::warn!(%error, "services are found by their addresses alone");
-            Arc::new(SystemResolver::default())
+            Err(Error::new(Code::InvalidArgument, "the name servers cannot be used")
+                .because(error.to_string()))
         }
     }
 }

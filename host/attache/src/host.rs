@@ -213,6 +213,15 @@ impl Host {
     /// [`Code::AlreadyInList`] when the host has it, [`Code::InvalidArgument`] for a value out of its range or TLS settings that
     /// cannot be used, [`Code::Storage`], or that no socket can be had.
     pub async fn add_account(&self, config: AccountConfig) -> Result<Messenger, Error> {
+        self.add(config, false).await
+    }
+
+    /// As [`add_account`](Self::add_account); for `refuses_messages` see [`Setup`].
+    pub(crate) async fn add(
+        &self,
+        config: AccountConfig,
+        refuses_messages: bool,
+    ) -> Result<Messenger, Error> {
         let address = config.address.clone();
         let id = address.account_id();
         let _claim = self.inner.claim(id).ok_or_else(|| {
@@ -254,6 +263,7 @@ impl Host {
             resolver: common.resolver.clone(),
             storage: self.inner.storage.clone(),
             plugins: self.inner.plugins.clone(),
+            refuses_messages,
         })
         .await?;
         // Known before it begins: the first thing that a plugin does may be to ask for it.

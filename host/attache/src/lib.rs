@@ -35,6 +35,7 @@ mod common;
 mod config;
 mod connection;
 mod directory;
+pub mod doctor;
 mod events;
 mod host;
 mod messenger;

@@ -7,7 +7,7 @@ use attache_messenger::{
     compose::Reason,
     id::{ConflictId, ContactId},
     presence::{Availability, Fact, Presence},
-    privacy::{Decision, Rule, Watcher, Who},
+    privacy::{Decision, Preview, Rule, Watcher, Who},
     sync::Conflict,
     time::Timestamp,
 };
@@ -174,6 +174,19 @@ impl Messenger {
     /// [`UnsupportedByService`](crate::Code::UnsupportedByService) where the service takes no rules, or what it answered.
     pub async fn set_rule(&self, who: Who, decision: Option<Decision>) -> Result<(), Error> {
         self.shared().complete(Command::SetRule { who, decision }).await.map(drop)
+    }
+}
+
+/// What others see.
+impl Messenger {
+    /// What somebody would see of this account now: what is published, after the rules have taken out what they must not
+    /// see, and why.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::Code::Closed).
+    pub async fn preview(&self, address: &Address) -> Result<Preview, Error> {
+        let address = address.clone();
+        self.shared().with(move |engine, _| engine.preview(&address)).await
     }
 }
 

@@ -95,6 +95,9 @@ pub(crate) enum Command {
         #[serde(default)]
         decision: Option<String>,
     },
+    Preview {
+        address: String,
+    },
     Undo,
     Conflicts,
     KeepMine {
@@ -206,6 +209,7 @@ Who may see own presence
   answer ADDRESS DECISION        allow, block, polite-block or confirm
   rules                          the rules
   rule WHO [DECISION]            set one, or remove it: WHO is an address, @DOMAIN, or * for everybody
+  preview ADDRESS                what somebody sees now
 Messages
   im ADDRESS TEXT                send a message
   history [WORDS]                search what plugins have archived
@@ -306,6 +310,7 @@ fn parse_text(line: &str) -> Result<Input, Error> {
             let decision = (!decision.is_empty()).then(|| unquote(decision));
             Command::Rule { who: need(who, "an address, @DOMAIN, or * for everybody")?, decision }
         }
+        "preview" => Command::Preview { address: need(rest, "an address")? },
         "undo" => Command::Undo,
         "conflicts" => Command::Conflicts,
         "keep-mine" => Command::KeepMine { conflict: need(rest, "the id of a conflict")? },

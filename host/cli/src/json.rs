@@ -4,8 +4,8 @@
 
 use attache::{
     Address, ArchiveEntry, Conflict, ConflictAbout, Contact, ContactEntry, Conversation, Error, Event,
-    EventKind, Freshness, IncomingMessage, MessageState, Origin, OutgoingMessage, Presence, Reloaded, Retry,
-    Rule, ServiceReport, Snapshot, UnknownReason, Watcher, XcapState,
+    EventKind, Freshness, IncomingMessage, MessageState, Origin, OutgoingMessage, Presence, Preview,
+    PreviewReason, Reloaded, Retry, Rule, ServiceReport, Snapshot, UnknownReason, Watcher, XcapState,
 };
 use serde_json::{Map, Value, json};
 
@@ -191,6 +191,28 @@ pub(crate) fn watcher(watcher: &Watcher) -> Map<String, Value> {
 /// One rule.
 pub(crate) fn rule(rule: &Rule) -> Value {
     json!({ "who": rule.who.to_string(), "decision": rule.decision.name(), "pending": rule.pending })
+}
+
+/// What somebody sees.
+pub(crate) fn preview(preview: &Preview) -> Value {
+    let mut fields = presence(&preview.presence);
+    let decision = preview.decision.map(attache::Decision::name);
+    fields.insert("decision".to_owned(), decision.into());
+    let reasons: Vec<String> = preview.reasons.iter().map(reason).collect();
+    fields.insert("reasons".to_owned(), reasons.into());
+    Value::Object(fields)
+}
+
+/// One step of the way to what somebody sees.
+pub(crate) fn reason(reason: &PreviewReason) -> String {
+    match reason {
+        PreviewReason::Rule(name) => format!("the rule `{name}` applies"),
+        PreviewReason::NoRule => "no rule applies: the service does what it does by default".to_owned(),
+        PreviewReason::NoRules => "the service takes no rules from here and decides by itself".to_owned(),
+        PreviewReason::Hidden(what) => format!("the rules hide the {what}"),
+        PreviewReason::Presence(reason) => reason.to_string(),
+        _ => "for a reason that is not known here".to_owned(),
+    }
 }
 
 /// Two edits that cannot both hold.

@@ -2,6 +2,7 @@
 
 mod check;
 mod command;
+mod doctor;
 mod history;
 mod json;
 mod perform;
@@ -27,7 +28,7 @@ use clap::{Parser, Subcommand, ValueEnum};
     after_help = "\
 Exit codes:
   0  it worked
-  1  it failed while running; standard error says why
+  1  it failed while running, and standard error says why; or `doctor` has found a problem
   2  the command line is wrong
   3  the configuration file is wrong, or a plugin lacks a grant; standard error names file, line and key
 
@@ -62,6 +63,22 @@ enum Action {
         #[command(subcommand)]
         action: history::Action,
     },
+    /// Sign in for a moment, and say what the service can do, what is in the way, and what to change.
+    #[command(after_help = doctor::HELP)]
+    Doctor {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// One account only, by its address.
+        #[arg(long, value_name = "ADDRESS")]
+        account: Option<String>,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// Longest wait for the service, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=300))]
+        patience: u64,
+    },
     /// Check a configuration file, and what its plugins need against what they are granted. Runs nothing.
     Check {
         /// The configuration file.
@@ -82,6 +99,8 @@ enum Events {
 enum Failure {
     /// Exit code 1.
     Failed(anyhow::Error),
+    /// Exit code 1; everything has been said.
+    Problems,
     /// Exit code 2; the text is complete.
     Usage(String),
     /// Exit code 3; the text is complete.
@@ -109,6 +128,7 @@ fn main() -> ExitCode {
             eprintln!("attache: {error:#}");
             ExitCode::from(1)
         }
+        Err(Failure::Problems) => ExitCode::from(1),
         Err(Failure::Usage(problem)) => {
             eprintln!("attache: {problem}");
             ExitCode::from(2)
@@ -125,6 +145,9 @@ fn perform(action: Action) -> Result<(), Failure> {
         Action::Run { config, events } => runtime()?.block_on(run::run(&config, events)),
         Action::Service { config } => runtime()?.block_on(service::run(&config)),
         Action::History { action } => runtime()?.block_on(history::run(action)),
+        Action::Doctor { config, account, json, patience } => {
+            runtime()?.block_on(doctor::run(&config, account.as_deref(), json, patience))
+        }
         Action::Check { file } => check::run(&file),
     }
 }

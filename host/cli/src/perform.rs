@@ -156,6 +156,10 @@ impl Desk {
                 let decision = decision.as_deref().map(decision_named).transpose()?;
                 messenger.set_rule(who_named(&who)?, decision).await?;
             }
+            Command::Preview { address } => {
+                let preview = messenger.preview(&Address::parse(&address)?).await?;
+                return Ok(done(json::preview(&preview), text::preview(&address, &preview)));
+            }
             Command::Report => {
                 let report = messenger.report();
                 return Ok(done(json::report(&report), text::report(&report)));

@@ -2,8 +2,8 @@
 
 use attache::{
     Address, ArchiveEntry, Conflict, ConflictAbout, ContactEntry, Event, EventKind, Freshness, InstanceState,
-    LoadState, MessageState, Origin, PluginStatus, Presence, Reloaded, Rule, ServiceReport, SessionState,
-    Watcher, XcapState,
+    LoadState, MessageState, Origin, PluginStatus, Presence, Preview, Reloaded, Rule, ServiceReport,
+    SessionState, Watcher, XcapState,
 };
 
 use crate::json;
@@ -143,6 +143,13 @@ pub(crate) fn watcher(watcher: &Watcher) -> String {
 pub(crate) fn rule(rule: &Rule) -> String {
     let pending = if rule.pending { " (the service does not know it yet)" } else { "" };
     format!("{}: {}{pending}", rule.who, rule.decision.name())
+}
+
+/// What somebody sees.
+pub(crate) fn preview(address: &str, preview: &Preview) -> Vec<String> {
+    let mut lines = vec![format!("{} sees: {}", safe(address), presence(&preview.presence))];
+    lines.extend(preview.reasons.iter().map(|reason| format!("because {}", safe(&json::reason(reason)))));
+    lines
 }
 
 /// Two edits that cannot both hold.
