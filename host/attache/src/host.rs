@@ -29,6 +29,9 @@ use crate::{
 /// Connections of our own are pinged so often, so that nothing on the way forgets them (RFC 5626, section 4.4.1).
 const KEEP_ALIVE: Duration = Duration::from_secs(95);
 
+/// How soon the doctor asks a quiet service what it can do.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// Accounts, plugins and their store. A handle: cheap to clone, `Send + Sync`.
 ///
 /// Needs a tokio runtime with time and network; accounts run as tasks on the one that
@@ -256,6 +259,10 @@ impl Host {
         let sign_in = config.sign_in;
         let mut engine = engine_config(config, net.local_addresses(), seed);
         engine.budget = Some(common.budget.clone());
+        if refuses_messages {
+            // Somebody who only looks wants to know soon what the service answers to OPTIONS.
+            engine.keep_alive = LOOK;
+        }
         let ready = account::prepare(Setup {
             config: engine,
             net,

@@ -17,6 +17,9 @@ use crate::{
 /// Most places whose certificates are looked at.
 const PLACES: usize = 4;
 
+/// How long a service may take to say which methods it takes.
+const TELLING: Duration = Duration::from_secs(3);
+
 /// What was seen, before it is judged.
 pub(super) struct Seen<'a> {
     pub(super) account: &'a AccountConfig,
@@ -119,6 +122,7 @@ async fn sign_in(messenger: &Messenger, deadline: Instant) -> Option<Arc<TokenNe
 /// Waits until nothing is under way that belongs to a sign-in.
 async fn settle(seen: &Seen<'_>, deadline: Instant) {
     let mut view = seen.messenger.view();
+    let mut changes = seen.messenger.view().changes;
     let settled = async {
         loop {
             let snapshot = seen.messenger.snapshot();
@@ -128,12 +132,21 @@ async fn settle(seen: &Seen<'_>, deadline: Instant) {
             if watched && snapshot.report.xcap != XcapState::Syncing {
                 return;
             }
-            if view.changes.next().await.is_none() {
+            if changes.next().await.is_none() {
                 return;
             }
         }
     };
     let _ = timeout_at(deadline, settled).await;
+    let told = async {
+        while seen.messenger.report().service.allow.is_empty() {
+            if view.changes.next().await.is_none() {
+                return;
+            }
+        }
+    };
+    // Not every service says what it can do.
+    let _ = timeout_at(deadline.min(Instant::now() + TELLING), told).await;
 }
 
 /// Looks at the certificates of the places that the service was found at.

@@ -1,0 +1,157 @@
+//! What the doctor says of an account that is well, and of each thing that can be in the way.
+
+mod common;
+
+use std::time::Duration;
+
+use attache::{
+    AccountConfig, HostConfig, Secret, SessionState, Transport,
+    doctor::{Examination, Finding, Level, Topic, examine},
+};
+use common::{PATIENCE, World, address, signed_in, until};
+
+async fn examined(config: &HostConfig, account: &AccountConfig) -> Examination {
+    examine(config, account, PATIENCE).await.expect("it begins")
+}
+
+fn find<'a>(examination: &'a Examination, topic: Topic, words: &str) -> &'a Finding {
+    let found = examination.findings.iter().find(|it| it.topic == topic && it.sentence.contains(words));
+    found.unwrap_or_else(|| panic!("`{words}` is not in {:#?}", examination.findings))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_in_the_way_of_a_healthy_account() {
+    let world = World::with("127.0.0.1", 2120, "xcap = \"127.0.0.1:0\"");
+    let account = world.account("alice", "wonderland", Transport::Tls).xcap(world.xcap());
+    let examination = examined(&world.host_config(), &account).await;
+    assert!(!examination.has_problems(), "{:#?}", examination.findings);
+    assert_eq!(examination.session, SessionState::SignedIn);
+    let certificate = find(&examination, Topic::Certificate, "is good");
+    assert!(certificate.sentence.contains("until 2120-01-01"), "{}", certificate.sentence);
+    find(&examination, Topic::Lookup, "by its IP address");
+    find(&examination, Topic::Transport, "over TLS");
+    find(&examination, Topic::Clock, "is the service's");
+    find(&examination, Topic::Registration, "is signed in");
+    find(&examination, Topic::Service, "takes the methods");
+    find(&examination, Topic::Publication, "is published");
+    find(&examination, Topic::Watching, "people are watched");
+    find(&examination, Topic::Watching, "comes back");
+    find(&examination, Topic::Contacts, "the same here and on the service");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_takes_no_message_away() {
+    let world = World::start();
+    let host = world.host().await;
+    let bob = signed_in(&host, world.account("bob", "builder", Transport::Udp)).await;
+    let alice = world.account("alice", "wonderland", Transport::Udp);
+    // Nobody but the doctor is there to take it.
+    bob.send(&alice.address, "for Alice alone").await.expect("accepted");
+    examined(&world.host_config(), &alice).await;
+    let messenger = host.add_account(alice).await.expect("an account");
+    let view = messenger.view();
+    messenger.sign_in().await.expect("signed in");
+    let text = common::event(view, |kind| match kind {
+        attache::EventKind::MessageReceived(message) => Some(message.text.as_str().to_owned()),
+        _ => None,
+    })
+    .await;
+    assert!(text.ends_with("for Alice alone"), "{text}");
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_named_with_its_key() {
+    let world = World::start();
+    let account = world.account("alice", "looking-glass", Transport::Udp);
+    let examination = examined(&world.host_config(), &account).await;
+    let finding = find(&examination, Topic::Registration, "not signed in");
+    assert_eq!((finding.level, finding.key), (Level::Problem, Some("account.password")));
+    find(&examination, Topic::Transport, "the service answers at");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_no_name_server_knows_is_named() {
+    let mut config = HostConfig::default();
+    // Nobody answers there.
+    config.name_servers = vec!["127.0.0.1:1".parse().expect("an address")];
+    let account = AccountConfig::new(address("sip:alice@nowhere.example"), Secret::new("x"));
+    let examination = examined(&config, &account).await;
+    let finding = find(&examination, Topic::Lookup, "nowhere.example cannot be found");
+    assert_eq!((finding.level, finding.key), (Level::Problem, Some("account.service")));
+    assert!(finding.advice.contains("add `service"), "{}", finding.advice);
+    find(&examination, Topic::Registration, "not signed in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_is_shown_with_its_dates() {
+    let world = World::with("127.0.0.1", 2021, "");
+    let account = world.account("alice", "wonderland", Transport::Tls);
+    let examination = examined(&world.host_config(), &account).await;
+    let finding = find(&examination, Topic::Certificate, "is refused");
+    assert_eq!(finding.level, Level::Problem);
+    assert!(finding.sentence.contains("expired on 2021-01-01"), "{}", finding.sentence);
+    assert!(finding.advice.contains("clock"), "{}", finding.advice);
+    let shown = &examination.certificates[0];
+    assert!(shown.certificate.as_ref().is_some_and(|it| it.subject.contains("the service of the tests")));
+    assert!(shown.trouble.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_not_trusted_is_named_with_the_key_for_roots() {
+    let world = World::start();
+    let mut config = world.host_config();
+    config.tls.roots = attache::Roots::File(world.file("other.pem"));
+    let account = world.account("alice", "wonderland", Transport::Wss);
+    let examination = examined(&config, &account).await;
+    let finding = find(&examination, Topic::Certificate, "is refused");
+    assert_eq!((finding.level, finding.key), (Level::Problem, Some("host.tls.roots")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_where_nobody_listens_is_named() {
+    let world = World::start();
+    let mut account = world.account("alice", "wonderland", Transport::Tcp);
+    account.service = Some("sip:127.0.0.1:1;transport=tcp".to_owned());
+    let examination = examined(&world.host_config(), &account).await;
+    let finding = find(&examination, Topic::Transport, "127.0.0.1:1 over TCP does not work");
+    assert_eq!((finding.level, finding.key), (Level::Problem, Some("account.service")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_is_named_when_the_time_is_up() {
+    let world = World::start();
+    // A socket that answers nothing.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let mut account = world.account("alice", "wonderland", Transport::Udp);
+    account.service = Some(format!("sip:{}", silent.local_addr().expect("its address")));
+    let examination =
+        examine(&world.host_config(), &account, Duration::from_secs(2)).await.expect("it begins");
+    let finding = find(&examination, Topic::Transport, "nothing was heard");
+    assert_eq!((finding.level, finding.key), (Level::Problem, Some("account.service")));
+    find(&examination, Topic::Registration, "has not answered in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_xcap_server_that_is_not_there_is_named() {
+    let world = World::start();
+    let account = world.account("alice", "wonderland", Transport::Udp).xcap("http://127.0.0.1:1/xcap-root");
+    let examination = examined(&world.host_config(), &account).await;
+    assert_eq!(examination.session, SessionState::SignedIn);
+    let finding = find(&examination, Topic::Contacts, "XCAP server");
+    assert_eq!((finding.level, finding.key), (Level::Problem, Some("account.xcap")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_may_come_while_the_account_is_signed_in() {
+    let world = World::start();
+    let host = world.host().await;
+    let account = world.account("alice", "wonderland", Transport::Tcp);
+    let alice = signed_in(&host, account.clone()).await;
+    alice.publish(attache::Availability::Busy, "in a review").await.expect("published");
+    let examination = examined(&world.host_config(), &account).await;
+    assert!(!examination.has_problems(), "{:#?}", examination.findings);
+    until(&alice, "still signed in", |it| it.snapshot().session == SessionState::SignedIn).await;
+    assert_eq!(alice.own_presence().availability, Some(attache::Availability::Busy));
+    host.shutdown().await;
+}

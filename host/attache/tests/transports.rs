@@ -1,0 +1,83 @@
+//! Every transport and both families of addresses, over real sockets on the embedded service.
+
+mod common;
+
+use attache::{Availability, Code, EventKind, Freshness, Transport};
+use common::{World, event, signed_in};
+
+/// Two people who see each other and talk, each over a transport.
+async fn meet(world: &World, one: Transport, other: Transport) {
+    let host = world.host().await;
+    let alice = signed_in(&host, world.account("alice", "wonderland", one)).await;
+    let bob = signed_in(&host, world.account("bob", "builder", other)).await;
+    let view = alice.view();
+    alice.add_contact(bob.address(), "Bob").await.expect("added");
+    bob.publish(Availability::Busy, "in a review").await.expect("published");
+    let presence = event(view, |kind| match kind {
+        EventKind::PresenceChanged(changes) => changes
+            .iter()
+            .find(|change| change.presence.availability == Some(Availability::Busy))
+            .map(|change| change.presence.clone()),
+        _ => None,
+    })
+    .await;
+    assert_eq!((&*presence.note, &presence.freshness), ("in a review", &Freshness::Live));
+    let view = alice.view();
+    bob.deliver(alice.address(), "hello").await.expect("delivered");
+    let text = event(view, |kind| match kind {
+        EventKind::MessageReceived(message) => Some(message.text.as_str().to_owned()),
+        _ => None,
+    })
+    .await;
+    assert_eq!(text, "hello");
+    let flows = alice.connection().flows.clone();
+    assert!(flows.iter().any(|flow| flow.destination.transport == one), "{flows:?}");
+    assert_eq!(flows[0].certificate.is_some(), one.is_secure());
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_meet_over_tls() {
+    meet(&World::start(), Transport::Tls, Transport::Tls).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_meet_over_websocket_with_and_without_tls() {
+    meet(&World::start(), Transport::Wss, Transport::Ws).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_meet_over_ipv6() {
+    let world = World::with("::1", 2120, "");
+    meet(&world, Transport::Udp, Transport::Tcp).await;
+    meet(&world, Transport::Tls, Transport::Wss).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_of_an_authority_that_is_not_trusted_is_refused_with_a_sentence() {
+    let world = World::start();
+    let mut config = world.host_config();
+    config.tls.roots = attache::Roots::File(world.file("other.pem"));
+    let host = attache::Host::start(config).await.expect("the host starts");
+    let account = world.account("alice", "wonderland", Transport::Tls);
+    let alice = host.add_account(account.clone()).await.expect("an account");
+    let error = alice.sign_in().await.expect_err("refused");
+    let failures = alice.connection().failures.clone();
+    assert!(failures.iter().any(|failure| failure.certificate.is_some()), "{error}: {failures:?}");
+    assert!(failures[0].reason.contains("not trusted here"), "{}", failures[0].reason);
+    host.remove_account(alice.address()).await.expect("removed");
+    // What an account says for itself goes before what the host says.
+    let own = account.tls(world.host_config().tls);
+    signed_in(&host, own).await;
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_settings_that_cannot_be_used_are_refused_at_once() {
+    let world = World::start();
+    let mut config = world.host_config();
+    config.tls.roots = attache::Roots::File(world.file("service.key"));
+    let error = attache::Host::start(config).await.expect_err("no certificate in it");
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert!(error.cause().is_some_and(|cause| cause.contains("service.key")), "{error}");
+}
