@@ -98,7 +98,7 @@ use crate::usage::registration::Registration;
 use crate::usage::subscription::Subscriptions;
 use crate::usage::{Patch, PublishParams, SubscribeParams};
 
-pub use config::{AgentConfig, NotifySource, Push};
+pub use config::{AgentConfig, GruuUse, NotifySource, Push, instance_urn};
 use core::{Core, Done, Purpose, UsageKey};
 pub use credential::Credential;
 pub use event::{

@@ -33,6 +33,8 @@ pub struct AgentConfig {
     pub user_agent: String,
     /// A URN that stays the same for this installation, such as `urn:uuid:…` (RFC 5626 §4.1). Without it, no GRUU is asked for.
     pub instance: Option<String>,
+    /// When our public GRUU (RFC 5627) becomes the contact of dialogs.
+    pub gruu: GruuUse,
     /// How a device that sleeps is woken for requests (RFC 8599), told to the registrar.
     pub push: Option<Push>,
     /// Which digest algorithms may prove the password.
@@ -68,6 +70,31 @@ pub struct AgentConfig {
     pub accept: Vec<String>,
     /// The event packages that Allow-Events names.
     pub packages: Vec<String>,
+}
+
+/// When our public GRUU is the contact of dialogs. A service that gives one out must also lead requests to it, and not every
+/// service's configuration does.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
+pub enum GruuUse {
+    /// Where the service also keeps flows apart (RFC 5626), and so cares for the way of each request.
+    #[default]
+    WithFlows,
+    /// Wherever there is one.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// An instance for [`AgentConfig::instance`] that is the same whenever it is made of the same text: a UUID of version 8
+/// (RFC 9562) of its hash. The text must be the same after a restart, and of no other installation.
+pub fn instance_urn(text: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    let hash = Sha256::digest(text.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    let uuid = u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62) | 0x8 << 76 | 0x2 << 62;
+    let hex = format!("{uuid:032x}");
+    format!("urn:uuid:{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 /// A push notification service, and our name there (RFC 8599 §4.1).
@@ -116,6 +143,7 @@ impl AgentConfig {
             service: None,
             user_agent: String::new(),
             instance: None,
+            gruu: GruuUse::default(),
             push: None,
             digest: Policy::default(),
             timers: Timers::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::{Core, Lookup};
-use super::{Cause, NotifySource};
+use super::{Cause, GruuUse, NotifySource};
 use crate::resolve::{self, Resolve, ResolveId, Targets};
 use crate::transport::{Destination, Flow, Transport, sent_by};
 use crate::uri::{Scheme, Uri, UriBuf};
@@ -161,7 +161,11 @@ impl Core {
                 }
             }
             // RFC 5627 §4.4; its scheme is the registrar's affair, but an unencrypted one is no answer where encryption is wanted.
-            _ => match &self.gruu {
+            _ => match self.gruu.as_ref().filter(|_| match self.config.gruu {
+                GruuUse::WithFlows => self.outbound,
+                GruuUse::Always => true,
+                GruuUse::Never => false,
+            }) {
                 Some(gruu) if !secure || gruu.starts_with("sips:") => format!("<{gruu}>"),
                 // What belongs to the dialog shall come over the flow that the request went over (RFC 5626 §4.3).
                 _ if self.outbound => format!("<{};ob>", self.contact_uri(destination, secure)),

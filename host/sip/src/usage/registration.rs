@@ -357,7 +357,7 @@ impl Registration {
         let required = answer.values(HeaderName::Require).any(|tag| tag.eq_ignore_ascii_case(b"outbound"));
         let outbound = labelled && required;
         flow.timer = if outbound { flow_timer(answer).or_else(|| keep(answer)) } else { keep(answer) };
-        flow.arm_keep_alive(core, now, outbound);
+        flow.arm_keep_alive(core, now);
         if reg_id == 1 {
             core.outbound = outbound;
         }
@@ -489,9 +489,8 @@ impl Registration {
 
     /// A NAT was found on the way: flows of datagrams must be kept open.
     pub(crate) fn on_nat(&mut self, core: &mut Core, now: Instant) {
-        let outbound = core.outbound;
         for flow in self.flows.iter_mut().filter(|flow| flow.up && flow.ping_at.is_none()) {
-            flow.arm_keep_alive(core, now, outbound);
+            flow.arm_keep_alive(core, now);
         }
     }
 }

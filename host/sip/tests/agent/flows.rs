@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use attache_sip::agent::{Agent, AgentConfig, AgentEvent, Cause, FlowState, Registered};
+use attache_sip::agent::{
+    Agent, AgentConfig, AgentEvent, Cause, FlowState, GruuUse, Registered, instance_urn,
+};
 use attache_sip::endpoint::{Endpoint, EndpointConfig, EndpointEvent, Request, Response};
 use attache_sip::message::{HeaderName, Method, NameAddr};
 use attache_sip::transport::{Destination, Transport};
@@ -348,7 +350,7 @@ fn a_public_gruu_becomes_the_contact_of_dialogs() {
         agent.register(now, 3600);
     });
     let first = pair.expect("REGISTER");
-    pair.respond(&first, &accepted(&first, false));
+    pair.respond(&first, &accepted(&first, true));
     let registered = registered(&mut pair);
     let public = format!("sip:alice@example.com;gr={INSTANCE}");
     assert_eq!(registered.gruu.as_deref(), Some(public.as_str()));
@@ -474,4 +476,39 @@ fn a_flow_whose_target_is_gone_moves_to_a_third_one() {
     pair.sim.run_for(seconds(300));
     let reached = pair.sim.trace().iter().any(|packet| packet.to == third && packet.is("REGISTER"));
     assert!(reached);
+}
+
+#[test]
+fn a_gruu_is_used_by_itself_only_where_the_service_cares_for_flows() {
+    for (used, outbound, expected) in [
+        (GruuUse::WithFlows, false, false),
+        (GruuUse::WithFlows, true, true),
+        (GruuUse::Always, false, true),
+        (GruuUse::Never, true, false),
+    ] {
+        let mut pair = edges(|config| config.gruu = used);
+        pair.agent(|agent, now| {
+            agent.set_next_hop(now, vec![at(server())]);
+            agent.register(now, 3600);
+        });
+        let first = pair.expect("REGISTER");
+        pair.respond(&first, &accepted(&first, outbound));
+        registered(&mut pair);
+        let bob = SubscribeParams::presence(uri("sip:bob@example.com"));
+        pair.agent(|agent, now| agent.subscribe(now, bob));
+        let subscribe = pair.expect("SUBSCRIBE");
+        assert_eq!(subscribe.header(HeaderName::Contact).contains(";gr="), expected, "{used:?} {outbound}");
+    }
+}
+
+#[test]
+fn an_instance_is_a_uuid_and_the_same_for_the_same_text() {
+    let urn = instance_urn("an installation");
+    assert_eq!(urn, instance_urn("an installation"));
+    assert_ne!(urn, instance_urn("another one"));
+    let uuid = urn.strip_prefix("urn:uuid:").unwrap();
+    let parts: Vec<usize> = uuid.split('-').map(str::len).collect();
+    assert_eq!(parts, [8, 4, 4, 4, 12]);
+    assert_eq!(&uuid[14..15], "8", "the version: {uuid}");
+    assert!(matches!(&uuid[19..20], "8" | "9" | "a" | "b"), "the variant: {uuid}");
 }

@@ -51,12 +51,13 @@ impl Flow {
 
     /// Sets the time of the next keep-alive. On streams the owner of the sockets sends some of its own accord; ours are for a service
     /// that said how often it wants to hear of us. A NAT forgets datagrams sooner than anything else.
-    pub(super) fn arm_keep_alive(&mut self, core: &mut Core, now: Instant, outbound: bool) {
+    pub(super) fn arm_keep_alive(&mut self, core: &mut Core, now: Instant) {
         let datagrams = self.at.is_some_and(|at| at.transport == Transport::Udp);
         let interval = match self.timer {
             Some(timer) if datagrams => Some(core.share(timer.min(DATAGRAMS), 0.8, 1.0)),
             Some(timer) => Some(core.share(timer, 0.8, 0.95)),
-            None if datagrams && (outbound || core.seen.is_some()) => Some(core.share(DATAGRAMS, 0.8, 1.0)),
+            // Where no NAT stands between, there is nothing to be kept open.
+            None if datagrams && core.seen.is_some() => Some(core.share(DATAGRAMS, 0.8, 1.0)),
             None => None,
         };
         self.ping_at = interval.map(|interval| now + interval.max(MIN_PING));
@@ -69,7 +70,6 @@ impl Flow {
         self.ping_at = None;
         let Some(at) = self.at.filter(|_| self.up) else { return };
         core.ping(at);
-        let outbound = core.outbound;
-        self.arm_keep_alive(core, now, outbound);
+        self.arm_keep_alive(core, now);
     }
 }
