@@ -13,4 +13,5 @@ mod presence;
 mod scale;
 mod service;
 mod sign_in;
+mod ways;
 mod world;
