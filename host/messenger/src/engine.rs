@@ -68,7 +68,7 @@ mod watchers;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use attache_sip::{
-    agent::{Agent, AgentConfig, AgentEvent, Diagnostic},
+    agent::{Agent, AgentConfig, AgentEvent, Diagnostic, instance_urn},
     digest::Secret,
     resolve::{Resolve, ResolveId},
     transport::{Destination, Flow, FlowId, Transmit},
@@ -150,7 +150,6 @@ impl Engine {
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         let mut agent_seed = [0; 32];
         rng.fill_bytes(&mut agent_seed);
-        let agent = Agent::new(agent_config(&config), agent_seed);
         let setting = |name| {
             restored.settings.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
         };
@@ -166,6 +165,7 @@ impl Engine {
                 instance
             }
         };
+        let agent = Agent::new(agent_config(&config, &instance), agent_seed);
         let mut view = Snapshot {
             display_name: config.display_name.clone(),
             seq: ledger.seq(),
@@ -606,7 +606,7 @@ fn is_retrying(state: &attache_sip::usage::SubscriptionState) -> bool {
     matches!(state, attache_sip::usage::SubscriptionState::Retrying { .. })
 }
 
-fn agent_config(config: &EngineConfig) -> AgentConfig {
+fn agent_config(config: &EngineConfig, instance: &str) -> AgentConfig {
     // An address was checked when it was read; one that SIP cannot carry (`tel:`) fails at the registrar with a status.
     let aor = config
         .address
@@ -631,6 +631,8 @@ fn agent_config(config: &EngineConfig) -> AgentConfig {
         max_subscriptions: config.limits.contacts.saturating_mul(2),
         budget: config.budget.clone(),
         flows: config.flows,
+        // The same after a restart, so that the service knows the binding again (RFC 5626, section 4.1).
+        instance: Some(instance_urn(&format!("{} {instance}", config.address))),
         ..AgentConfig::new(aor, credential, config.local.clone())
     }
 }
