@@ -133,7 +133,8 @@ pub enum Command {
         decision: Decision,
     },
     /// Sets a rule about who may see one's presence, or removes it. Kept, and written to the service when it is there;
-    /// completes when the service has it, or signed out, when it is kept. Refused with
+    /// completes when the service has it, or signed out, when it is kept. With the first rule of an account, everybody
+    /// without a rule of their own is asked about (`confirm`), as they would be blocked otherwise. Refused with
     /// [`Code::UnsupportedByService`](crate::code::Code::UnsupportedByService) where the service takes no rules.
     ///
     /// In `wit/`: `privacy.set-rule`.

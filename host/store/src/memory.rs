@@ -28,6 +28,9 @@ use crate::{
 /// What a row costs beside its texts, roughly.
 const ROW: usize = 256;
 
+/// A record by the name of its kind, and its key.
+type RecordName = (&'static str, Arc<str>);
+
 /// A store in memory, for tests and for hosts that want to leave no trace.
 ///
 /// It does what [`Store`](crate::Store) does, except that nothing outlives it, and that searches read the whole
@@ -53,7 +56,7 @@ struct Account {
     outbox: Tree<MessageId, (u64, Arc<OutboxEntry>)>,
     next: u64,
     settings: Tree<String, String>,
-    records: Tree<(&'static str, Arc<str>), (RecordKind, Arc<str>)>,
+    records: Tree<RecordName, Arc<str>>,
     seen: Tree<[u8; 16], Timestamp>,
     seen_by_age: Tree<(Timestamp, [u8; 16]), ()>,
     journal: Tree<u64, Arc<JournalEntry>>,
@@ -188,13 +191,13 @@ impl Account {
             }
             Write::PutRecord { kind, key, value } => {
                 let place = (kind.name(), key);
-                if let Some((_, old)) = self.records.get(&place) {
+                if let Some(old) = self.records.get(&place) {
                     size.remove(place.1.len() + old.len());
                     self.records.remove_mut(&place);
                 }
                 if let Some(value) = value {
                     size.add(place.1.len() + value.len());
-                    self.records.insert_mut(place, (kind, value));
+                    self.records.insert_mut(place, value);
                 }
             }
             Write::PutSeen { key, at } => self.put_seen(key, at, size)?,
@@ -365,10 +368,9 @@ impl Account {
             records: self
                 .records
                 .iter()
-                .map(|((_, key), (kind, value))| Record {
-                    kind: *kind,
-                    key: key.clone(),
-                    value: value.clone(),
+                .filter_map(|((kind, key), value)| {
+                    let kind = RecordKind::from_name(kind)?;
+                    Some(Record { kind, key: key.clone(), value: value.clone() })
                 })
                 .collect(),
             seen: self.seen_by_age.keys().map(|(at, key)| (*key, *at)).collect(),

@@ -241,6 +241,9 @@ impl Engine {
                 rules::set(&mut ruleset, who, *decision);
                 written.push((key.clone(), *decision));
             }
+            if self.policy.ruleset.rules.is_empty() {
+                rules::ask_about_others(&mut ruleset);
+            }
             let body: Arc<str> = policy::write(&ruleset).into();
             let condition = self.policy.base.condition();
             self.policy.step = Step::Writing(body.clone(), written);

@@ -141,6 +141,8 @@ pub(super) struct Sync {
     away: Option<(Timestamp, Arc<str>)>,
     /// When everything is read again, where nobody tells of changes.
     look_again: Option<Instant>,
+    /// How often that time came.
+    looks: u32,
 }
 
 impl Sync {
@@ -161,6 +163,7 @@ impl Sync {
             changes: Changes::default(),
             away: None,
             look_again: None,
+            looks: 0,
         }
     }
 
@@ -208,6 +211,10 @@ impl Engine {
     }
 
     fn on_outcome(&mut self, topic: Topic, outcome: Outcome) {
+        if topic == Topic::Capabilities {
+            self.on_capabilities(&outcome);
+            return;
+        }
         match &outcome {
             Outcome::Away { cause, .. } => {
                 let since = self.sync.away.take().map_or(self.now.wall, |(since, _)| since);
@@ -220,7 +227,7 @@ impl Engine {
             Topic::Contacts => self.on_contacts(outcome),
             Topic::Lists => self.on_lists(outcome),
             Topic::Rules => self.on_rules(outcome),
-            Topic::Capabilities => self.on_capabilities(&outcome),
+            Topic::Capabilities => {}
         }
         self.report_xcap();
     }
@@ -311,7 +318,9 @@ impl Engine {
             return None;
         }
         let documents = [self.sync.contacts.due(), self.sync.lists.due(), self.policy.due()];
-        [client.poll_timeout(), self.sync.look_again].into_iter().chain(documents).flatten().min()
+        // What is due and still waits, waits for something else than time: for room, or for another document.
+        let documents = documents.into_iter().flatten().filter(|due| *due > self.now.instant);
+        [client.poll_timeout(), self.sync.look_again].into_iter().flatten().chain(documents).min()
     }
 
     pub(super) fn sync_due(&mut self) {
@@ -322,7 +331,9 @@ impl Engine {
         }
         if self.sync.look_again.is_some_and(|at| at <= now) {
             self.look_again_later();
-            if self.sync.changes.works() {
+            // Where changes are told, once in a while is enough, for what was missed.
+            self.sync.looks = self.sync.looks.wrapping_add(1);
+            if self.sync.changes.works() && !self.sync.looks.is_multiple_of(4) {
                 self.drive_sync();
                 return;
             }

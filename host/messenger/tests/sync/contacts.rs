@@ -327,6 +327,21 @@ fn a_document_that_the_service_will_not_take_is_not_sent_again_and_again() {
 }
 
 #[test]
+fn capabilities_that_cannot_be_read_do_not_disable_contacts() {
+    for fault in [Fault::Status(200, "<xcap-caps"), Fault::Status(500, ""), Fault::Lost] {
+        let mut world = World::new(1, 30);
+        world.server().scripted = "xcap-caps";
+        world.server().script.push_back(fault);
+        world.add(0, "bob");
+        world.run(0, Command::SignIn).unwrap();
+        world.settle();
+        assert_eq!(world.uris(), ["sip:bob@example.com"]);
+        world.sim.run_for(Duration::from_secs(120));
+        assert!(world.is_synced(0), "{:?}", world.xcap(0));
+    }
+}
+
+#[test]
 fn credentials_are_given_when_asked_for() {
     let mut world = World::new(1, 16);
     world.server().password = Some("a".to_owned());

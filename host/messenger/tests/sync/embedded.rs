@@ -14,7 +14,7 @@ use attache_messenger::{
     error::Error,
     event::EventKind,
     presence::{Availability, Freshness, Presence},
-    privacy::{Decision, Preview, PreviewReason, Who},
+    privacy::{Decision, Preview, PreviewReason, WatcherState, Who},
     report::{Strategy, XcapState},
     sim::{BEGINNING, EngineNode, HttpServer, MemoryStore, Node, Simulation},
     snapshot::Snapshot,
@@ -302,4 +302,49 @@ fn rules_need_an_xcap_server() {
     let refused = world.run("carol", Command::SetRule { who: Who::Everyone, decision: None });
     assert_eq!(refused.unwrap_err().code(), Code::UnsupportedByService);
     assert!(matches!(world.preview("carol", "bob").reasons[0], PreviewReason::NoRules));
+}
+
+#[test]
+fn who_asks_is_told_once_and_answered() {
+    let mut world = World::new(8, DefaultPolicy::Confirm);
+    world.befriend("bob", "alice");
+    world.settle();
+    assert_eq!(world.asked("alice"), [address("bob")]);
+    let watchers = world.snapshot("alice").watchers.clone();
+    assert_eq!(watchers[&address("bob")].state, WatcherState::Pending);
+    assert_eq!(world.sees("bob", "alice").availability, None);
+    // Not again after a restart, while there is no answer.
+    world.restart("alice");
+    world.run("alice", Command::SignIn).unwrap();
+    world.settle();
+    assert_eq!(world.asked("alice"), []);
+    let answer = Command::AnswerWatcher { address: address("bob"), decision: Decision::Allow };
+    world.run("alice", answer).unwrap();
+    world.settle();
+    assert_eq!(world.sees("bob", "alice").availability, Some(Availability::Available));
+    assert_eq!(world.snapshot("alice").watchers[&address("bob")].state, WatcherState::Active);
+    world.befriend("carol", "alice");
+    world.settle();
+    assert_eq!(world.asked("alice"), [address("carol")]);
+}
+
+#[test]
+fn a_change_on_another_device_is_told_at_once() {
+    let mut world = World::new(9, DefaultPolicy::Allow);
+    let local = vec![(Transport::Udp, at("carol")), (Transport::Tcp, at("carol"))];
+    let mut config = EngineConfig::new(address("alice"), "a", local, [78; 32]);
+    config.service = Some("sip:10.0.0.9:5060;transport=tcp".to_owned());
+    config.xcap = Some("http://10.0.0.9:5080/xcap-root".to_owned());
+    let server: Arc<Mutex<dyn HttpServer>> = Arc::new(Mutex::new(world.service.clone()));
+    let node = EngineNode::new(&world.sim, config, MemoryStore::new()).http(server);
+    // In place of Carol, a second device of Alice's.
+    world.sim.add(at("carol"), node);
+    world.run("carol", Command::SignIn).unwrap();
+    world.settle();
+    world.befriend("alice", "bob");
+    world.settle();
+    assert!(world.snapshot("carol").by_address.contains_key(&address("bob")));
+    world.befriend("carol", "dave");
+    world.settle();
+    assert!(world.snapshot("alice").by_address.contains_key(&address("dave")));
 }

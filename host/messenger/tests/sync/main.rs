@@ -3,5 +3,6 @@
 
 mod contacts;
 mod embedded;
+mod random;
 mod server;
 mod world;

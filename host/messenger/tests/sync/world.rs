@@ -41,6 +41,13 @@ pub(crate) struct Service(Core);
 
 impl Node for Service {
     fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        // It knows nothing of the documents of another server.
+        let bytes = match core::str::from_utf8(&bytes) {
+            Ok(text) if text.contains("Event: xcap-diff") => {
+                Bytes::from(text.replace("Event: xcap-diff", "Event: xcap-none"))
+            }
+            _ => bytes,
+        };
         self.0.handle_input(now, flow, bytes);
         while let Some(change) = self.0.poll_store() {
             if let StoreChange::Put(message) = change {
@@ -206,6 +213,9 @@ impl World {
     /// Addresses in the document on the server, however often.
     pub(crate) fn uris(&self) -> Vec<String> {
         let server = self.server();
+        if server.text(LISTS).is_empty() {
+            return Vec::new();
+        }
         let document = resource_lists::read(server.text(LISTS).as_bytes(), &Limits::STORED).unwrap();
         fn collect(list: &resource_lists::List, uris: &mut Vec<String>) {
             for member in &list.members {

@@ -110,6 +110,15 @@ pub(super) fn set(ruleset: &mut Ruleset, wanted: &Who, to: Option<Decision>) {
     except_the_nearer(ruleset);
 }
 
+/// Where there was no rule at all, the service did what it does by default. With the first rule, everybody without one
+/// would be blocked (RFC 5025, section 3.2.1), silently: they are asked about instead.
+pub(super) fn ask_about_others(ruleset: &mut Ruleset) {
+    let all = listed(ruleset);
+    if !all.is_empty() && !all.iter().any(|(who, _)| *who == Who::Everyone) {
+        set(ruleset, &Who::Everyone, Some(Decision::Confirm));
+    }
+}
+
 fn add(ruleset: &mut Ruleset, named: Named, to: Decision) {
     let base = format!("attache-{}", to.name());
     let ours = |rule: &Rule| rule.id.starts_with(&base) && plain(rule).is_some_and(|(_, known)| known == to);
@@ -236,6 +245,15 @@ mod tests {
         assert_eq!(says(&ruleset, "sip:dave@example.com"), Decision::Allow);
         assert_eq!(says(&ruleset, "sip:eve@example.com"), Decision::PoliteBlock);
         assert_eq!(ruleset.rules[0].id, "friends");
+    }
+
+    #[test]
+    fn the_first_rule_does_not_block_everybody_else() {
+        let mut ruleset = Ruleset::default();
+        set(&mut ruleset, &person("carol@example.com"), Some(Decision::Block));
+        ask_about_others(&mut ruleset);
+        assert_eq!(says(&ruleset, "sip:carol@example.com"), Decision::Block);
+        assert_eq!(says(&ruleset, "sip:bob@example.com"), Decision::Confirm);
     }
 
     #[test]

@@ -310,8 +310,8 @@ impl Editor<'_> {
             .get(address)
             .cloned()
             .unwrap_or_else(|| Entry { uri: address.as_str().to_owned(), ..Entry::default() });
-        let before = self.base.contacts.get(address).map_or("", |before| &before.name);
-        rename(&mut entry.display_name, before, &person.name);
+        let written = read_name(entry.display_name.as_ref());
+        rename(&mut entry.display_name, &written, &person.name);
         entry
     }
 
@@ -411,11 +411,13 @@ fn addresses(members: &[Member]) -> impl Iterator<Item = Address> + '_ {
 
 /// Changes a name that was edited, and leaves alone what only reads differently.
 fn rename(shown: &mut Option<DisplayName>, before: &str, after: &str) {
-    let current = shown.as_ref().map_or(String::new(), |name| clean(&name.text));
-    if before == after && !(current.is_empty() && !after.is_empty()) || current == after {
-        return;
+    if before != after && read_name(shown.as_ref()) != after {
+        *shown = (!after.is_empty()).then(|| DisplayName::new(after));
     }
-    *shown = (!after.is_empty()).then(|| DisplayName::new(after));
+}
+
+fn read_name(shown: Option<&DisplayName>) -> String {
+    shown.map_or_else(String::new, |name| clean(&name.text))
 }
 
 fn watchable(uri: &str, own: &Address) -> Option<Address> {
