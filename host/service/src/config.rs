@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use attache_net::{Identity, TlsOptions};
 use attache_sip::digest::{Algorithm, Password, Secret, ha1};
+use attache_sip::uri::Uri;
 use serde::{Deserialize, Deserializer};
 
 use crate::limits::Limits;
@@ -323,6 +324,64 @@ impl ServiceConfig {
     }
 }
 
+impl ServiceConfig {
+    /// The lists, once it is sure that each can be used.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`], which names the list and key.
+    pub fn lists(&self) -> Result<Vec<ListConfig>, ConfigError> {
+        let domains = self.domains();
+        let served = |user: &UserConfig, domain: &str| match user.domains.is_empty() {
+            true => domains.iter().any(|ours| ours == domain),
+            false => user.domains.iter().any(|own| own.eq_ignore_ascii_case(domain)),
+        };
+        let is_user = |name: &str, domain: &str| {
+            self.users.iter().any(|user| user.name == name && served(user, domain))
+        };
+        let is_ours = |domain: &str| {
+            domains.iter().any(|ours| ours == domain) || self.users.iter().any(|user| served(user, domain))
+        };
+        let mut known = std::collections::HashSet::new();
+        for list in &self.lists {
+            let wrong = |key: &str, what: String| {
+                Err(ConfigError::value(format!("list.{}.{key}", list.address), what))
+            };
+            let Some((name, domain)) = parts(&list.address) else {
+                return wrong("address", "it is no address such as `sip:everybody@example.com`".to_owned());
+            };
+            if !is_ours(&domain) {
+                return wrong("address", format!("{domain} is none of the service's domains"));
+            }
+            if is_user(&name, &domain) {
+                return wrong("address", "it is a user's".to_owned());
+            }
+            if !known.insert((name, domain)) {
+                return wrong("address", "there are two lists of that address".to_owned());
+            }
+            if let Some(member) = list.members.iter().find(|member| Uri::parse_str(member).is_err()) {
+                return wrong("members", format!("`{member}` is no address"));
+            }
+            if list.members.len() > self.service.limits.list_entries {
+                return wrong("members", format!("there are more than {}", self.service.limits.list_entries));
+            }
+            let is_known = |watcher: &&String| match parts(watcher) {
+                Some((name, domain)) => is_user(&name, &domain),
+                None => self.users.iter().any(|user| user.name == **watcher),
+            };
+            if let Some(watcher) = list.watchers.iter().find(|watcher| !is_known(watcher)) {
+                return wrong("watchers", format!("`{watcher}` is no user"));
+            }
+        }
+        Ok(self.lists.clone())
+    }
+}
+
+/// The user and the domain of an address.
+fn parts(address: &str) -> Option<(String, String)> {
+    let uri = Uri::parse_str(address).ok()?;
+    Some((uri.user()?.to_owned(), uri.host()?.to_string().to_ascii_lowercase()))
+}
+
 impl UserConfig {
     fn account(
         &self,
@@ -482,6 +541,38 @@ mod tests {
                 error.starts_with(&format!("service.{key}: ")) && error.contains("[service.tls]"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_used_is_an_error_that_names_it() {
+        let error = |list: &str| {
+            let users =
+                "[service]\ndomains = [\"example.com\"]\n[[user]]\nname = \"alice\"\npassword = \"x\"\n";
+            parse(&format!("{users}{list}")).unwrap().lists().map_err(|error| error.to_string())
+        };
+        let list = |address: &str, members: &str, watchers: &str| {
+            format!("[[list]]\naddress = \"{address}\"\nmembers = [{members}]\nwatchers = [{watchers}]\n")
+        };
+        let good =
+            list("sip:all@example.com", "\"sip:alice@example.com\"", "\"alice\", \"sip:alice@example.com\"");
+        assert_eq!(error(&good).unwrap().len(), 1);
+        for (wrong, key) in [
+            (good.repeat(2), "list.sip:all@example.com.address: there are two"),
+            (list("all", "", ""), "list.all.address: it is no address"),
+            (
+                list("sip:all@elsewhere.org", "", ""),
+                "list.sip:all@elsewhere.org.address: elsewhere.org is none",
+            ),
+            (list("sip:alice@example.com", "", ""), "list.sip:alice@example.com.address: it is a user's"),
+            (list("sip:all@example.com", "\"x\"", ""), "list.sip:all@example.com.members: `x` is no address"),
+            (
+                list("sip:all@example.com", "", "\"bob\""),
+                "list.sip:all@example.com.watchers: `bob` is no user",
+            ),
+        ] {
+            let error = error(&wrong).unwrap_err();
+            assert!(error.starts_with(key), "{error}");
         }
     }
 

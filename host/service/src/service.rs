@@ -128,7 +128,7 @@ impl Service {
             local: local.iter().map(reachable).collect(),
             timers: attache_sip::transaction::Timers::default(),
             service_route: options.service_routes(),
-            lists: config.lists.clone(),
+            lists: config.lists()?,
             stored: stored.messages,
             documents: stored.documents,
             default_policy: options.default_policy,
