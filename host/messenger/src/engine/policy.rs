@@ -231,6 +231,10 @@ impl Engine {
             return;
         }
         if self.policy.stale {
+            if let Err(at) = self.afford() {
+                self.policy.pace.wait_until(at);
+                return;
+            }
             let known = self.policy.base.known();
             self.policy.step = Step::Reading;
             self.ask(Topic::Rules, Ask::Get { known });

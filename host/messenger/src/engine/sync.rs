@@ -113,6 +113,11 @@ impl Pace {
         }
     }
 
+    /// Not before then.
+    pub(super) fn wait_until(&mut self, at: Instant) {
+        self.due = Some(at);
+    }
+
     /// Something worked.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
@@ -180,6 +185,11 @@ impl Engine {
         self.view.session == SessionState::SignedIn && self.sync.client.as_ref().is_some_and(Client::has_room)
     }
 
+    /// Whether the budget of the process allows a request that nobody here waits for; else when it will.
+    pub(super) fn afford(&self) -> Result<(), Instant> {
+        self.config.budget.as_ref().map_or(Ok(()), |budget| budget.take(self.now.instant))
+    }
+
     pub(super) fn ask(&mut self, topic: Topic, ask: Ask) {
         let entropy = [self.random(), self.random()];
         let now = self.now.instant;
@@ -241,7 +251,9 @@ impl Engine {
         self.sync.lists.begin();
         self.policy.begin();
         self.start_changes();
-        self.ask(Topic::Capabilities, Ask::Get { known: None });
+        if self.afford().is_ok() {
+            self.ask(Topic::Capabilities, Ask::Get { known: None });
+        }
         self.look_again_later();
         self.drive_sync();
         self.report_xcap();

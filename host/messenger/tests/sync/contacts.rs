@@ -296,6 +296,23 @@ fn a_service_that_is_away_is_asked_again_and_contacts_work_meanwhile() {
 }
 
 #[test]
+fn what_is_read_by_itself_draws_from_the_budget() {
+    let mut world = World::new(1, 31);
+    let budget = std::sync::Arc::new(attache_sip::budget::Budget::new(1, 1));
+    world.restart_with(0, |config| config.budget = Some(budget), |node| node);
+    world.add(0, "bob");
+    world.run(0, Command::SignIn).unwrap();
+    let started = world.sim.elapsed();
+    world.sim.run_until(Duration::from_secs(60), |sim| {
+        let _ = sim;
+        world.server.lock().unwrap().log.len() >= 4
+    });
+    assert!(world.sim.elapsed() - started >= Duration::from_secs(2), "one request a second");
+    world.settle();
+    assert_eq!(world.uris(), ["sip:bob@example.com"]);
+}
+
+#[test]
 fn a_service_that_refuses_is_not_asked_again_and_says_what_to_do() {
     let mut world = World::new(1, 14);
     world.add(0, "bob");

@@ -216,6 +216,10 @@ impl Engine {
             return;
         }
         if self.sync.contacts.stale {
+            if let Err(at) = self.afford() {
+                self.sync.contacts.pace.wait_until(at);
+                return;
+            }
             let known = self.sync.contacts.base.known();
             self.sync.contacts.step = Step::Reading;
             self.ask(Topic::Contacts, Ask::Get { known });

@@ -156,6 +156,10 @@ impl Engine {
             return;
         };
         if self.sync.lists.stale {
+            if let Err(at) = self.afford() {
+                self.sync.lists.pace.wait_until(at);
+                return;
+            }
             let known = self.sync.lists.base.known();
             self.sync.lists.step = Step::Reading;
             self.ask(Topic::Lists, Ask::Get { known });
