@@ -63,6 +63,9 @@ pub trait Client {
     /// When the program cannot be told.
     fn say(&mut self, text: &str) -> Result<()>;
 
+    /// What the program has said so far, for a failure's words.
+    fn said(&mut self) -> String;
+
     /// Publishes that its user is there.
     ///
     /// # Errors

@@ -131,7 +131,23 @@ impl Desk {
     /// # Errors
     /// When it is not in time; says what happened instead.
     pub fn until(&self, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Result<()> {
-        self.wait_for(what, |_| wanted(&self.me.snapshot()).then_some(()))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Its number before the look: what comes after that makes the next look.
+            let seen = lock(&self.seen.events).len();
+            if wanted(&self.me.snapshot()) {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                bail!("{}: {what} did not come within {PATIENCE:?}; {}", self.me.address(), self.events());
+            }
+            let events = lock(&self.seen.events);
+            if events.len() == seen {
+                let pause = left.min(Duration::from_millis(100));
+                drop(self.seen.news.wait_timeout(events, pause).unwrap_or_else(PoisonError::into_inner));
+            }
+        }
     }
 
     /// The first event, of those that came or come in time, of which something is wanted. Takes it out.
@@ -145,6 +161,11 @@ impl Desk {
             events.remove(at);
             Some(found)
         })
+    }
+
+    /// How many such events came and were not taken out.
+    pub fn count_events(&self, wanted: impl Fn(&EventKind) -> bool) -> usize {
+        lock(&self.seen.events).iter().filter(|event| wanted(&event.kind)).count()
     }
 
     fn wait_for<T>(&self, what: &str, wanted: impl Fn(&mut Vec<Event>) -> Option<T>) -> Result<T> {

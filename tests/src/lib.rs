@@ -9,6 +9,7 @@ mod debian;
 pub mod desk;
 #[cfg(unix)]
 pub mod kamailio;
+pub mod scripted;
 #[cfg(unix)]
 pub mod server;
 

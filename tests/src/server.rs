@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    certificates::Authority,
+    certificates::{Authority, Identity},
     desk::Login,
     kamailio::{Kamailio, Options},
 };
@@ -118,7 +118,7 @@ impl Server {
                 };
                 Running::Kamailio(Box::new(Kamailio::start(&options)?))
             }
-            Kind::Embedded => Running::Embedded(Embedded::start()?),
+            Kind::Embedded => Running::Embedded(Embedded::start(folder.path(), &identity)?),
         };
         Ok(Self { running, folder })
     }
@@ -183,7 +183,7 @@ impl Server {
 }
 
 impl Embedded {
-    fn start() -> Result<Self> {
+    fn start(folder: &Path, identity: &Identity) -> Result<Self> {
         let users: String = USERS
             .iter()
             .map(|(name, password)| {
@@ -196,9 +196,14 @@ impl Embedded {
                 format!("[[user]]\nname = \"{name}\"\n{secret}\n")
             })
             .collect();
-        let config = ServiceConfig::parse(&format!(
-            "[service]\nlisten = \"127.0.0.1:0\"\ndomains = [\"{DOMAIN}\"]\n{users}"
+        fs::write(folder.join("certificate.pem"), &identity.certificate)?;
+        fs::write(folder.join("key.pem"), &identity.key)?;
+        let mut config = ServiceConfig::parse(&format!(
+            "[service]\nlisten = \"127.0.0.1:0\"\nlisten-tls = \"127.0.0.1:0\"\nlisten-ws = \"127.0.0.1:0\"\n\
+             listen-wss = \"127.0.0.1:0\"\ndomains = [\"{DOMAIN}\"]\n\
+             [service.tls]\ncertificate = \"certificate.pem\"\nkey = \"key.pem\"\n{users}"
         ))?;
+        config.base = folder.to_owned();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let entered = runtime.enter();
         let service = Service::start(&config)?;

@@ -46,7 +46,7 @@ fn see_each_other(program: Program, kind: Kind, transport: Transport) -> Result<
         alice.go_offline()?;
         bob.sees(&address, Availability::Offline).map(drop)
     };
-    steps(&mut *alice).with_context(|| server.log())
+    steps(&mut *alice).with_context(|| format!("{}\nthe other program:\n{}", server.log(), alice.said()))
 }
 
 fn talk(program: Program, kind: Kind, transport: Transport) -> Result<()> {
@@ -57,7 +57,7 @@ fn talk(program: Program, kind: Kind, transport: Transport) -> Result<()> {
         alice.say("hello yourself")?;
         bob.hears(&address, "hello yourself")
     };
-    steps(&mut *alice).with_context(|| server.log())
+    steps(&mut *alice).with_context(|| format!("{}\nthe other program:\n{}", server.log(), alice.said()))
 }
 
 #[test]
@@ -143,4 +143,31 @@ fn pjsua_and_attache_talk_on_kamailio() -> Result<()> {
 #[test]
 fn pjsua_and_attache_talk_on_the_embedded_service() -> Result<()> {
     talk(Program::Pjsua, Kind::Embedded, Transport::Udp)
+}
+
+#[test]
+fn baresip_and_attache_see_each_other_over_tls() -> Result<()> {
+    see_each_other(Program::Baresip, Kind::Kamailio, Transport::Tls)?;
+    see_each_other(Program::Baresip, Kind::Embedded, Transport::Tls)
+}
+
+#[test]
+fn linphone_and_attache_see_each_other_over_tls() -> Result<()> {
+    see_each_other(Program::Linphone, Kind::Kamailio, Transport::Tls)?;
+    see_each_other(Program::Linphone, Kind::Embedded, Transport::Tls)
+}
+
+#[test]
+fn pjsua_and_attache_see_each_other_over_tls() -> Result<()> {
+    see_each_other(Program::Pjsua, Kind::Kamailio, Transport::Tls)?;
+    see_each_other(Program::Pjsua, Kind::Embedded, Transport::Tls)
+}
+
+#[test]
+fn foreign_programs_and_attache_talk_over_tls() -> Result<()> {
+    for program in [Program::Baresip, Program::Linphone, Program::Pjsua] {
+        talk(program, Kind::Kamailio, Transport::Tls)?;
+        talk(program, Kind::Embedded, Transport::Tls)?;
+    }
+    Ok(())
 }

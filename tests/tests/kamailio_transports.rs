@@ -58,9 +58,7 @@ fn a_service_whose_root_is_not_trusted_is_not_signed_in_to() -> Result<()> {
     login.host = format!("[host.tls]\nroots = '{}'\n", other.display());
     let alice = Desk::start(&login)?;
     let reason = alice.event("the refusal", |kind| match kind {
-        EventKind::SessionChanged { reason: Some(reason), state }
-            if *state != SessionState::SignedIn =>
-        {
+        EventKind::SessionChanged { reason: Some(reason), state } if *state != SessionState::SignedIn => {
             Some(format!("{reason} {}", reason.cause().unwrap_or_default()))
         }
         _ => None,

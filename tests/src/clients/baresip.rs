@@ -48,10 +48,14 @@ impl Baresip {
         let control = SocketAddr::from((Ipv4Addr::LOCALHOST, kamailio::free_port()?));
         let Login { user, password, domain, service, .. } = login;
         let transport = service.rsplit_once("transport=").map_or("udp", |(_, name)| name);
+        let roots = match &login.root {
+            Some(root) => format!("sip_cafile {}\n", root.display()),
+            None => String::new(),
+        };
         fs::write(
             folder.path().join("config"),
             format!(
-                "poll_method epoll\n\
+                "{roots}poll_method epoll\n\
                  sip_listen 127.0.0.1:0\n\
                  module_path /usr/lib/baresip/modules\n\
                  module stdio.so\n\
@@ -59,7 +63,6 @@ impl Baresip {
                  module_tmp account.so\n\
                  module_app contact.so\n\
                  module_app menu.so\n\
-                 module_app presence.so\n\
                  module_app ctrl_tcp.so\n\
                  ctrl_tcp_listen {control}\n"
             ),
@@ -78,7 +81,11 @@ impl Baresip {
         process
             .wait_for(&mut 0, "baresip's registration", |line| line.contains("[1 binding]").then_some(()))?;
         let control = BufReader::new(connect(control)?);
-        Ok(Self { process, control, texts: 0, _folder: folder })
+        let mut baresip = Self { process, control, texts: 0, _folder: folder };
+        // Only now: loaded with the others, it publishes twice at once, trips over its own credentials, and is silent for
+        // half a minute.
+        baresip.command("insmod", "presence")?;
+        Ok(baresip)
     }
 
     /// Carries out a command and returns what it printed.
@@ -138,6 +145,10 @@ impl Client for Baresip {
 
     fn say(&mut self, text: &str) -> Result<()> {
         self.command("message", text).map(drop)
+    }
+
+    fn said(&mut self) -> String {
+        self.process.said()
     }
 
     fn go_online(&mut self) -> Result<()> {

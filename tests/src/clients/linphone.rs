@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -50,10 +51,12 @@ impl Linphone {
         fs::create_dir_all(folder.path().join(".config/linphone"))?;
         let port = kamailio::free_port()?;
         let Login { user, password, domain, service, .. } = login;
+        // It checks the chain; names of certificates it compares with the address that it connects to, as a name.
+        let root = login.root.as_deref().unwrap_or(Path::new("/etc/ssl/certs")).display();
         fs::write(
             folder.path().join("linphonerc"),
             format!(
-                "[sip]\nsip_port={port}\nsip_tcp_port={port}\nsip_tls_port=-1\nbind_address=127.0.0.1\n\
+                "[sip]\nroot_ca={root}\nverify_server_cn=0\nsip_port={port}\nsip_tcp_port={port}\nsip_tls_port=-1\nbind_address=127.0.0.1\n\
                  default_proxy=0\nuse_ipv6=0\nguess_hostname=0\nmedia_encryption=none\n\
                  contact=sip:{user}@127.0.0.1\n\
                  [net]\ndns_srv_enabled=0\n\
@@ -119,6 +122,10 @@ impl Client for Linphone {
 
     fn say(&mut self, text: &str) -> Result<()> {
         self.process.write_line(&format!("chat {} {text}", self.contact))
+    }
+
+    fn said(&mut self) -> String {
+        self.process.said()
     }
 
     fn go_online(&mut self) -> Result<()> {

@@ -96,6 +96,7 @@ impl Pjsua {
             "service": format!("{};lr", login.service),
             "transport": transport,
             "contacts": [contact],
+            "roots": login.root,
             "log": folder.path().join("log"),
         });
         process.write_line(&setup.to_string())?;
@@ -146,6 +147,10 @@ impl Client for Pjsua {
 
     fn say(&mut self, text: &str) -> Result<()> {
         self.tell(&json!({ "do": "send", "to": self.contact, "text": text }))
+    }
+
+    fn said(&mut self) -> String {
+        self.process.said()
     }
 
     fn go_online(&mut self) -> Result<()> {

@@ -58,6 +58,12 @@ impl Process {
         Ok(input.flush()?)
     }
 
+    /// Every line so far.
+    pub(super) fn said(&mut self) -> String {
+        self.said.extend(self.lines.try_iter());
+        self.said.join("\n")
+    }
+
     /// Reads lines from `cursor` on, those that came and those that come, until one gives what is wanted. Every
     /// purpose has its own cursor, so that none loses what another read.
     pub(super) fn wait_for<T>(

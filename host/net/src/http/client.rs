@@ -186,10 +186,13 @@ impl HttpClient {
             if sender.ready().await.is_err() && !is_fresh {
                 continue;
             }
+            // Some servers close what they kept without a word, just when the next request is on its way. Nobody has
+            // answered it; where doing it twice does no harm, it is sent again (RFC 9110, section 9.2.2).
+            let copy = (!is_fresh && request.method().is_idempotent()).then(|| request.clone());
             match sender.try_send_request(request).await {
                 Ok(response) => break (sender, response),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !is_fresh => request = unsent,
+                Err(mut error) => match error.take_message().or(copy) {
+                    Some(unanswered) if !is_fresh => request = unanswered,
                     _ => return Err(broken(error.into_error())),
                 },
             }
