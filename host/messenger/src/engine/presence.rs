@@ -6,6 +6,7 @@
 use core::time::Duration;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::{DefaultHasher, Hasher as _},
     sync::Arc,
     time::Instant,
 };
@@ -74,19 +75,56 @@ struct Person {
     forgiven: bool,
     /// Whether somebody vouches for the documents. If not, they are what was last known, and what comes takes their place.
     vouched: bool,
+    /// Why what is shown is so, where the documents are not kept to tell.
+    reasons: Box<[Reason]>,
     /// The latest document of each notifier.
     documents: SmallVec<[Kept; 1]>,
     /// When the documents say that something begins or ends to hold.
     next_change: Option<Timestamp>,
 }
 
-/// A document. A copy of its own: a slice would keep the whole notification alive.
+/// A document.
 #[derive(Clone, Debug)]
 struct Kept {
     source: u32,
-    body: Bytes,
+    content: Content,
     /// Of documents that came as changes.
-    versions: Versions,
+    versions: Option<Box<Versions>>,
+}
+
+/// Most documents are not needed once they are composed, and there are many.
+#[derive(Clone, Debug)]
+enum Content {
+    /// Nothing has come but changes.
+    Nothing,
+    /// The document; a copy of its own: a slice would keep the whole notification alive.
+    Whole(Bytes),
+    /// Enough to know it again.
+    Digest(u64),
+}
+
+impl Content {
+    fn whole(&self) -> Option<&Bytes> {
+        match self {
+            Self::Whole(body) => Some(body),
+            _ => None,
+        }
+    }
+
+    fn is(&self, body: &Bytes) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Whole(known) => known == body,
+            Self::Digest(known) => *known == digest(body),
+        }
+    }
+}
+
+/// The same for the same document in every run.
+fn digest(body: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(body);
+    hasher.finish()
 }
 
 impl Person {
@@ -98,9 +136,15 @@ impl Person {
             lingers: false,
             forgiven: false,
             vouched: false,
+            reasons: Box::from([]),
             documents: SmallVec::new(),
             next_change: None,
         }
+    }
+
+    /// Whether every document is there to be composed.
+    fn is_whole(&self) -> bool {
+        self.documents.iter().all(|kept| kept.content.whole().is_some())
     }
 }
 
@@ -353,13 +397,16 @@ impl Engine {
         match news {
             News::Documents { parts, sources, live } => self.on_documents(&address, parts, &sources, live),
             News::Unchanged => {
-                if !person.documents.is_empty() {
+                if !person.documents.is_empty() && person.is_whole() {
                     if let Some(person) = self.presences.people.get_mut(&address) {
                         person.vouched = true;
                     }
                     self.compose_person(&address, Word::Now);
                 } else if matches!(person.shown.freshness, Freshness::Stale(_)) {
                     let presence = Presence { freshness: Freshness::Live, ..Presence::clone(&person.shown) };
+                    if let Some(person) = self.presences.people.get_mut(&address) {
+                        person.vouched = !person.documents.is_empty();
+                    }
                     self.show(&address, presence);
                 }
             }
@@ -436,14 +483,16 @@ impl Engine {
                     if person.documents.len() == MAX_FORKS {
                         person.documents.remove(0);
                     }
-                    let (source, body) = (part.source, Bytes::new());
-                    person.documents.push(Kept { source, body, versions: Versions::default() });
+                    let (source, content) = (part.source, Content::Nothing);
+                    person.documents.push(Kept { source, content, versions: None });
                     person.documents.len() - 1
                 }
             };
+            let several = person.documents.len() > 1;
             let kept = &mut person.documents[place];
             let body = if *part.media_type == *pidf_diff::MEDIA_TYPE {
-                match partial::take(&mut kept.versions, &kept.body, &part.body) {
+                let known = kept.content.whole().cloned().unwrap_or_default();
+                match partial::take(kept.versions.get_or_insert_default(), &known, &part.body) {
                     partial::Outcome::Whole(body) => body,
                     partial::Outcome::Old => continue,
                     partial::Outcome::Ask => {
@@ -452,24 +501,26 @@ impl Engine {
                     }
                     // What it would have changed is unknown, and so the next changes are.
                     partial::Outcome::Unreadable(error) => {
-                        kept.versions.restart();
+                        kept.versions = None;
                         unreadable = Some(error);
                         ask = true;
                         continue;
                     }
                 }
             } else {
-                kept.versions.restart();
+                kept.versions = None;
                 part.body
             };
             // The usual refresh brings nothing new to read.
-            if kept.body != body {
-                kept.body = Bytes::copy_from_slice(&body);
+            if changed || !kept.content.is(&body) || (several && kept.content.whole().is_none()) {
+                kept.content = Content::Whole(Bytes::copy_from_slice(&body));
                 changed = true;
             }
         }
-        // One that came as changes before there was a whole holds nothing.
-        person.documents.retain(|kept| !kept.body.is_empty());
+        person.documents.retain(|kept| !matches!(kept.content, Content::Nothing));
+        // To be merged with another one, a document is needed that is not kept: what is shown stands until it comes.
+        let wanting = changed && !person.documents.is_empty() && !person.is_whole();
+        ask |= wanting;
         if let Some(error) = unreadable {
             self.diagnose(format!("changes to the presence document of {address} cannot be read: {error}"));
         }
@@ -480,7 +531,7 @@ impl Engine {
         if person.documents.is_empty() {
             return self.on_news((address.clone(), News::Listed));
         }
-        if changed {
+        if changed && !wanting {
             self.compose_person(address, if live { Word::Now } else { Word::Once });
         }
     }
@@ -490,6 +541,9 @@ impl Engine {
         let Some(person) = self.presences.people.get(address) else { return };
         let before = person.shown.clone();
         let known_errors = person.forgiven;
+        if !person.is_whole() {
+            return;
+        }
         // Time may go on with what was known of somebody, but makes nothing known of whom nothing is.
         if !person.vouched && !matches!(before.freshness, Freshness::Stale(_)) && word == Word::Before {
             return;
@@ -498,8 +552,8 @@ impl Engine {
         let mut documents = Vec::with_capacity(bodies.len());
         let mut unreadable = None;
         let mut forgiven = None;
-        for kept in &bodies {
-            match pidf::read(&kept.body, &Limits::DEFAULT) {
+        for body in bodies.iter().filter_map(|kept| kept.content.whole()) {
+            match pidf::read(body, &Limits::DEFAULT) {
                 Ok(parsed) => {
                     forgiven = forgiven.or(parsed.forgiven.first().copied());
                     documents.push(parsed.document);
@@ -565,6 +619,20 @@ impl Engine {
             }
         };
         self.show(address, presence);
+        self.slim(address, composed.reasons);
+    }
+
+    /// Lets go of documents that time does not change, and that nothing will be merged with.
+    fn slim(&mut self, address: &Address, reasons: Vec<Reason>) {
+        let Some(person) = self.presences.people.get_mut(address) else { return };
+        if let [kept] = &mut person.documents[..]
+            && person.next_change.is_none()
+            && kept.versions.is_none()
+            && let Content::Whole(body) = &kept.content
+        {
+            kept.content = Content::Digest(digest(body));
+            person.reasons = reasons.into();
+        }
     }
 
     /// Whether somebody who was there before an outage may still be about to publish again.
@@ -622,10 +690,13 @@ impl Engine {
             .get(&contact)
             .and_then(|entry| self.presences.people.get(&entry.contact.address));
         let Some(person) = person.filter(|person| !person.documents.is_empty()) else { return Vec::new() };
+        if !person.is_whole() {
+            return person.reasons.to_vec();
+        }
         let documents: Vec<_> = person
             .documents
             .iter()
-            .filter_map(|kept| pidf::read(&kept.body, &Limits::DEFAULT).ok())
+            .filter_map(|kept| pidf::read(kept.content.whole()?, &Limits::DEFAULT).ok())
             .map(|read| read.document)
             .collect();
         compose(&documents, self.now.wall).reasons
