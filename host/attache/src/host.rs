@@ -11,8 +11,9 @@ use std::{
 use arc_swap::ArcSwap;
 use attache_messenger::{
     command::{Answer, Command},
+    compose::Reason,
     engine::EngineConfig,
-    id::AccountId,
+    id::{AccountId, ContactId},
     storage::{BoxFuture, Storage},
 };
 use attache_net::{BindOptions, Query, Resolver, Sockets};
@@ -134,6 +135,16 @@ impl Backend for Reach {
         Box::pin(async move {
             match shared {
                 Some(shared) => shared.command(command).await,
+                None => Err(Error::new(Code::AccountNotFound, "the host has no such account")),
+            }
+        })
+    }
+
+    fn why(&self, account: AccountId, contact: ContactId) -> BoxFuture<'_, Result<Vec<Reason>, Error>> {
+        let shared = self.account(account);
+        Box::pin(async move {
+            match shared {
+                Some(shared) => shared.with(move |engine, _| engine.why(contact)).await,
                 None => Err(Error::new(Code::AccountNotFound, "the host has no such account")),
             }
         })

@@ -24,6 +24,9 @@ pub(crate) mod offered {
                 import attache:messenger/contact-editor@1.0.0;
                 import attache:messenger/presence@1.0.0;
                 import attache:messenger/presence-publisher@1.0.0;
+                import attache:messenger/presence-watcher@1.0.0;
+                import attache:messenger/watchers@1.0.0;
+                import attache:messenger/watcher-editor@1.0.0;
                 import attache:messenger/messages@1.0.0;
                 import attache:messenger/conversations@1.0.0;
                 import attache:messenger/archive@1.0.0;
@@ -37,7 +40,10 @@ pub(crate) mod offered {
         world: "attache:offered/offered",
         imports: {
             "attache:messenger/contact-editor": async | trappable,
+            "attache:messenger/presence.why": async | trappable,
             "attache:messenger/presence-publisher": async | trappable,
+            "attache:messenger/presence-watcher": async | trappable,
+            "attache:messenger/watcher-editor": async | trappable,
             "attache:messenger/messages": async | trappable,
             "attache:messenger/archive": async | trappable,
             "attache:messenger/archive-writer": async | trappable,
@@ -62,6 +68,9 @@ pub(crate) mod called {
                 export attache:messenger/contact-events@1.0.0;
                 export attache:messenger/group-events@1.0.0;
                 export attache:messenger/presence-events@1.0.0;
+                export attache:messenger/alert-events@1.0.0;
+                export attache:messenger/watched-presence-events@1.0.0;
+                export attache:messenger/watcher-events@1.0.0;
                 export attache:messenger/message-events@1.0.0;
                 export attache:messenger/conversation-events@1.0.0;
                 export attache:messenger/timer-events@1.0.0;

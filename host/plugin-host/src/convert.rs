@@ -6,16 +6,19 @@ use attache_messenger::{
     event::{Contact, Conversation, Event, Group, SessionState},
     message::{Author, IncomingMessage, MessageState, Origin, OutgoingMessage},
     presence::{Availability, Freshness, UnknownReason},
+    privacy::{Watcher, WatcherState},
     storage::{JournalEntry, JournalEvent},
     time::Timestamp,
 };
 
 use crate::{
     bindings::called::{
-        attache::messenger::types,
-        exports::attache::messenger::{message_events as messages, presence_events},
+        attache::messenger::{types, watcher_types},
+        exports::attache::messenger::{
+            message_events as messages, presence_events, watched_presence_events as watched_events,
+        },
     },
-    mailbox::Pending,
+    mailbox::{Pending, Watched},
 };
 
 pub(crate) fn info(event: &Event) -> types::EventInfo {
@@ -94,6 +97,28 @@ pub(crate) fn presence(pending: &Pending) -> presence_events::PresenceChange<'_>
         availability: pending.presence.availability.map(availability),
         freshness: freshness(&pending.presence.freshness),
         note: pending.note_changed.then_some(&*pending.presence.note),
+    }
+}
+
+pub(crate) fn watched(change: &Watched) -> watched_events::WatchedChange<'_> {
+    watched_events::WatchedChange {
+        address: change.address.as_str(),
+        availability: change.presence.availability.map(availability),
+        freshness: freshness(&change.presence.freshness),
+        note: change.note_changed.then_some(&*change.presence.note),
+    }
+}
+
+pub(crate) fn watcher(watcher: &Watcher) -> watcher_types::Watcher<'_> {
+    watcher_types::Watcher {
+        address: watcher.address.as_str(),
+        name: &watcher.name,
+        state: match watcher.state {
+            WatcherState::Pending => watcher_types::WatcherState::Pending,
+            WatcherState::Waiting => watcher_types::WatcherState::Waiting,
+            WatcherState::Active => watcher_types::WatcherState::Active,
+        },
+        since: watcher.since.as_millis(),
     }
 }
 

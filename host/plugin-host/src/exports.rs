@@ -61,6 +61,9 @@ exports! {
     contacts: contact_events = "contact-events";
     groups: group_events = "group-events";
     presence: presence_events = "presence-events";
+    alerts: alert_events = "alert-events";
+    watched: watched_presence_events = "watched-presence-events";
+    watchers: watcher_events = "watcher-events";
     messages: message_events = "message-events";
     conversations: conversation_events = "conversation-events";
     timers: timer_events = "timer-events";

@@ -15,13 +15,19 @@ impl Families {
     pub(crate) const PRESENCE: Self = Self(1 << 3);
     pub(crate) const MESSAGES: Self = Self(1 << 4);
     pub(crate) const CONVERSATIONS: Self = Self(1 << 5);
+    pub(crate) const ALERTS: Self = Self(1 << 6);
+    pub(crate) const WATCHED: Self = Self(1 << 7);
+    pub(crate) const WATCHERS: Self = Self(1 << 8);
 
     /// The families that interfaces subscribe to, and what each needs.
-    pub(crate) const BY_INTERFACE: [(&'static str, Self, Grant); 6] = [
+    pub(crate) const BY_INTERFACE: [(&'static str, Self, Grant); 9] = [
         ("session-events", Self::SESSION, Grant::SessionRead),
         ("contact-events", Self::CONTACTS, Grant::ContactsRead),
         ("group-events", Self::GROUPS, Grant::ContactsRead),
         ("presence-events", Self::PRESENCE, Grant::PresenceRead),
+        ("alert-events", Self::ALERTS, Grant::PresenceRead),
+        ("watched-presence-events", Self::WATCHED, Grant::PresenceWatch),
+        ("watcher-events", Self::WATCHERS, Grant::WatchersRead),
         ("message-events", Self::MESSAGES, Grant::MessagesReceive),
         ("conversation-events", Self::CONVERSATIONS, Grant::ConversationsRead),
     ];
@@ -37,6 +43,9 @@ impl Families {
                 Self::GROUPS
             }
             EventKind::PresenceChanged(_) | EventKind::OwnPresenceChanged(_) => Self::PRESENCE,
+            EventKind::ContactAlert { .. } => Self::ALERTS,
+            EventKind::WatchedPresenceChanged(_) => Self::WATCHED,
+            EventKind::WatcherRequested(_) | EventKind::WatchersChanged => Self::WATCHERS,
             EventKind::MessageReceived(_)
             | EventKind::MessageAccepted(_)
             | EventKind::MessageStateChanged { .. } => Self::MESSAGES,

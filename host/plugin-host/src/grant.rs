@@ -44,9 +44,17 @@ grants! {
     /// Changing contacts and groups.
     ContactsWrite = "contacts.write": "attache:messenger/contact-editor";
     /// Reading presence, and being told when it changes.
-    PresenceRead = "presence.read": "attache:messenger/presence", "attache:messenger/presence-events";
+    PresenceRead = "presence.read":
+        "attache:messenger/presence", "attache:messenger/presence-events", "attache:messenger/alert-events";
+    /// Watching people who need not be contacts.
+    PresenceWatch = "presence.watch":
+        "attache:messenger/presence-watcher", "attache:messenger/watched-presence-events";
     /// Publishing the account's own presence.
     PresenceWrite = "presence.write": "attache:messenger/presence-publisher";
+    /// Seeing who watches the account, and being told who wants to.
+    WatchersRead = "watchers.read": "attache:messenger/watchers", "attache:messenger/watcher-events";
+    /// Deciding who may see the account's presence.
+    WatchersWrite = "watchers.write": "attache:messenger/watcher-editor";
     /// Getting the account's messages.
     MessagesReceive = "messages.receive": "attache:messenger/message-events";
     /// Sending messages as the account.

@@ -21,7 +21,7 @@ use crate::{
     exports::Exports,
     grant::Grant,
     instance::Instance,
-    mailbox::Pending,
+    mailbox::{Pending, Watched},
     plugin::Code,
     state::{GuestState, Stopped},
     units::Period,
@@ -253,6 +253,25 @@ impl Guest {
         })
     }
 
+    /// Hands over presence of people off the contact list: all of one account.
+    pub(crate) async fn watched(&mut self, changes: &[Watched]) -> Result<(), Killed> {
+        let Some(last) = changes.last() else { return Ok(()) };
+        let info = crate::bindings::called::attache::messenger::types::EventInfo {
+            seq: last.seq,
+            account: last.account.0,
+            at: last.at.as_millis(),
+            redelivered: false,
+        };
+        let list: Vec<_> = changes.iter().map(convert::watched).collect();
+        let span = span!(self, "watched-presence-changed", info.account, info.seq);
+        call!(self, span, None, |exports, store| async {
+            match &exports.watched {
+                Some(it) => it.call_watched_presence_changed(store, info, &list).await,
+                None => Ok(()),
+            }
+        })
+    }
+
     /// Tells that a timer fired.
     pub(crate) async fn timer(&mut self, token: u64) -> Result<(), Killed> {
         let span = span!(self, "timer-fired", 0_u64, token);
@@ -379,6 +398,20 @@ async fn control(
             let Some(availability) = presence.availability else { return Ok(()) };
             it.call_own_presence_changed(store, info, convert::availability(availability), &presence.note)
                 .await
+        }
+        EventKind::ContactAlert { contact, presence, .. } => {
+            let Some(it) = &exports.alerts else { return Ok(()) };
+            let Some(availability) = presence.availability else { return Ok(()) };
+            let availability = convert::availability(availability);
+            it.call_contact_alert(store, info, contact.0, availability, &presence.note).await
+        }
+        EventKind::WatcherRequested(watcher) => {
+            let Some(it) = &exports.watchers else { return Ok(()) };
+            it.call_watcher_requested(store, info, convert::watcher(watcher)).await
+        }
+        EventKind::WatchersChanged => {
+            let Some(it) = &exports.watchers else { return Ok(()) };
+            it.call_watchers_changed(store, info).await
         }
         EventKind::ConversationOpened(conversation) => {
             let Some(it) = &exports.conversations else { return Ok(()) };

@@ -26,6 +26,7 @@ mod guest;
 mod host;
 mod imports;
 mod instance;
+mod leases;
 mod limits;
 mod log;
 mod mailbox;

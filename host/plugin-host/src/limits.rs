@@ -114,6 +114,8 @@ limits! {
     least automatic_reply_interval / "automatic-reply-interval": Period = Period::secs(10), Period::millis(0), Period::secs(2_592_000);
     /// Timers that are set at once. Default 64; 0 to 64.
     most timers / "timers": u32 = 64, 0, 64;
+    /// People whom the plugin watches at once off the contact list. Default 100; 0 to 10,000.
+    most watches / "watches": u32 = 100, 0, 10_000;
     /// Bytes of keys and values that the plugin keeps. Default 1 MiB; 0 to 1 GiB.
     most storage / "storage": ByteSize = ByteSize::mib(1), ByteSize(0), ByteSize::mib(1_024);
     /// Size of the component's file. Default 32 MiB; 1 KiB to 256 MiB.

@@ -4,7 +4,8 @@
 //! publisher no time:
 //!
 //! - *Must deliver* (messages): what does not fit is not kept here at all; the task reads it from the journal.
-//! - *Latest* (presence): one entry for each contact; a newer value replaces an older one.
+//! - *Latest* (presence): one entry for each contact, and for each person that the plugin watches; a newer value replaces
+//!   an older one.
 //! - *Control* (everything else): in order; what does not fit is dropped and counted.
 
 use std::{
@@ -14,7 +15,8 @@ use std::{
 };
 
 use attache_messenger::{
-    event::{Event, EventKind, PresenceChange},
+    address::Address,
+    event::{Event, EventKind, PresenceChange, WatchedChange},
     id::{AccountId, ContactId},
     presence::Presence,
     time::Timestamp,
@@ -47,6 +49,17 @@ pub(crate) struct Pending {
     pub(crate) note_changed: bool,
 }
 
+/// The latest presence of somebody off the contact list whom the plugin watches.
+#[derive(Clone, Debug)]
+pub(crate) struct Watched {
+    pub(crate) account: AccountId,
+    pub(crate) address: Address,
+    pub(crate) seq: u64,
+    pub(crate) at: Timestamp,
+    pub(crate) presence: Arc<Presence>,
+    pub(crate) note_changed: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     inner: Mutex<Inner>,
@@ -60,6 +73,8 @@ struct Inner {
     open: bool,
     queue: VecDeque<Slot>,
     presence: HashMap<(AccountId, ContactId), Pending>,
+    /// Whom the plugin watches, by how many leases, and what it has not seen of them.
+    watched: HashMap<(AccountId, Address), (u32, Option<Watched>)>,
     missed: HashMap<AccountId, u64>,
 }
 
@@ -85,6 +100,11 @@ impl Mailbox {
                 EventKind::PresenceChanged(changes) => {
                     if inner.open {
                         changes.iter().for_each(|change| self.replace(&mut inner, event, change));
+                    }
+                }
+                EventKind::WatchedPresenceChanged(changes) => {
+                    if inner.open {
+                        changes.iter().for_each(|change| self.replace_watched(&mut inner, event, change));
                     }
                 }
                 kind if kind.must_deliver() => {
@@ -126,6 +146,53 @@ impl Mailbox {
             .or_insert(fresh);
     }
 
+    fn replace_watched(&self, inner: &mut Inner, event: &Event, change: &WatchedChange) {
+        let key = (event.account, change.address.clone());
+        let Some((_, waiting)) = inner.watched.get_mut(&key) else { return };
+        let before = waiting.take();
+        if before.is_some() {
+            self.meters.coalesced.add(1);
+        }
+        *waiting = Some(Watched {
+            account: event.account,
+            address: key.1,
+            seq: event.seq,
+            at: event.at,
+            presence: Arc::clone(&change.presence),
+            note_changed: change.note_changed || before.is_some_and(|before| before.note_changed),
+        });
+    }
+
+    /// From now on, what is told of an address is kept for the plugin.
+    pub(crate) fn watch(&self, account: AccountId, address: &Address) {
+        self.lock().watched.entry((account, address.clone())).or_default().0 += 1;
+    }
+
+    /// One lease fewer.
+    pub(crate) fn unwatch(&self, account: AccountId, address: &Address) {
+        let mut inner = self.lock();
+        let key = (account, address.clone());
+        if let Some((leases, _)) = inner.watched.get_mut(&key) {
+            *leases -= 1;
+            if *leases == 0 {
+                inner.watched.remove(&key);
+            }
+        }
+    }
+
+    /// Takes up to `most` changes of watched people out: of one account, oldest first.
+    pub(crate) fn take_watched(&self, most: usize) -> Vec<Watched> {
+        let mut inner = self.lock();
+        let waiting = |value: &(u32, Option<Watched>)| value.1.is_some();
+        let first = inner.watched.iter().find(|(_, value)| waiting(value)).map(|((account, _), _)| *account);
+        let Some(account) = first else { return Vec::new() };
+        let ours = inner.watched.iter_mut().filter(|((of, _), value)| *of == account && waiting(value));
+        let mut changes: Vec<_> = ours.take(most).filter_map(|(_, (_, change))| change.take()).collect();
+        drop(inner);
+        changes.sort_unstable_by_key(|change| change.seq);
+        changes
+    }
+
     /// Moves up to `most` slots out. With the queue empty, answers which accounts' journals have to be read, and up
     /// to which position at least.
     pub(crate) fn take(&self, into: &mut VecDeque<Slot>, most: usize) -> Vec<(AccountId, u64)> {
@@ -165,6 +232,11 @@ impl Mailbox {
     pub(crate) fn forget(&self, account: AccountId) {
         let mut inner = self.lock();
         inner.presence.retain(|_, pending| pending.account != account);
+        inner
+            .watched
+            .values_mut()
+            .filter(|(_, it)| it.as_ref().is_some_and(|it| it.account == account))
+            .for_each(|it| it.1 = None);
         inner.queue.retain(|slot| slot.event().account != account);
         inner.missed.remove(&account);
     }
@@ -174,6 +246,7 @@ impl Mailbox {
         let mut inner = self.lock();
         inner.open = false;
         inner.presence.clear();
+        inner.watched.values_mut().for_each(|(_, change)| *change = None);
         let queue = core::mem::take(&mut inner.queue);
         for slot in slots.drain(..).chain(queue) {
             let event = slot.event();
@@ -199,7 +272,8 @@ impl Mailbox {
     /// Events that wait.
     pub(crate) fn len(&self) -> usize {
         let inner = self.lock();
-        inner.queue.len() + inner.presence.len()
+        let watched = inner.watched.values().filter(|(_, change)| change.is_some()).count();
+        inner.queue.len() + inner.presence.len() + watched
     }
 
     /// Completes when something may have come in since the last look.

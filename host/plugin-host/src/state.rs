@@ -20,6 +20,7 @@ use crate::{
     grant::Grant,
     imports::output::GuestOutput,
     instance::Instance,
+    leases::Leases,
     log::Level,
     meters::Meters,
     plugin::Plugin,
@@ -41,6 +42,8 @@ pub(crate) struct GuestState {
     pub(crate) takes_timers: bool,
     /// Who sent the message in hand (see [`crate::quota::person`]), if no person wrote it.
     pub(crate) automatic_sender: Option<String>,
+    /// Who is watched, until this state is dropped.
+    pub(crate) leases: Leases,
     requests: HashSet<RequestId>,
     calls_left: u32,
 }
@@ -72,6 +75,7 @@ impl GuestState {
             timers: BTreeMap::new(),
             takes_timers,
             automatic_sender: None,
+            leases: Leases::new(Arc::clone(&instance)),
             requests: HashSet::new(),
             calls_left: 0,
             instance,

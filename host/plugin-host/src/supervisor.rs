@@ -271,6 +271,7 @@ impl Supervisor {
         busy |= self.mail(guest).await?;
         if self.throttled.is_none() {
             busy |= self.presence(guest).await?;
+            busy |= self.watched(guest).await?;
         }
         self.settle(guest);
         self.throttle();
@@ -495,6 +496,16 @@ impl Supervisor {
         let outcome = guest.presence(&changes, None).await;
         self.lossy(outcome, changes.len() as u64)?;
         Ok(self.instance.mailbox.has_presence())
+    }
+
+    async fn watched(&mut self, guest: &mut Guest) -> Result<bool, Exit> {
+        let changes = self.instance.mailbox.take_watched(PRESENCE);
+        if changes.is_empty() {
+            return Ok(false);
+        }
+        let outcome = guest.watched(&changes).await;
+        self.lossy(outcome, changes.len() as u64)?;
+        Ok(true)
     }
 
     /// Hands over one must-deliver event.

@@ -11,25 +11,32 @@ use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 use crate::{error::LoadError, grant::Grant};
 
 /// The event interfaces that the host calls, without package and version.
-pub(crate) const EVENT_INTERFACES: [&str; 8] = [
+pub(crate) const EVENT_INTERFACES: [&str; 11] = [
     "lifecycle",
     "session-events",
     "contact-events",
     "group-events",
     "presence-events",
+    "alert-events",
+    "watched-presence-events",
+    "watcher-events",
     "message-events",
     "conversation-events",
     "timer-events",
 ];
 
 /// The interfaces that a plugin can import, without versions, and the versions that are understood.
-const OFFERED: [(&str, Version); 32] = [
+const OFFERED: [(&str, Version); 36] = [
     ("attache:messenger/types", Version::Compatible(1, 0)),
     ("attache:messenger/session", Version::Compatible(1, 0)),
     ("attache:messenger/contacts", Version::Compatible(1, 0)),
     ("attache:messenger/contact-editor", Version::Compatible(1, 0)),
     ("attache:messenger/presence", Version::Compatible(1, 0)),
     ("attache:messenger/presence-publisher", Version::Compatible(1, 0)),
+    ("attache:messenger/presence-watcher", Version::Compatible(1, 0)),
+    ("attache:messenger/watcher-types", Version::Compatible(1, 0)),
+    ("attache:messenger/watchers", Version::Compatible(1, 0)),
+    ("attache:messenger/watcher-editor", Version::Compatible(1, 0)),
     ("attache:messenger/messages", Version::Compatible(1, 0)),
     ("attache:messenger/message-events", Version::Compatible(1, 0)),
     ("attache:messenger/conversations", Version::Compatible(1, 0)),

@@ -13,8 +13,8 @@ use std::{
 use attache_messenger::{
     address::Address,
     command::{Accepted, Answer, Command},
-    event::{Contact, Event, EventKind, PresenceChange, SessionState},
-    id::{AccountId, ContactId, ConversationId, MessageId, RequestId},
+    event::{Contact, Event, EventKind, PresenceChange, SessionState, WatchedChange},
+    id::{AccountId, ContactId, ConversationId, LeaseId, MessageId, RequestId},
     message::{Author, IncomingMessage, Origin, Text},
     presence::{Availability, Freshness, Presence, UnknownReason},
     snapshot::{ContactEntry, Snapshot},
@@ -45,6 +45,8 @@ pub(crate) struct Notes {
     store: Arc<MemoryStore>,
     snapshots: Mutex<HashMap<AccountId, Arc<Snapshot>>>,
     sent: Mutex<Vec<Sent>>,
+    leases: Mutex<BTreeSet<LeaseId>>,
+    answered: Mutex<Vec<String>>,
     next: AtomicU64,
     news: Notify,
 }
@@ -56,6 +58,21 @@ impl Backend for Notes {
 
     fn command(&self, _: AccountId, command: Command) -> BoxFuture<'_, Answer> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut lease = None;
+        match &command {
+            Command::Watch { .. } => {
+                lease = Some(LeaseId(id));
+                lock(&self.leases).insert(LeaseId(id));
+            }
+            Command::Unwatch(lease) => {
+                lock(&self.leases).remove(lease);
+            }
+            Command::AnswerWatcher { address, decision } => {
+                lock(&self.answered).push(format!("{address} {}", decision.name()));
+            }
+            _ => {}
+        }
+        self.news.notify_waiters();
         if let Command::Send { to, text, author: Author::Plugin(plugin), origin } = command {
             lock(&self.sent).push(Sent {
                 plugin: plugin.to_string(),
@@ -65,7 +82,9 @@ impl Backend for Notes {
             });
             self.news.notify_waiters();
         }
-        Box::pin(async move { Ok(Accepted { message: Some(MessageId(id)), ..Accepted::new(RequestId(id)) }) })
+        Box::pin(async move {
+            Ok(Accepted { message: Some(MessageId(id)), lease, ..Accepted::new(RequestId(id)) })
+        })
     }
 
     fn storage(&self) -> Arc<dyn Storage> {
@@ -92,6 +111,8 @@ impl Desk {
             store: Arc::new(MemoryStore::new()),
             snapshots: Mutex::default(),
             sent: Mutex::default(),
+            leases: Mutex::default(),
+            answered: Mutex::default(),
             next: AtomicU64::new(1),
             news: Notify::new(),
         });
@@ -190,6 +211,43 @@ impl Desk {
     fn publish_at(&self, seq: u64, kind: EventKind) {
         let event = Event { seq, at: Timestamp::from_millis(1), account: self.account, kind };
         self.host.publish(&Arc::from([event]));
+    }
+
+    /// How many leases plugins hold.
+    pub(crate) fn leases(&self) -> usize {
+        lock(&self.notes.leases).len()
+    }
+
+    /// What plugins answered those who asked to see the account.
+    pub(crate) fn answered(&self) -> Vec<String> {
+        lock(&self.notes.answered).clone()
+    }
+
+    /// Waits until something is so that a command changes.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let wait = async {
+            loop {
+                let news = self.notes.news.notified();
+                tokio::pin!(news);
+                news.as_mut().enable();
+                if holds(self) {
+                    return;
+                }
+                news.await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what} did not come about");
+    }
+
+    /// Presence of somebody off the list changes.
+    pub(crate) fn watched(&mut self, address: &str, availability: Availability) {
+        let change = WatchedChange {
+            address: Address::parse(address).unwrap(),
+            presence: Arc::new(presence(Some(availability), "")),
+            previous: None,
+            note_changed: false,
+        };
+        self.publish(EventKind::WatchedPresenceChanged(Arc::from([change])));
     }
 
     /// What a plugin reported so far, in order.

@@ -105,6 +105,15 @@ async fn what_a_component_needs_is_told_without_running_it() {
     let names: Vec<_> = needs.grants().into_iter().map(attache_plugin_host::Grant::name).collect();
     assert_eq!(
         names,
-        ["session.read", "contacts.read", "presence.read", "messages.receive", "messages.send"]
+        [
+            "session.read",
+            "contacts.read",
+            "presence.read",
+            "presence.watch",
+            "watchers.read",
+            "watchers.write",
+            "messages.receive",
+            "messages.send"
+        ]
     );
 }

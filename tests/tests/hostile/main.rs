@@ -9,3 +9,4 @@ mod desk;
 mod files;
 mod limits;
 mod supervision;
+mod watching;

@@ -89,6 +89,10 @@ impl wit::contact_editor::Host for GuestState {
         self.edit("contact-editor.add-to-group", account, command).await
     }
 
+    async fn set_alert(&mut self, account: u64, id: u64, on: bool) -> Answer<u64> {
+        self.edit("contact-editor.set-alert", account, || Ok(Command::SetAlert(ContactId(id), on))).await
+    }
+
     async fn remove_from_group(&mut self, account: u64, contact: u64, group: u64) -> Answer<u64> {
         let command = || Ok(Command::RemoveFromGroup(ContactId(contact), GroupId(group)));
         self.edit("contact-editor.remove-from-group", account, command).await

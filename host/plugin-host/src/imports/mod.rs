@@ -15,6 +15,8 @@ mod messages;
 pub(crate) mod output;
 mod presence;
 mod session;
+mod watchers;
+mod watching;
 
 use attache_messenger::{
     address::Address,
@@ -51,6 +53,10 @@ pub(crate) fn link(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
         wit::contact_editor,
         wit::presence,
         wit::presence_publisher,
+        wit::presence_watcher,
+        wit::watcher_types,
+        wit::watchers,
+        wit::watcher_editor,
         wit::messages,
         wit::conversations,
         wit::archive_types,

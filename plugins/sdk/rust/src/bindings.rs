@@ -34,6 +34,27 @@ exported!(session_events, "attache:plugin/session-events", "attache_plugin::bind
 exported!(contact_events, "attache:plugin/contact-events", "attache_plugin::bindings::contact_events");
 exported!(group_events, "attache:plugin/group-events", "attache_plugin::bindings::group_events");
 exported!(presence_events, "attache:plugin/presence-events", "attache_plugin::bindings::presence_events");
+exported!(alert_events, "attache:plugin/alert-events", "attache_plugin::bindings::alert_events");
+exported!(
+    watched_presence_events,
+    "attache:plugin/watched-presence-events",
+    "attache_plugin::bindings::watched_presence_events"
+);
+
+/// The world `attache:plugin/watcher-events`; its types are those of [`imports`].
+pub mod watcher_events {
+    wit_bindgen::generate!({
+        path: ["../../../wit", "wit"],
+        world: "attache:plugin/watcher-events",
+        with: {
+            "attache:messenger/types@1.0.0": crate::bindings::imports::attache::messenger::types,
+            "attache:messenger/watcher-types@1.0.0": crate::bindings::imports::attache::messenger::watcher_types,
+        },
+        pub_export_macro: true,
+        default_bindings_module: "attache_plugin::bindings::watcher_events",
+    });
+}
+
 exported!(message_events, "attache:plugin/message-events", "attache_plugin::bindings::message_events");
 exported!(
     conversation_events,

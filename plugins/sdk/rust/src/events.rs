@@ -1,8 +1,10 @@
 //! The plugin, and one trait per family of events.
 
+use crate::watcher_types::Watcher;
 use crate::{
     Availability, Contact, ContactId, Conversation, Error, EventInfo, Group, GroupId, IncomingMessage,
     MessageId, MessageState, OutgoingMessage, PresenceChange, RequestId, SessionState, StartInfo, StopReason,
+    WatchedChange,
 };
 
 /// What every plugin is.
@@ -78,6 +80,42 @@ pub trait PresenceEvents: Plugin {
     /// The account's own presence changed.
     fn own_presence_changed(&mut self, event: EventInfo, availability: Availability, note: String) {
         let _ = (event, availability, note);
+    }
+}
+
+/// Contacts for whom that was asked became available. Needs the grant `presence.read`.
+pub trait AlertEvents: Plugin {
+    /// The contact became available.
+    fn contact_alert(
+        &mut self,
+        event: EventInfo,
+        contact: ContactId,
+        availability: Availability,
+        note: String,
+    ) {
+        let _ = (event, contact, availability, note);
+    }
+}
+
+/// Presence of the people whom this plugin watches with [`presence_watcher`](crate::presence_watcher). Needs the grant
+/// `presence.watch`. Coalesced: a slow plugin sees the latest value of a person, not every one.
+pub trait WatchedPresenceEvents: Plugin {
+    /// People changed.
+    fn watched_presence_changed(&mut self, event: EventInfo, changes: Vec<WatchedChange>) {
+        let _ = (event, changes);
+    }
+}
+
+/// Those who watch the account, or want to. Needs the grant `watchers.read`.
+pub trait WatcherEvents: Plugin {
+    /// Somebody waits for an answer.
+    fn watcher_requested(&mut self, event: EventInfo, watcher: Watcher) {
+        let _ = (event, watcher);
+    }
+
+    /// [`watchers::list_watchers`](crate::watchers::list_watchers) has changed.
+    fn watchers_changed(&mut self, event: EventInfo) {
+        let _ = event;
     }
 }
 

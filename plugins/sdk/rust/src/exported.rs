@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use crate::bindings::alert_events::exports::attache::messenger::alert_events;
 use crate::bindings::contact_events::exports::attache::messenger::contact_events;
 use crate::bindings::conversation_events::exports::attache::messenger::conversation_events;
 use crate::bindings::group_events::exports::attache::messenger::group_events;
@@ -10,11 +11,14 @@ use crate::bindings::message_events::exports::attache::messenger::message_events
 use crate::bindings::presence_events::exports::attache::messenger::presence_events;
 use crate::bindings::session_events::exports::attache::messenger::session_events;
 use crate::bindings::timer_events::exports::attache::messenger::timer_events;
+use crate::bindings::watched_presence_events::exports::attache::messenger::watched_presence_events;
+use crate::bindings::watcher_events::exports::attache::messenger::watcher_events;
+use crate::watcher_types::Watcher;
 use crate::{
-    Availability, Contact, ContactEvents, ContactId, Conversation, ConversationEvents, Error, EventInfo,
-    Group, GroupEvents, GroupId, IncomingMessage, MessageEvents, MessageId, MessageState, OutgoingMessage,
-    Plugin, PresenceChange, PresenceEvents, RequestId, SessionEvents, SessionState, StartInfo, StopReason,
-    TimerEvents, log,
+    AlertEvents, Availability, Contact, ContactEvents, ContactId, Conversation, ConversationEvents, Error,
+    EventInfo, Group, GroupEvents, GroupId, IncomingMessage, MessageEvents, MessageId, MessageState,
+    OutgoingMessage, Plugin, PresenceChange, PresenceEvents, RequestId, SessionEvents, SessionState,
+    StartInfo, StopReason, TimerEvents, WatchedChange, WatchedPresenceEvents, WatcherEvents, log,
 };
 
 /// Where the plugin of a component is kept.
@@ -96,6 +100,28 @@ impl<P: Slot + PresenceEvents> presence_events::Guest for Exported<P> {
 
     fn own_presence_changed(event: EventInfo, availability: Availability, note: String) {
         tell(|plugin: &mut P| plugin.own_presence_changed(event, availability, note));
+    }
+}
+
+impl<P: Slot + AlertEvents> alert_events::Guest for Exported<P> {
+    fn contact_alert(event: EventInfo, contact: ContactId, availability: Availability, note: String) {
+        tell(|plugin: &mut P| plugin.contact_alert(event, contact, availability, note));
+    }
+}
+
+impl<P: Slot + WatchedPresenceEvents> watched_presence_events::Guest for Exported<P> {
+    fn watched_presence_changed(event: EventInfo, changes: Vec<WatchedChange>) {
+        tell(|plugin: &mut P| plugin.watched_presence_changed(event, changes));
+    }
+}
+
+impl<P: Slot + WatcherEvents> watcher_events::Guest for Exported<P> {
+    fn watcher_requested(event: EventInfo, watcher: Watcher) {
+        tell(|plugin: &mut P| plugin.watcher_requested(event, watcher));
+    }
+
+    fn watchers_changed(event: EventInfo) {
+        tell(|plugin: &mut P| plugin.watchers_changed(event));
     }
 }
 

@@ -27,8 +27,8 @@
 //! **Exporting is subscribing**: a plugin gets the families of events that it names in [`export!`], and no others.
 //! **Importing is asking**: what a plugin calls is what it imports, and the operator grants each by name. The modules of
 //! this crate that call the host are [`archive`], [`archive_writer`], [`clock`], [`config`], [`contact_editor`],
-//! [`contacts`], [`conversations`], [`log`], [`messages`], [`presence`], [`presence_publisher`], [`session`] and
-//! [`store`]; a module that is never called is not in the component.
+//! [`contacts`], [`conversations`], [`log`], [`messages`], [`presence`], [`presence_publisher`], [`presence_watcher`],
+//! [`session`], [`store`], [`watcher_editor`] and [`watchers`]; a module that is never called is not in the component.
 //!
 //! Keep decisions in functions that call none of these: they can then be tested with `cargo test` on any machine.
 //! Calls to the host panic outside it.
@@ -55,20 +55,21 @@ pub mod store;
 pub use bindings::conversation_events::exports::attache::messenger::conversation_events::Conversation;
 pub use bindings::imports::attache::messenger::types::{
     AccountId, Availability, Contact, ContactId, ConversationId, Duration, Error, EventInfo, Freshness,
-    Group, GroupId, MessageId, RequestId, RetryHint, SessionState, Timestamp, UnknownReason,
+    Group, GroupId, LeaseId, MessageId, RequestId, RetryHint, SessionState, Timestamp, UnknownReason,
 };
 pub use bindings::imports::attache::messenger::{
     archive, archive_types, archive_writer, clock, contact_editor, contacts, conversations, messages,
-    presence, presence_publisher, session,
+    presence, presence_publisher, presence_watcher, session, watcher_editor, watcher_types, watchers,
 };
 pub use bindings::lifecycle::exports::attache::messenger::lifecycle::{StartInfo, StopReason};
 pub use bindings::message_events::exports::attache::messenger::message_events::{
     Author, IncomingMessage, MessageState, Origin, OutgoingMessage,
 };
 pub use bindings::presence_events::exports::attache::messenger::presence_events::PresenceChange;
+pub use bindings::watched_presence_events::exports::attache::messenger::watched_presence_events::WatchedChange;
 pub use events::{
-    ContactEvents, ConversationEvents, GroupEvents, MessageEvents, Plugin, PresenceEvents, SessionEvents,
-    TimerEvents,
+    AlertEvents, ContactEvents, ConversationEvents, GroupEvents, MessageEvents, Plugin, PresenceEvents,
+    SessionEvents, TimerEvents, WatchedPresenceEvents, WatcherEvents,
 };
 
 /// One sentence about a failed call, for a log or for the result of an event: `not connected (not-signed-in)`.
@@ -126,6 +127,15 @@ macro_rules! __export_family {
     };
     (PresenceEvents $exported:ident) => {
         $crate::bindings::presence_events::export!($exported with_types_in $crate::bindings::presence_events);
+    };
+    (AlertEvents $exported:ident) => {
+        $crate::bindings::alert_events::export!($exported with_types_in $crate::bindings::alert_events);
+    };
+    (WatchedPresenceEvents $exported:ident) => {
+        $crate::bindings::watched_presence_events::export!($exported with_types_in $crate::bindings::watched_presence_events);
+    };
+    (WatcherEvents $exported:ident) => {
+        $crate::bindings::watcher_events::export!($exported with_types_in $crate::bindings::watcher_events);
     };
     (MessageEvents $exported:ident) => {
         $crate::bindings::message_events::export!($exported with_types_in $crate::bindings::message_events);

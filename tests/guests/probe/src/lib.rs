@@ -8,12 +8,19 @@ wit_bindgen::generate!({
         world probe {
             import attache:messenger/messages@1.0.0;
             import attache:messenger/clock@1.0.0;
+            import attache:messenger/presence@1.0.0;
+            import attache:messenger/presence-watcher@1.0.0;
+            import attache:messenger/watchers@1.0.0;
+            import attache:messenger/watcher-editor@1.0.0;
             import wasi:config/store@0.2.0-rc.1;
 
             export attache:messenger/lifecycle@1.0.0;
             export attache:messenger/session-events@1.0.0;
             export attache:messenger/contact-events@1.0.0;
             export attache:messenger/presence-events@1.0.0;
+            export attache:messenger/alert-events@1.0.0;
+            export attache:messenger/watched-presence-events@1.0.0;
+            export attache:messenger/watcher-events@1.0.0;
             export attache:messenger/message-events@1.0.0;
             export attache:messenger/timer-events@1.0.0;
         }
@@ -27,10 +34,15 @@ use std::cell::{Cell, RefCell};
 use attache::messenger::{
     clock,
     messages::{Purpose, send},
+    presence, presence_watcher,
     types::{Availability, Contact, Error, EventInfo, SessionState},
+    watcher_editor,
+    watcher_types::{Decision, Watcher},
+    watchers,
 };
 use exports::attache::messenger::{
-    contact_events, lifecycle, message_events, presence_events, session_events, timer_events,
+    alert_events, contact_events, lifecycle, message_events, presence_events, session_events, timer_events,
+    watched_presence_events, watcher_events,
 };
 use wasi::config::store;
 
@@ -115,8 +127,56 @@ impl presence_events::Guest for Probe {
     }
 }
 
+impl alert_events::Guest for Probe {
+    fn contact_alert(event: EventInfo, contact: u64, availability: Availability, note: String) {
+        report(event.account, &format!("alert {contact} {availability:?} {note}"));
+    }
+}
+
+impl watched_presence_events::Guest for Probe {
+    fn watched_presence_changed(event: EventInfo, changes: Vec<watched_presence_events::WatchedChange>) {
+        let changes: Vec<String> =
+            changes.iter().map(|change| format!("{}:{:?}", change.address, change.availability)).collect();
+        report(event.account, &format!("watched {}", changes.join(",")));
+    }
+}
+
+impl watcher_events::Guest for Probe {
+    fn watcher_requested(event: EventInfo, watcher: Watcher) {
+        report(event.account, &format!("watcher {} {:?}", watcher.address, watcher.state));
+        if let Err(error) = watcher_editor::answer(event.account, &watcher.address, Decision::Allow) {
+            report(event.account, &error.name);
+        }
+    }
+
+    fn watchers_changed(event: EventInfo) {
+        let count = watchers::list_watchers(event.account).map_or(0, |watchers| watchers.len());
+        report(event.account, &format!("watchers {count}"));
+    }
+}
+
+/// Does what a message asks for: `watch ADDRESS`, `unwatch LEASE`, `why`.
+fn obey(account: u64, text: &str) -> Option<Result<String, Error>> {
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    Some(match word {
+        "watch" => presence_watcher::watch(account, rest, 60_000).map(|lease| format!("lease {lease}")),
+        "unwatch" => presence_watcher::unwatch(account, rest.parse().unwrap_or_default())
+            .map(|()| "unwatched".to_owned()),
+        "look" => presence_watcher::get_watched(account, rest)
+            .map(|seen| format!("looked {:?} {:?}", seen.availability, seen.freshness)),
+        "why" => presence::why(account, None).map(|reasons| format!("why {}", reasons.len())),
+        _ => return None,
+    })
+}
+
 impl message_events::Guest for Probe {
     fn message_received(event: EventInfo, message: message_events::IncomingMessage) -> Result<(), String> {
+        match obey(event.account, &message.text) {
+            Some(Ok(done)) => report(event.account, &done),
+            Some(Err(error)) => report(event.account, &format!("{}: {}", error.name, error.message)),
+            None if message.text == "trap" => unreachable!("as it was told to"),
+            None => {}
+        }
         if store::get("quiet").ok().flatten().is_none() {
             report(event.account, &format!("received {} {} {}", event.seq, event.redelivered, message.text));
         }
