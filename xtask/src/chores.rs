@@ -60,6 +60,12 @@ fn test_steps(root: &Path, filters: &[&str], steps: &mut Steps) {
     if !filters.is_empty() {
         return;
     }
+    steps.run("benches, one round", || {
+        let mut command = cargo(root);
+        command.args(["test", "--quiet", "--package", "attache-benches", "--benches", "--", "--test"]);
+        command.envs(plugins.as_deref().map(|folder| ("ATTACHE_PLUGINS", folder)));
+        process::run(&mut command)
+    });
     steps.run("examples in the documentation", || {
         process::run(cargo(root).args(["test", "--quiet", "--workspace", "--doc"]))
     });

@@ -1,0 +1,247 @@
+//! What it takes to sign in with a long contact list: 10,000 people, all of whom publish a status and a note.
+//!
+//! The service runs in a process of its own and holds the list (RFC 4662). Measured are the time from signing in until
+//! everybody is live, and the growth of the resident set from the empty account to then, divided by the contacts. In the
+//! same run the same is done with one subscription for each contact: what the list saves is a ratio.
+//!
+//! Each way is measured in a process of its own, for memory that one gave back the other would take again unseen.
+//!
+//! With `--test`, few contacts.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::UdpSocket,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use attache::{AccountConfig, Address, Availability, Freshness, Host, HostConfig, Messenger, Secret};
+use attache_messenger::{compose::express, time::Timestamp};
+use attache_service::{Service, ServiceConfig};
+use attache_sip::{
+    agent::{Agent, AgentConfig, AgentEvent},
+    transport::{Destination, Flow, FlowId, Transport},
+    uri::UriBuf,
+    usage::{PublicationState, PublishParams},
+};
+
+/// Longest wait for everybody to be live.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Says that this process is to be the service.
+const SERVE: &str = "--serve";
+/// Says that this process is to measure one way.
+const MEASURE: &str = "--measure";
+const LIST: &str = "sip:everybody@example.com";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(contacts) = arguments.iter().skip_while(|argument| *argument != SERVE).nth(1) {
+        serve(contacts.parse().expect("a number of contacts"));
+        return;
+    }
+    if let Some(at) = arguments.iter().position(|argument| argument == MEASURE) {
+        let cost =
+            measure(arguments[at + 2].parse().expect("a number of contacts"), arguments[at + 1] == "list");
+        println!("{} {}", cost.seconds, cost.bytes);
+        return;
+    }
+    let contacts = if arguments.iter().any(|argument| argument == "--test") { 200 } else { 10_000 };
+    println!("{contacts} contacts, each with a status and a note; until everybody is live");
+    println!("strategy      seconds  contacts/s  CPU s  bytes/contact");
+    let list = measure_apart(contacts, "list");
+    let each = measure_apart(contacts, "each");
+    println!(
+        "one each against the list: time {:.2}, memory {:.2}",
+        each.seconds / list.seconds,
+        each.bytes / list.bytes
+    );
+}
+
+fn measure_apart(contacts: usize, way: &str) -> Cost {
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args([MEASURE, way, &contacts.to_string()])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("it starts");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut lines = text.lines();
+    println!("{}", lines.next().expect("a row"));
+    let mut figures =
+        lines.next().expect("figures").split(' ').map(|figure| figure.parse().expect("a number"));
+    let mut figure = || figures.next().expect("two figures");
+    Cost { seconds: figure(), bytes: figure() }
+}
+
+struct Cost {
+    seconds: f64,
+    /// Of one contact.
+    bytes: f64,
+}
+
+fn address(number: usize) -> String {
+    format!("sip:person{number}@example.com")
+}
+
+/// The service with everybody's presence, until its standard input ends.
+fn serve(contacts: usize) {
+    let mut text = "[service]\nlisten = \"127.0.0.1:0\"\ndomains = [\"example.com\"]\n\
+                    [[user]]\nname = \"alice\"\npassword = \"secret\"\n"
+        .to_owned();
+    let mut members = Vec::new();
+    for number in 0..contacts {
+        text.push_str(&format!("[[user]]\nname = \"person{number}\"\npassword = \"secret\"\n"));
+        members.push(format!("\"{}\"", address(number)));
+    }
+    text.push_str(&format!("[[list]]\naddress = \"{LIST}\"\nmembers = [{}]\n", members.join(", ")));
+    let config = ServiceConfig::parse(&text).expect("a valid configuration");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let service = Service::start(&config).expect("the service starts");
+        let at = service.local_addrs()[0].1;
+        let published = tokio::task::spawn_blocking(move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            for number in 0..contacts {
+                publish(&socket, at, number);
+            }
+        });
+        published.await.expect("everybody has published");
+        println!("{at}");
+        let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await;
+    });
+}
+
+/// One person's device says what it has to say, and is heard.
+fn publish(socket: &UdpSocket, service: std::net::SocketAddr, number: usize) {
+    let statuses =
+        [Availability::Available, Availability::Busy, Availability::Away, Availability::DoNotDisturb];
+    let local = socket.local_addr().expect("it is bound");
+    let aor = UriBuf::parse(&address(number)).expect("an address");
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
+    let mut agent = Agent::new(AgentConfig::new(aor, "secret", vec![(Transport::Udp, local)]), seed);
+    agent.set_next_hop(Instant::now(), vec![Destination { transport: Transport::Udp, remote: service }]);
+    let note = format!("at desk {number}, back at noon");
+    let status = statuses[number % statuses.len()];
+    let document =
+        express(&address(number), "bench", status, &note, Timestamp::from_millis(1_769_850_000_000));
+    agent.publish(Instant::now(), PublishParams::presence(attache_documents::pidf::write(&document)));
+    let mut buffer = [0; 65_536];
+    loop {
+        while let Some(transmit) = agent.poll_transmit() {
+            socket.send_to(&transmit.payload, transmit.destination.remote).expect("loopback takes it");
+        }
+        while let Some(event) = agent.poll_event() {
+            match event {
+                AgentEvent::Publication { state: PublicationState::Published { .. }, .. } => return,
+                AgentEvent::Publication { state, .. } => panic!("person {number} cannot publish: {state:?}"),
+                _ => {}
+            }
+        }
+        socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a time");
+        match socket.recv_from(&mut buffer) {
+            Ok((length, remote)) => {
+                let flow = Flow { id: FlowId(0), transport: Transport::Udp, local, remote };
+                agent.handle_input(Instant::now(), flow, buffer[..length].to_vec().into());
+            }
+            Err(_) => agent.handle_timeout(Instant::now()),
+        }
+    }
+}
+
+struct Server {
+    process: Child,
+    at: String,
+}
+
+impl Server {
+    fn start(contacts: usize) -> Self {
+        let mut process = Command::new(std::env::current_exe().expect("this program"))
+            .args([SERVE, &contacts.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the service starts");
+        let mut at = String::new();
+        let output = process.stdout.take().expect("it is piped");
+        BufReader::new(output).read_line(&mut at).expect("the service says where it is");
+        Self { process, at: at.trim().to_owned() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut input) = self.process.stdin.take() {
+            let _ = input.write_all(b"\n");
+        }
+        let _ = self.process.wait();
+    }
+}
+
+fn measure(contacts: usize, by_list: bool) -> Cost {
+    let server = Server::start(contacts);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let host = Host::start(HostConfig::default()).await.expect("the host starts");
+        let mut config = AccountConfig::new(
+            Address::parse("sip:alice@example.com").expect("an address"),
+            Secret::new("secret"),
+        );
+        config.service = Some(format!("sip:{};transport=tcp", server.at));
+        config.sign_in = false;
+        if by_list {
+            config.list = Some(LIST.to_owned());
+        }
+        let alice = host.add_account(config).await.expect("an account");
+        let before = resident();
+        for number in 0..contacts {
+            let person = Address::parse(&address(number)).expect("an address");
+            alice.add_contact(&person, &format!("Person {number}")).await.expect("a contact");
+        }
+        let (begun, busy) = (Instant::now(), processor_time());
+        alice.sign_in().await.expect("signed in");
+        while live(&alice) < contacts {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{} of {contacts} are live after {PATIENCE:?}: {:?}",
+                live(&alice),
+                alice.snapshot().report
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let busy = (processor_time() - busy).as_secs_f64();
+        let bytes = resident().saturating_sub(before) as f64 / contacts as f64;
+        let name = if by_list { "list" } else { "one each" };
+        println!(
+            "{name:<12}  {seconds:>7.2}  {:>10.0}  {busy:>5.2}  {bytes:>13.0}",
+            contacts as f64 / seconds
+        );
+        host.shutdown().await;
+        Cost { seconds, bytes }
+    })
+}
+
+fn live(messenger: &Messenger) -> usize {
+    let snapshot = messenger.snapshot();
+    snapshot
+        .contacts
+        .values()
+        .filter(|entry| entry.presence.freshness == Freshness::Live && !entry.presence.note.is_empty())
+        .count()
+}
+
+/// Bytes of this process in memory.
+fn resident() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number");
+    pages * rustix::param::page_size() as u64
+}
+
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        time.tv_sec.try_into().expect("since the start"),
+        time.tv_nsec.try_into().expect("below a second"),
+    )
+}
