@@ -150,3 +150,37 @@ fn a_plugin_that_does_not_start_is_told_of() -> Result<()> {
     assert!(told["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{told}");
     Ok(())
 }
+
+fn doctor(file: &std::path::Path, more: &[&str]) -> Result<(Option<i32>, String)> {
+    let mut command = std::process::Command::new(program());
+    let output = command.args(["doctor", "--config"]).arg(file).args(more).output()?;
+    Ok((output.status.code(), String::from_utf8(output.stdout)?))
+}
+
+#[test]
+fn the_doctor_says_what_is_in_the_way_to_people_and_programs() -> Result<()> {
+    let service = Embedded::start()?;
+    let folder = tempfile::tempdir()?;
+    let healthy = config(folder.path(), "alice", "wonderland", &service.uri(), "")?;
+    let (code, said) = doctor(&healthy, &[])?;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("nothing is in the way") && said.contains("is signed in"), "{said}");
+
+    let wrong = config(folder.path(), "bob", "looking-glass", &service.uri(), "")?;
+    let (code, said) = doctor(&wrong, &["--json"])?;
+    assert_eq!(code, Some(1), "{said}");
+    let value: serde_json::Value = serde_json::from_str(&said)?;
+    let account = &value["accounts"][0];
+    assert_eq!((&account["account"], &account["ok"]), (&json!(BOB), &json!(false)));
+    assert_eq!(account["reason"]["code"], json!("MSGR_E_INVALID_PASSWORD"));
+    let findings = account["findings"].as_array().cloned().unwrap_or_default();
+    let password = findings.iter().find(|it| it["key"] == "account.password");
+    assert_eq!(password.map(|it| &it["level"]), Some(&json!("problem")), "{said}");
+    assert_eq!(account["flows"][0]["transport"], json!("udp"));
+
+    let (code, _) = doctor(&wrong, &["--account", ALICE])?;
+    assert_eq!(code, Some(2), "no such account in the file");
+    let (code, _) = doctor(&folder.path().join("none.toml"), &[])?;
+    assert_eq!(code, Some(3));
+    Ok(())
+}
