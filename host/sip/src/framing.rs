@@ -151,7 +151,12 @@ impl StreamDecoder {
                         return None;
                     }
                     self.reset();
-                    return Some(Ok(Frame::Message(self.buffer.split_to(total).freeze())));
+                    let message = self.buffer.split_to(total).freeze();
+                    if self.buffer.is_empty() {
+                        // What is left of it would keep the space of the whole message, which may have been long.
+                        self.buffer = BytesMut::new();
+                    }
+                    return Some(Ok(Frame::Message(message)));
                 }
                 State::Skip { left } => {
                     let drop = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
