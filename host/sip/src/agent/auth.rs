@@ -6,7 +6,7 @@
 //! Only the registrar is known to be ours. Any other challenge may come from any peer, in the name of any realm: it is tried
 //! apart, for the one request that it came for, and taken over only once it has been accepted.
 
-use super::bearer::{Bearer, Verdict};
+use super::bearer::{Bearer, Tokens, Verdict};
 use super::core::Trust;
 use super::{Cause, Credential, TokenNeeded};
 use crate::digest::{AuthError, Challenge, DigestClient, Policy, Secret};
@@ -51,8 +51,8 @@ pub(crate) struct Attempt {
     epoch: u64,
     authorized: bool,
     rounds: u8,
-    /// The number of the access token that it carried.
-    token: Option<u64>,
+    /// The numbers of the access tokens that it carried.
+    tokens: Tokens,
     /// Challenges that are being tried.
     trial: Option<Box<DigestClient>>,
 }
@@ -103,21 +103,20 @@ impl Auth {
         let (method, uri) = (request.method.as_str(), request.uri.as_str());
         attempt.generation = self.generation;
         attempt.authorized = false;
-        attempt.token = None;
+        attempt.tokens = Tokens::default();
         if let Some(bearer) = &self.bearer {
-            let credentials = trust
-                .service
-                .then(|| bearer.authorize(&request.method.as_method(), trust.to_ourselves, trust.secure))
-                .flatten();
-            let Some((number, name, value)) = credentials else { return Vec::new() };
-            attempt.token = Some(number);
-            return vec![(name, value)];
+            if !trust.service {
+                return Vec::new();
+            }
+            let method = request.method.as_method();
+            return bearer.authorize(&method, trust.to_ourselves, trust.secure, &mut attempt.tokens);
         }
         if let Some(trial) = &mut attempt.trial {
             attempt.authorized = true;
-            return self.client.authorize_trial(trial, method, uri, body, entropy);
+            return self.client.authorize_trial(trial, trust.service, method, uri, body, entropy);
         }
-        if !self.client.is_ready() {
+        // Nobody but the service gets a proof that it did not ask for.
+        if !trust.service || !self.client.is_ready() {
             return Vec::new();
         }
         attempt.authorized = true;
@@ -167,7 +166,7 @@ impl Auth {
             return Outcome::Refused(unsupported, None);
         }
         let method = request.method.as_method();
-        match bearer.challenged(attempt.token, &method, trust.to_ourselves, answer, trust.secure) {
+        match bearer.challenged(attempt.tokens, &method, trust.to_ourselves, answer, trust.secure) {
             Verdict::Again => Outcome::Again,
             Verdict::Wait(needed) => Outcome::Wait(needed),
             Verdict::Refused(needed) => Outcome::Refused(unsupported, needed),

@@ -25,6 +25,9 @@ pub(super) struct Bearer {
     ready: bool,
 }
 
+/// The numbers of the tokens that a request carried: for a server, and for proxies.
+pub(super) type Tokens = [Option<u64>; 2];
+
 /// Realms remembered.
 const MAX_REALMS: usize = 4;
 
@@ -64,24 +67,33 @@ impl Bearer {
         self.asked = None;
     }
 
-    /// The credentials for a request, and the number of the token in them.
+    /// The credentials for a request: one header for a server of our service, and one for its proxies. `sent` notes the number of the
+    /// token in them.
     pub(super) fn authorize(
         &self,
         method: &Method<'_>,
         to_ourselves: bool,
         secure: bool,
-    ) -> Option<(u64, HeaderName, String)> {
-        let token = self.token.as_ref().filter(|_| self.ready && (secure || self.insecure))?;
-        let (proxy, _) =
-            self.realms.iter().find(|(proxy, _)| *proxy || stays_at_service(method, to_ourselves))?;
-        let name = if *proxy { HeaderName::ProxyAuthorization } else { HeaderName::Authorization };
-        Some((self.epoch, name, format!("Bearer {}", token.expose())))
+        sent: &mut Tokens,
+    ) -> Vec<(HeaderName, String)> {
+        let Some(token) = self.token.as_ref().filter(|_| self.ready && (secure || self.insecure)) else {
+            return Vec::new();
+        };
+        let mut headers = Vec::new();
+        for (proxy, name) in [(false, HeaderName::Authorization), (true, HeaderName::ProxyAuthorization)] {
+            let asked = self.realms.iter().any(|(known, _)| *known == proxy);
+            if asked && (proxy || stays_at_service(method, to_ourselves)) {
+                sent[usize::from(proxy)] = Some(self.epoch);
+                headers.push((name, format!("Bearer {}", token.expose())));
+            }
+        }
+        headers
     }
 
-    /// A 401 or 407 came to a request that carried the token `sent`.
+    /// A 401 or 407 came to a request that carried the tokens `sent`.
     pub(super) fn challenged(
         &mut self,
-        sent: Option<u64>,
+        sent: Tokens,
         method: &Method<'_>,
         to_ourselves: bool,
         answer: &Message,
@@ -92,16 +104,17 @@ impl Bearer {
         let Some(challenge) = answer.headers(name).find_map(BearerChallenge::parse) else {
             return Verdict::Refused(None);
         };
-        // What is passed on to others may be challenged by them.
-        if !proxy && !stays_at_service(method, to_ourselves) {
+        let key = (proxy, challenge.realm.clone());
+        // What is passed on to others may be challenged by them, as a proxy too: then a realm counts only if it is known from what is
+        // not passed on.
+        if !stays_at_service(method, to_ourselves) && !(proxy && self.realms.contains(&key)) {
             return Verdict::Refused(None);
         }
-        let key = (proxy, challenge.realm.clone());
         if !self.realms.contains(&key) && self.realms.len() < MAX_REALMS {
             self.realms.push(key);
         }
         let insecure = !secure && !self.insecure;
-        let current = sent == Some(self.epoch);
+        let current = sent[usize::from(proxy)] == Some(self.epoch);
         let first = self.asked != Some(self.epoch);
         let needed = || TokenNeeded {
             realm: challenge.realm.clone(),

@@ -29,6 +29,9 @@ pub struct AgentConfig {
     pub local: Vec<(Transport, SocketAddr)>,
     /// The outbound proxy that everything is sent to; `None` finds the service of the address's domain.
     pub service: Option<UriBuf>,
+    /// Whether a service that is offered over encrypted transports may be reached over others as well, once those do not work. Whoever
+    /// can break connections then reads everything; false by default.
+    pub mixed_security: bool,
     /// The value of User-Agent; empty leaves the header out.
     pub user_agent: String,
     /// A URN that stays the same for this installation, such as `urn:uuid:…` (RFC 5626 §4.1). Without it, no GRUU is asked for.
@@ -141,6 +144,7 @@ impl AgentConfig {
             credential: credential.into(),
             local,
             service: None,
+            mixed_security: false,
             user_agent: String::new(),
             instance: None,
             gruu: GruuUse::default(),

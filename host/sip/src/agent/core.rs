@@ -82,6 +82,11 @@ impl Exchange {
         self.request.uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
     }
 
+    /// Whether the service itself answers it, and passes it on to nobody: a 503 of anybody else says nothing about the service.
+    fn stays_at_service(&self) -> bool {
+        matches!(self.request.method.as_method(), Method::Register | Method::Publish)
+    }
+
     /// The kind of request, for whoever looks for a fault: the method, and the event package.
     pub(super) fn class(&self) -> String {
         let event = self.request.headers.iter().find(|(name, _)| *name == Field::Known(HeaderName::Event));
@@ -401,6 +406,12 @@ impl Core {
         }
     }
 
+    /// Where the REGISTER of this flow is on its way to.
+    pub(crate) fn registers_at(&self, reg_id: u32) -> Option<Destination> {
+        let mut exchanges = self.exchanges.values();
+        exchanges.find(|exchange| exchange.purpose == Purpose::Register(reg_id))?.destination
+    }
+
     pub(crate) fn on_response(&mut self, now: Instant, id: TransactionId, answer: Message, flow: &Flow) {
         self.learn_address(&answer, flow);
         let status = answer.status().unwrap_or_default();
@@ -414,7 +425,7 @@ impl Core {
         if let Some(destination) = exchange.destination {
             self.targets.alive(destination);
         }
-        if exchange.route == Route::Service {
+        if exchange.route == Route::Service && exchange.stays_at_service() {
             self.remember(flow.remote.ip());
         }
         self.learn(now, &exchange, &answer);
@@ -425,17 +436,18 @@ impl Core {
         let wait = answer.retry_after().map(|after| Duration::from_secs(u64::from(after.seconds)));
         // 430 is of one flow; others may still work (RFC 5626 §11.5).
         if status == 503 || status == 430 && exchange.route == Route::Service {
-            match self.fail_over(now, exchange, wait) {
+            let speaks = exchange.stays_at_service();
+            match self.fail_over(now, exchange, speaks, wait) {
                 None => {}
                 Some(exchange) => {
-                    if let (503, Some(wait), Route::Service) = (status, wait, exchange.route) {
+                    if let (503, Some(wait), Route::Service, true) = (status, wait, exchange.route, speaks) {
                         self.hold(now, wait);
                     }
                     self.finish(now, &exchange, Ok(answer));
                 }
             }
         } else {
-            if matches!(exchange.purpose, Purpose::Register(_)) && status < 300 {
+            if exchange.stays_at_service() && status < 300 {
                 self.release_hold(now);
             }
             self.finish(now, &exchange, Ok(answer));
@@ -478,8 +490,15 @@ impl Core {
         if let Route::To(destination) = exchange.route {
             // Nothing else will do for this one, but others need not try it.
             self.targets.failed(now, destination);
+            let registers = matches!(exchange.purpose, Purpose::Register(_));
+            let mut targets = self.targets.iter();
+            let all_failed = registers && targets.all(|target| self.targets.is_shunned(now, target));
+            if all_failed && !self.fixed && matches!(self.lookup, Lookup::Known) {
+                // Flows name their targets, but these may lie elsewhere by now.
+                self.lookup = Lookup::Unknown;
+            }
         }
-        if let Some(exchange) = self.fail_over(now, exchange, None) {
+        if let Some(exchange) = self.fail_over(now, exchange, true, None) {
             let cause = match failure {
                 Failure::Timeout => Cause::Timeout,
                 Failure::Transport(reason) => Cause::Transport(reason),
@@ -495,18 +514,22 @@ impl Core {
         }
     }
 
-    /// Sends to the next target (RFC 3263 §4.3), or gives the exchange back when there is none.
+    /// Sends to the next target (RFC 3263 §4.3), or gives the exchange back when there is none. `shun` says that other requests shall
+    /// leave the target out as well.
     fn fail_over(
         &mut self,
         now: Instant,
         mut exchange: Exchange,
+        shun: bool,
         wait: Option<Duration>,
     ) -> Option<Exchange> {
         let destination = exchange.destination?;
         if exchange.route != Route::Service {
             return Some(exchange);
         }
-        self.targets.failed_for(now, destination, wait);
+        if shun {
+            self.targets.failed_for(now, destination, wait);
+        }
         exchange.tried.push(destination);
         let secure = exchange.is_secure();
         let left = |target: &Destination| {

@@ -31,7 +31,7 @@ pub(crate) enum Route {
     To(Destination),
 }
 
-/// Places that answered requests to the service, remembered for the notifications that come from there.
+/// Places that answered for the service itself, remembered for the notifications that come from there.
 const MAX_KNOWN: usize = 16;
 
 impl Core {
@@ -59,10 +59,10 @@ impl Core {
             }
     }
 
-    /// An answer to a request to the service came from there.
+    /// An answer of the service itself came from there.
     pub(super) fn remember(&mut self, ip: IpAddr) {
         let ip = ip.to_canonical();
-        if !self.is_service(ip) {
+        if !self.known.contains(&ip) {
             if self.known.len() == MAX_KNOWN {
                 self.known.remove(0);
             }
@@ -82,9 +82,11 @@ impl Core {
         self.release(now, None);
     }
 
-    /// A `sips` service is never reached without encryption, whatever the driver or the name service says.
+    /// A `sips` service is never reached without encryption, whatever the driver or the name service says; nor is another one that offers
+    /// encryption, or whoever breaks its connections could have everything in the clear.
     fn admissible(&self, mut destinations: Vec<Destination>) -> Vec<Destination> {
-        if self.wants_security() {
+        let offered = destinations.iter().any(|destination| destination.transport.is_secure());
+        if self.wants_security() || offered && !self.config.mixed_security {
             destinations.retain(|destination| destination.transport.is_secure());
         }
         destinations

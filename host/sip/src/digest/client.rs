@@ -169,10 +169,12 @@ impl DigestClient {
         trial
     }
 
-    /// The credentials for a request that tries challenges: those of the trial, and ours for all other realms.
+    /// The credentials for a request that tries challenges: those of the trial, and, where it goes to the service, ours for all other
+    /// realms.
     pub(crate) fn authorize_trial(
         &mut self,
         trial: &mut Self,
+        to_service: bool,
         method: &str,
         uri: &str,
         body: &[u8],
@@ -181,7 +183,7 @@ impl DigestClient {
         trial.sessions.retain(|session| session.fresh);
         let mut headers = trial.authorize(method, uri, body, entropy);
         let (user, prefer_integrity) = (&self.user, self.policy.prefer_integrity);
-        for session in &mut self.sessions {
+        for session in self.sessions.iter_mut().filter(|_| to_service) {
             if trial.session(&session.challenge).is_none() {
                 session.count = session.count.saturating_add(1);
                 headers.push(session.answer(user, method, uri, body, entropy, prefer_integrity));

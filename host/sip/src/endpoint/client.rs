@@ -58,6 +58,19 @@ impl Client {
                 _ => self.destination == destination,
             }
     }
+
+    /// Whether an answer may come from there: by the transport of the request (RFC 3261 §18.1.2), and on a stream from whom the
+    /// request went to. A datagram may have another source.
+    fn may_answer(&self, flow: &Flow) -> bool {
+        let Destination { transport, remote } = self.destination;
+        transport == flow.transport
+            && match transport {
+                Transport::Udp => true,
+                // The connection may have been lost, and the peer have opened one (RFC 3261 §18.2.2).
+                Transport::Tcp => remote.ip().to_canonical() == flow.remote.ip().to_canonical(),
+                _ => remote == flow.remote,
+            }
+    }
 }
 
 impl Endpoint {
@@ -205,7 +218,9 @@ impl Endpoint {
         let cancel = cancel && self.clients.contains_key(&ClientKey { id: id.0, cancel });
         let key = ClientKey { id: id.0, cancel };
         // A stray answer is dropped, a 2xx to an INVITE too (RFC 6026 §8.9).
-        let Some(client) = self.clients.get_mut(&key) else { return };
+        let Some(client) = self.clients.get_mut(&key).filter(|client| client.may_answer(&flow)) else {
+            return;
+        };
         let verdict = client.machine.on_response(now, status, &self.config.timers);
         if verdict.acknowledge
             && let Some(payload) = derived(&client.request, Method::Ack, Some(&message))

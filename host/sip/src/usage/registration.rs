@@ -25,6 +25,9 @@ const UNHURRIED: Backoff = Backoff { base: Duration::from_secs(90), max: Duratio
 /// How often a next hop hears of us that left the time to us.
 const USUAL_KEEP: Duration = Duration::from_secs(30);
 
+/// The longest time between keep-alives, whatever a service says.
+const LONGEST_KEEP: Duration = Duration::from_secs(86_400);
+
 /// The registration of one agent.
 pub(crate) struct Registration {
     /// The interval that the user wants, in seconds; `None` when it wants no binding.
@@ -90,6 +93,7 @@ impl Registration {
         core.give_up_tokens(now);
         for flow in &mut self.flows {
             flow.deadline = None;
+            flow.waits = false;
             flow.ping_at = None;
         }
         for reg_id in self.numbers() {
@@ -119,16 +123,28 @@ impl Registration {
         let Some(flow) = self.flow_mut(reg_id) else { return };
         if flow.deadline.is_some_and(|at| at <= now) {
             flow.deadline = None;
-            if core.admit(now, UsageKey::Registration(reg_id)) {
-                self.step(core, now, reg_id);
+            if flow.waits || core.admit(now, UsageKey::Registration(reg_id)) {
+                return self.step(core, now, reg_id);
             }
+            self.wait(core, now, reg_id);
+        }
+    }
+
+    /// A flow waits for its turn, but not so long that its binding ends.
+    fn wait(&mut self, core: &mut Core, now: Instant, reg_id: u32) {
+        let Some(flow) = self.flow_mut(reg_id) else { return };
+        flow.waits = true;
+        let left = flow.bound_until.map(|until| until.saturating_duration_since(now));
+        flow.deadline = left.filter(|left| !left.is_zero()).map(|left| now + left.mul_f64(0.75));
+        if let Some(at) = flow.deadline {
+            core.timers.arm(at, UsageKey::Registration(reg_id));
         }
     }
 
     /// Its turn has come.
     pub(crate) fn on_admitted(&mut self, core: &mut Core, now: Instant, reg_id: u32) {
         // Unless it was done by hand meanwhile.
-        let waits = self.flow(reg_id).is_some_and(|flow| flow.deadline.is_none());
+        let waits = self.flow(reg_id).is_some_and(|flow| flow.waits);
         if self.wanted.is_some() && waits {
             self.step(core, now, reg_id);
         }
@@ -170,6 +186,7 @@ impl Registration {
         let Some(flow) = self.flow_mut(reg_id) else { return };
         let was_up = std::mem::take(&mut flow.up);
         flow.ping_at = None;
+        flow.waits = false;
         let after = match wait {
             // What worked is made anew at once (RFC 5626 §4.5), but not in a circle with a service that closes every connection.
             Some(wait) if flow.failures == 0 => {
@@ -199,6 +216,7 @@ impl Registration {
         }
         let expires = wanted.map_or(0, |wanted| wanted.max(flow.minimum));
         flow.deadline = None;
+        flow.waits = false;
         flow.in_flight = Some(expires);
         flow.labelled = labelled;
         if flow.call_id.is_empty() {
@@ -230,15 +248,27 @@ impl Registration {
         if !core.outbound {
             return Route::Service;
         }
-        let others = || self.flows.iter().filter(|flow| flow.reg_id != reg_id && flow.up);
+        let others: Vec<Destination> = self
+            .flows
+            .iter()
+            .filter(|flow| flow.reg_id != reg_id)
+            .filter_map(|flow| match flow.in_flight {
+                Some(_) => core.registers_at(flow.reg_id).or(flow.at.filter(|_| flow.up)),
+                None => flow.at.filter(|_| flow.up),
+            })
+            .collect();
         // Another transport to the same place would be lost with it, and a weaker one be no equal.
         let fits = |target: &Destination| {
-            let kind = others().filter_map(|flow| flow.at).all(|at| at.transport == target.transport);
-            kind && !others().filter_map(|flow| flow.at).any(|at| at.remote == target.remote)
+            let kind = others.iter().all(|at| at.transport == target.transport);
+            kind && !others.iter().any(|at| at.remote == target.remote)
         };
         let own = self.flow(reg_id).and_then(|flow| flow.at).filter(|at| core.is_target(*at) && fits(at));
-        let working = own.filter(|at| !core.targets.is_shunned(now, *at));
-        working.or_else(|| core.targets.pick_if(now, fits)).or(own).map_or(Route::Service, Route::To)
+        let works = |at: &Destination| !core.targets.is_shunned(now, *at);
+        let working =
+            own.filter(works).or_else(|| core.targets.pick_if(now, |target| fits(target) && works(target)));
+        // Where nothing works, whatever answers will do, and the name may lead elsewhere by now; but not where another flow leads.
+        let last = || if others.is_empty() { None } else { core.targets.pick_if(now, fits).or(own) };
+        working.or_else(last).map_or(Route::Service, Route::To)
     }
 
     /// Returns whether the service came back: what failed while it was away may be tried now.
@@ -401,6 +431,8 @@ impl Registration {
             self.flows.push(Flow::new(reg_id));
             if core.admit(now, UsageKey::Registration(reg_id)) {
                 self.step(core, now, reg_id);
+            } else {
+                self.wait(core, now, reg_id);
             }
         }
     }
@@ -470,6 +502,7 @@ impl Registration {
             for flow in &mut self.flows {
                 flow.bound_until = None;
                 flow.deadline = None;
+                flow.waits = false;
                 flow.ping_at = None;
                 flow.up = false;
             }
@@ -514,14 +547,14 @@ fn flow_backoff(core: &mut Core, others: bool, failures: u32, wait: Option<Durat
 /// After how long without a word the service takes a flow for dead (RFC 5626 §5.4).
 fn flow_timer(answer: &Message) -> Option<Duration> {
     let seconds = std::str::from_utf8(answer.header(HeaderName::FlowTimer)?).ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds)).filter(|timer| !timer.is_zero())
+    Some(Duration::from_secs(seconds).min(LONGEST_KEEP)).filter(|timer| !timer.is_zero())
 }
 
 /// How often the next hop wants to hear of us, if it said so (RFC 6223); zero leaves the time to us.
 fn keep(answer: &Message) -> Option<Duration> {
     let via = answer.top_via().ok()?;
     let seconds: u64 = via.params().get_str("keep")?.parse().ok()?;
-    Some(if seconds == 0 { USUAL_KEEP } else { Duration::from_secs(seconds) })
+    Some(if seconds == 0 { USUAL_KEEP } else { Duration::from_secs(seconds).min(LONGEST_KEEP) })
 }
 
 /// The registrar of an address: its domain, without user and parameters (RFC 3261 §10.2).

@@ -232,6 +232,48 @@ fn with_both_flows_lost_the_registration_has_failed() {
 }
 
 #[test]
+fn two_lost_flows_are_made_anew_to_different_targets() {
+    let mut pair = edges(|_| {});
+    both_up(&mut pair);
+    for edge in [server(), second()] {
+        pair.sim.kill(edge);
+        pair.sim.revive(edge);
+    }
+    let first = pair.expect("REGISTER");
+    let other = at_second(&mut pair).expect("the other edge is asked as well");
+    assert_ne!(reg_id(&first), reg_id(&other));
+}
+
+#[test]
+fn a_name_is_looked_up_again_when_the_targets_of_all_flows_failed() {
+    let mut pair = edges(|_| {});
+    pair.agent(|agent, now| {
+        agent.set_next_hop(now, Vec::new());
+        agent.register(now, 3600);
+    });
+    let question = pair.agent(|agent, _| agent.poll_resolve()).unwrap();
+    let targets = vec![at(server()), at(second())];
+    pair.agent(|agent, now| agent.handle_resolved(now, question.id, Ok(targets)));
+    let first = pair.expect("REGISTER");
+    pair.respond(&first, &accepted(&first, true));
+    registered(&mut pair);
+    let other = at_second(&mut pair).expect("the second flow");
+    pair.sim.with(second(), |endpoint: &mut Endpoint, now| {
+        endpoint.respond(now, other.id, &accepted(&other, true)).unwrap();
+    });
+    registered(&mut pair);
+    pair.sim.kill(server());
+    pair.sim.kill(second());
+    pair.sim.run_for(seconds(60));
+    let question = pair.agent(|agent, _| agent.poll_resolve()).expect("a second question");
+    let third: SocketAddr = "127.0.0.4:5060".parse().unwrap();
+    pair.sim.add(third, Endpoint::new(EndpointConfig::at(third), [4; 32]));
+    pair.agent(|agent, now| agent.handle_resolved(now, question.id, Ok(vec![at(third)])));
+    pair.sim.run_for(seconds(600));
+    assert!(pair.sim.trace().iter().any(|packet| packet.to == third && packet.is("REGISTER")));
+}
+
+#[test]
 fn a_request_over_either_flow_is_taken() {
     let mut pair = edges(|_| {});
     both_up(&mut pair);
@@ -293,6 +335,18 @@ fn a_flow_is_kept_alive_as_often_as_the_service_wants() {
         .collect();
     assert!((10..=13).contains(&pings.len()), "{pings:?}");
     assert!(pings.windows(2).all(|pair| pair[1] - pair[0] <= seconds(20)), "{pings:?}");
+}
+
+#[test]
+fn a_flow_timer_without_end_is_no_fault() {
+    let mut pair = edges(|_| {});
+    pair.agent(|agent, now| {
+        agent.set_next_hop(now, vec![at(server())]);
+        agent.register(now, 3600);
+    });
+    let first = pair.expect("REGISTER");
+    pair.respond(&first, &accepted(&first, true).header(HeaderName::FlowTimer, u64::MAX.to_string()));
+    assert_eq!(registered(&mut pair).reg_id, 1);
 }
 
 #[test]

@@ -167,12 +167,48 @@ fn a_peer_that_asks_for_the_token_does_not_get_it() {
 #[test]
 fn a_proxy_of_our_service_gets_the_token() {
     let mut pair = signed_in();
-    pair.agent(|agent, now| agent.send_message(now, message()));
-    let request = pair.expect("MESSAGE");
+    pair.agent(|agent, now| agent.publish(now, PublishParams::presence("<presence/>")));
+    let request = pair.expect("PUBLISH");
     challenge(&mut pair, &request, 407, CHALLENGE);
-    let again = pair.expect("MESSAGE");
+    let again = pair.expect("PUBLISH");
     assert_eq!(again.header(HeaderName::ProxyAuthorization), "Bearer one");
     assert_eq!(again.cseq(), request.cseq() + 1);
+    pair.answer(&again, 200);
+    pair.agent(|agent, now| agent.send_message(now, message()));
+    let request = pair.expect("MESSAGE");
+    assert_eq!(request.header(HeaderName::ProxyAuthorization), "Bearer one");
+    assert!(!request.has(HeaderName::Authorization));
+}
+
+#[test]
+fn a_peer_that_asks_as_a_proxy_does_not_get_the_token() {
+    let mut pair = signed_in();
+    for realm in ["example.com", "elsewhere.example"] {
+        pair.agent(|agent, now| agent.send_message(now, message()));
+        let request = pair.expect("MESSAGE");
+        challenge(&mut pair, &request, 407, &format!(r#"Bearer realm="{realm}""#));
+        let AgentEvent::MessageFailed { cause, .. } = pair.event() else { panic!("failed") };
+        assert_eq!(cause, Cause::UnsupportedChallenge { code: 407 });
+    }
+    pair.agent(|agent, now| agent.send_message(now, message()));
+    let request = pair.expect("MESSAGE");
+    assert!(!request.has(HeaderName::Authorization) && !request.has(HeaderName::ProxyAuthorization));
+}
+
+#[test]
+fn a_proxy_and_the_registrar_behind_it_both_get_the_token() {
+    let mut pair = account(Some("one"));
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let first = pair.expect("REGISTER");
+    challenge(&mut pair, &first, 407, r#"Bearer realm="edge.example.com""#);
+    let second = pair.expect("REGISTER");
+    assert_eq!(second.header(HeaderName::ProxyAuthorization), "Bearer one");
+    challenge(&mut pair, &second, 401, CHALLENGE);
+    let third = pair.expect("REGISTER");
+    assert_eq!(third.header(HeaderName::ProxyAuthorization), "Bearer one");
+    assert_eq!(third.header(HeaderName::Authorization), "Bearer one");
+    pair.accept_registration(&third, 3600);
+    assert!(matches!(pair.event(), AgentEvent::Registered(_)));
 }
 
 #[test]

@@ -135,6 +135,24 @@ fn a_sips_service_is_only_reached_with_encryption() {
 }
 
 #[test]
+fn a_service_that_offers_encryption_is_not_reached_without_once_that_fails() {
+    let list = vec![to(Transport::Tls, "192.0.2.1:5061"), to(Transport::Udp, "192.0.2.1:5060")];
+    for (mixed, expected) in [(false, None), (true, Some(Transport::Udp))] {
+        let local = [(Transport::Udp, "127.0.0.2:5070")];
+        let mut agent = alone("sip:alice@example.com", &local, |config| config.mixed_security = mixed);
+        let now = Instant::now();
+        agent.register(now, 3600);
+        let question = agent.poll_resolve().unwrap();
+        agent.handle_resolved(now, question.id, Ok(list.clone()));
+        assert_eq!(agent.poll_transmit().unwrap().destination, list[0]);
+        agent.handle_flow_failed(now, list[0], None, "somebody on the way broke it");
+        assert_eq!(agent.poll_transmit().map(|transmit| transmit.destination.transport), expected);
+        let failed = matches!(agent.poll_event(), Some(AgentEvent::RegistrationFailed { .. }));
+        assert_eq!(failed, !mixed);
+    }
+}
+
+#[test]
 fn a_look_up_for_a_sips_service_that_finds_no_encryption_finds_nothing() {
     let mut agent = alone("sips:alice@example.com", &[(Transport::Udp, "127.0.0.2:5070")], |_| {});
     let now = Instant::now();
@@ -235,14 +253,20 @@ fn a_dialog_over_ipv6_follows_its_route() {
 
 #[test]
 fn a_notification_from_elsewhere_is_refused() {
-    let mut pair = Pair::new();
-    pair.agent(|agent, now| agent.subscribe(now, SubscribeParams::presence(uri("sip:bob@example.com"))));
-    let request = pair.expect("SUBSCRIBE");
-    pair.grant(&request, 600);
     let elsewhere = to(Transport::Udp, "127.0.0.9:5060");
-    pair.agent(|agent, now| agent.set_next_hop(now, vec![elsewhere]));
-    // Who answered is remembered, though a look-up gives another address by now.
-    assert_eq!(pair.notify(&request, Notify::active(1)), 200);
+    // Whoever took the registration is remembered, though a look-up gives another address by now; whoever answers a request that is
+    // passed on may be anybody.
+    for (registered, answer) in [(true, 200), (false, 403)] {
+        let mut pair = Pair::new();
+        if registered {
+            pair.register();
+        }
+        pair.agent(|agent, now| agent.subscribe(now, SubscribeParams::presence(uri("sip:bob@example.com"))));
+        let request = pair.expect("SUBSCRIBE");
+        pair.grant(&request, 600);
+        pair.agent(|agent, now| agent.set_next_hop(now, vec![elsewhere]));
+        assert_eq!(pair.notify(&request, Notify::active(1)), answer);
+    }
 
     let mut pair = Pair::new();
     pair.agent(|agent, now| agent.set_next_hop(now, vec![elsewhere]));

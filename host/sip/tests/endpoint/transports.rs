@@ -1,7 +1,7 @@
 //! Which transport a request takes, and where its answer goes (RFC 3261 §18, RFC 3581).
 
 use attache_sip::endpoint::{Endpoint, EndpointEvent, Failure, Response};
-use attache_sip::message::Method;
+use attache_sip::message::{HeaderName, Method};
 use attache_sip::transport::{Flow, FlowId, Transport};
 
 use crate::pair::{Pair, alice, bob, request, seconds};
@@ -74,6 +74,32 @@ fn an_answer_finds_its_way_when_the_connection_is_gone() {
     pair.run(seconds(1));
     let answer = pair.sim.trace().iter().rfind(|packet| packet.is("SIP/2.0 200")).unwrap();
     assert_eq!(answer.to, alice(), "RFC 3261 §18.2.2: a new connection to the sent-by");
+}
+
+#[test]
+fn an_answer_counts_only_over_the_transport_and_from_the_peer_of_its_request() {
+    let mut pair = Pair::new(Transport::Tls);
+    let sent = pair.send(&request(Method::Options));
+    let (id, message, _) = pair.request_at_bob();
+    let via = std::str::from_utf8(message.header(HeaderName::Via).unwrap()).unwrap();
+    let forged = format!(
+        "SIP/2.0 403 Forged\r\nVia: {via}\r\nFrom: <sip:alice@127.0.0.1>;tag=a\r\nTo: <sip:bob@127.0.0.2>;tag=b\r\n\
+         Call-ID: call@127.0.0.1\r\nCSeq: 7 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    );
+    for (number, transport, remote) in [
+        (901, Transport::Udp, bob()),
+        (902, Transport::Tcp, bob()),
+        (903, Transport::Tls, "127.0.0.9:5060".parse().unwrap()),
+    ] {
+        let flow = Flow { id: FlowId(number), transport, local: alice(), remote };
+        let bytes = forged.clone().into_bytes().into();
+        pair.sim.with(alice(), |endpoint: &mut Endpoint, now| endpoint.handle_input(now, flow, bytes));
+    }
+    pair.respond(id, &Response::new(200));
+    pair.run(seconds(1));
+    let events = pair.events(alice());
+    let [EndpointEvent::Response { id, message, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((*id, message.status()), (sent, Some(200)));
 }
 
 /// Hands bytes to Bob as if they came from `remote`.

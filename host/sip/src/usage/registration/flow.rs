@@ -29,6 +29,8 @@ pub(super) struct Flow {
     pub(super) up: bool,
     /// When the binding is refreshed, or a failure retried.
     pub(super) deadline: Option<Instant>,
+    /// Its request waits for its turn, until the deadline if there is one.
+    pub(super) waits: bool,
     pub(super) failures: u32,
     /// The request on its way carries the number.
     pub(super) labelled: bool,
@@ -60,7 +62,7 @@ impl Flow {
             None if datagrams && core.seen.is_some() => Some(core.share(DATAGRAMS, 0.8, 1.0)),
             None => None,
         };
-        self.ping_at = interval.map(|interval| now + interval.max(MIN_PING));
+        self.ping_at = interval.and_then(|interval| now.checked_add(interval.max(MIN_PING)));
         if let Some(at) = self.ping_at {
             core.timers.arm(at, UsageKey::KeepAlive(self.reg_id));
         }
