@@ -46,6 +46,9 @@ pub(crate) struct Shared {
     released: mpsc::UnboundedSender<LeaseId>,
 }
 
+/// What is done with the engine beside commands.
+type Function = Box<dyn FnOnce(&mut Engine, Now) + Send>;
+
 /// A lease, and how it is told what changes.
 pub(crate) type Leased = (LeaseId, watch::Receiver<Arc<Presence>>);
 
@@ -59,7 +62,7 @@ pub(crate) enum Request {
     /// Watch somebody until the lease is given back.
     Watch { address: Address, answer: oneshot::Sender<Result<Leased, Error>> },
     /// Look at the engine, or do with it what is no command.
-    With(Box<dyn FnOnce(&mut Engine, Now) + Send>),
+    With(Function),
     /// Sign out, tell the service, and end the task.
     Stop(oneshot::Sender<()>),
 }
@@ -294,10 +297,10 @@ impl Task {
                     None => self.stop(None),
                 },
                 Some((batch, result)) = self.storing.next() => {
-                    if let Err(error) = &result {
-                        if !self.refuses_messages {
-                            tracing::error!(%error, "the store refused a batch");
-                        }
+                    if let Err(error) = &result
+                        && !self.refuses_messages
+                    {
+                        tracing::error!(%error, "the store refused a batch");
                     }
                     self.engine.handle_stored(Now::read(), batch, result);
                 }

@@ -81,3 +81,25 @@ async fn tls_settings_that_cannot_be_used_are_refused_at_once() {
     assert_eq!(error.code(), Code::InvalidArgument);
     assert!(error.cause().is_some_and(|cause| cause.contains("service.key")), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_has_a_flow_and_an_address_of_its_own() {
+    let world = World::start();
+    let host = world.host().await;
+    let alice = signed_in(&host, world.account("alice", "wonderland", Transport::Tls)).await;
+    common::until(&alice, "a flow and a GRUU", |alice| {
+        let report = alice.report();
+        report.outbound_flows > 0 && report.gruu.is_some()
+    })
+    .await;
+    host.shutdown().await;
+    let host = world.host().await;
+    let account = {
+        let mut account = world.account("alice", "wonderland", Transport::Tls);
+        account.outbound = false;
+        account
+    };
+    let alice = signed_in(&host, account).await;
+    assert!(alice.report().outbound_flows <= 1, "no second flow is made");
+    host.shutdown().await;
+}

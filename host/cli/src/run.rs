@@ -119,7 +119,7 @@ impl Hangups {
         if self.0.recv().await.is_some() {
             return;
         }
-        core::future::pending().await
+        core::future::pending::<()>().await;
     }
 }
 

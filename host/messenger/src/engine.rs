@@ -477,6 +477,7 @@ impl Engine {
                 self.note_registered(&registered);
                 self.on_registered();
             }
+            AgentEvent::Flow { reg_id, state } => self.note_flow(reg_id, &state),
             AgentEvent::TokenNeeded(needed) => {
                 let needed = TokenNeeded {
                     realm: needed.realm.into(),

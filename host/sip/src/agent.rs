@@ -174,6 +174,11 @@ impl Agent {
         self.core.gate_wait(now)
     }
 
+    /// How many requests have waited for the [budget](crate::budget), or for a service that asked for time, so far.
+    pub fn budget_waits(&self) -> u64 {
+        self.core.gate.waits()
+    }
+
     /// When the next refresh, or the next retry, is due.
     pub fn next_refresh(&mut self) -> Option<Instant> {
         self.next_deadline()

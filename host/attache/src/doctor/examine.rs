@@ -42,10 +42,12 @@ pub async fn examine(
     account: &AccountConfig,
     patience: Duration,
 ) -> Result<Examination, Error> {
-    let mut empty = HostConfig::default();
-    empty.tls = config.tls.clone();
-    empty.name_servers = config.name_servers.clone();
-    empty.refresh_budget = config.refresh_budget;
+    let empty = HostConfig {
+        tls: config.tls.clone(),
+        name_servers: config.name_servers.clone(),
+        refresh_budget: config.refresh_budget,
+        ..HostConfig::default()
+    };
     let host = Host::start(empty).await?;
     let mut account = account.clone();
     account.sign_in = false;

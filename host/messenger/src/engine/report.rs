@@ -1,10 +1,10 @@
 //! What is told of the service: see [`ServiceReport`].
 
 use core::time::Duration;
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
 use attache_sip::{
-    agent::{Registered, ServiceFacts as Learnt},
+    agent::{FlowState, Registered, ServiceFacts as Learnt},
     uri::UriBuf,
 };
 
@@ -25,6 +25,9 @@ const SKEW_STEP: i64 = 1_000;
 pub(super) struct Reporting {
     draft: ServiceReport,
     changed: bool,
+    /// Flows that are up, by their numbers, and whether the service keeps them apart.
+    flows: BTreeSet<u32>,
+    outbound: bool,
 }
 
 impl Engine {
@@ -79,6 +82,26 @@ impl Engine {
             draft.gruu = gruu;
             self.reporting.changed = true;
         }
+        self.reporting.outbound = registered.outbound;
+        self.count_flows();
+    }
+
+    pub(super) fn note_flow(&mut self, reg_id: u32, state: &FlowState) {
+        let flows = &mut self.reporting.flows;
+        match state {
+            FlowState::Up { .. } => flows.insert(reg_id),
+            _ => flows.remove(&reg_id),
+        };
+        self.count_flows();
+    }
+
+    fn count_flows(&mut self) {
+        let Reporting { draft, changed, flows, outbound } = &mut self.reporting;
+        let count = if *outbound { u32::try_from(flows.len()).unwrap_or(u32::MAX) } else { 0 };
+        if draft.outbound_flows != count {
+            draft.outbound_flows = count;
+            *changed = true;
+        }
     }
 
     pub(super) fn set_xcap(&mut self, state: XcapState) {
@@ -94,6 +117,8 @@ impl Engine {
 
     pub(super) fn tell_report(&mut self) {
         self.watch.tally.fill(&mut self.reporting.draft);
+        // That a request had to wait is no news by itself.
+        self.reporting.draft.budget_waits = self.agent.budget_waits();
         self.reporting.changed = false;
         if *self.view.report == self.reporting.draft {
             return;

@@ -18,11 +18,17 @@ pub(crate) struct Gate {
     slot: Option<Instant>,
     /// The service is overloaded until then.
     held_until: Option<Instant>,
+    /// How many had to wait so far.
+    waits: u64,
 }
 
 impl Gate {
     pub(super) fn new(budget: Option<Arc<Budget>>) -> Self {
-        Self { budget, queue: VecDeque::new(), slot: None, held_until: None }
+        Self { budget, queue: VecDeque::new(), slot: None, held_until: None, waits: 0 }
+    }
+
+    pub(super) fn waits(&self) -> u64 {
+        self.waits
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -56,6 +62,7 @@ impl Core {
             }
         }
         self.gate.queue.push_back(key);
+        self.gate.waits += 1;
         self.next_slot(now);
         false
     }
