@@ -7,7 +7,7 @@ use attache_plugin_host::Period;
 use serde::Deserialize;
 
 /// Times and bounds of one account. What is not given has the default of
-/// [`EngineConfig`](attache_messenger::engine::EngineConfig), which suits a person's account.
+/// [`EngineConfig`], which suits a person's account.
 ///
 /// Ranges are chosen so that no value makes a storm, and none keeps a mistake for days.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
