@@ -111,6 +111,7 @@ fn line(name: &str, event: &Event) -> Option<String> {
             }
             lines.join(", ")
         }
+        EventKind::ContactAdded(contact) => format!("has {} on the list", contact.address),
         EventKind::MessageReceived(message) => {
             let how = if message.origin == Origin::Automatic { "an automatic reply" } else { "a message" };
             format!("receives {how} from {}: {}", message.sender, message.text.as_str())

@@ -33,7 +33,12 @@ async fn main() -> Result<()> {
     let service = story::open_service(folder.path()).await?;
     let alice = Desk::open("alice", &story::alice(folder.path(), &plugins, &service)?).await?;
     let bob = Desk::open("bob", &story::bob(folder.path(), &service)?).await?;
-    let told = story::tell(&alice, &bob).await;
+    let mut told = story::tell(&alice, &bob).await;
+    if told.is_ok() {
+        let phone = Desk::open("phone", &story::phone(folder.path(), &service)?).await?;
+        told = story::tell_of_the_phone(&phone, &bob).await;
+        phone.close().await;
+    }
     match (&told, stay) {
         (Ok(()), true) => desk::stay(&alice, &bob).await?,
         (Ok(()), false) => {

@@ -17,13 +17,19 @@ pub(crate) async fn open_service(folder: &Path) -> Result<Service> {
     let file = folder.join("service.toml");
     fs::write(
         &file,
-        "[service]\nlisten = \"127.0.0.1:0\"\ndomains = [\"example.com\"]\n\n\
+        "[service]\nlisten = \"127.0.0.1:0\"\nxcap = \"127.0.0.1:0\"\ndomains = [\"example.com\"]\n\n\
          [[user]]\nname = \"alice\"\npassword = \"wonderland\"\n\n\
          [[user]]\nname = \"bob\"\npassword = \"builder\"\n",
     )?;
     let service = Service::start(&ServiceConfig::load(&file)?)?;
     println!("The embedded service listens on {}.", address_of(&service)?);
     Ok(service)
+}
+
+/// Where the service keeps contact lists.
+fn xcap_of(service: &Service) -> Result<String> {
+    let address = service.xcap_addrs().first().context("the service serves no documents")?;
+    Ok(format!("http://{address}/xcap-root"))
 }
 
 fn address_of(service: &Service) -> Result<std::net::SocketAddr> {
@@ -43,6 +49,7 @@ address = "sip:alice@example.com"
 display-name = "Alice"
 password = "wonderland"
 service = "sip:{service}"
+xcap = "{xcap}"
 
 [[plugin]]
 name = "auto-reply"
@@ -58,10 +65,24 @@ grants = ["messages.receive", "archive.write", "session.read", "storage"]
 config.retention = "365d"
 "#,
         service = address_of(service)?,
+        xcap = xcap_of(service)?,
         plugins = plugins.display(),
     );
     fs::write(&file, text)?;
     println!("Alice's host runs the plugins auto-reply and history, as {} says.", file.display());
+    Ok(file)
+}
+
+/// The configuration file of Alice's phone: the same account, and nothing else.
+pub(crate) fn phone(folder: &Path, service: &Service) -> Result<PathBuf> {
+    let file = folder.join("phone.toml");
+    let text = format!(
+        "[[account]]\naddress = \"sip:alice@example.com\"\ndisplay-name = \"Alice\"\npassword = \"wonderland\"\n\
+         service = \"sip:{};transport=tcp\"\nxcap = \"{}\"\n",
+        address_of(service)?,
+        xcap_of(service)?
+    );
+    fs::write(&file, text)?;
     Ok(file)
 }
 
@@ -114,6 +135,21 @@ pub(crate) async fn tell(alice: &Desk, bob: &Desk) -> Result<()> {
     let reply = archived(alice, "hear from me").await?;
     println!("  and the reply: {reply}");
     Ok(())
+}
+
+/// A second device of Alice's finds what the first one has put on the service.
+pub(crate) async fn tell_of_the_phone(phone: &Desk, bob: &Desk) -> Result<()> {
+    println!(
+        "\nAlice turns her phone on. It knows nothing but her password, and finds her contacts on the service."
+    );
+    phone.messenger.sign_in().await?;
+    phone
+        .sees(
+            "Bob on the list",
+            |kind| matches!(kind, EventKind::ContactAdded(contact) if contact.address == *bob.address()),
+        )
+        .await?;
+    phone.sees_presence(bob.address(), Availability::Available, "").await
 }
 
 /// The one archived message with these words. The plugin works behind the event, so it may take a moment.

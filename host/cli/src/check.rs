@@ -20,6 +20,10 @@ pub(crate) fn run(file: &Path) -> Result<(), Failure> {
         }
     }
     describe_accounts(&config, &mut text);
+    if let Err(wrong) = config.check_tls() {
+        let words = |error: &attache::Error| format!("{}: tls: {error}", file.display());
+        problems.extend(wrong.iter().map(words));
+    }
     if problems.is_empty() {
         let _ = writeln!(text, "{} is in order.", file.display());
     }

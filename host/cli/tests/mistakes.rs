@@ -170,6 +170,18 @@ fn a_certificate_without_its_key_is_named() -> Result<()> {
 }
 
 #[test]
+fn roots_that_hold_no_certificate_are_named() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("roots.pem"), b"no certificate")?;
+    let file = folder.path().join("attache.toml");
+    fs::write(&file, "[host.tls]\nroots = \"roots.pem\"\n")?;
+    let (code, errors) = checked(&file)?;
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(errors.contains("roots.pem"), "{errors}");
+    Ok(())
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() -> Result<()> {
     let (code, errors) = checked(Path::new("/nonexistent/attache.toml"))?;
     assert_eq!(code, Some(3));

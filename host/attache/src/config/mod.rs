@@ -20,7 +20,7 @@ pub use attache_plugin_host::PluginConfig;
 pub use problem::{ConfigError, Problem};
 pub use tuning::{Tuning, TuningOutOfRange};
 
-use crate::{Address, Directory, Secret};
+use crate::{Address, Directory, Error, Secret};
 
 /// Requests a second that a process starts by itself, unless configured otherwise.
 pub(crate) const REFRESH_BUDGET: u32 = 200;
@@ -234,6 +234,22 @@ impl HostConfig {
     /// As [`from_file`](Self::from_file).
     pub fn from_file_without_secrets(path: &Path) -> Result<Self, ConfigError> {
         file::read(&text_of(path)?, path, false)
+    }
+
+    /// Reads the files that TLS settings name, of the host and of each account, and checks what they hold.
+    ///
+    /// # Errors
+    /// Every one that cannot be used, with the account that it belongs to.
+    pub fn check_tls(&self) -> Result<(), Vec<Error>> {
+        let host = crate::common::ready(&self.tls).err();
+        let accounts = self.accounts.iter().filter_map(|account| {
+            let error = crate::common::ready(account.tls.as_ref()?).err()?;
+            let cause = error.cause().unwrap_or_default().to_owned();
+            let words = format!("the TLS settings of {} cannot be used", account.address);
+            Some(Error::new(error.code(), words).because(cause))
+        });
+        let wrong: Vec<Error> = host.into_iter().chain(accounts).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
     /// Reads TOML text. `path` is named in problems, and relative paths start at its folder.
