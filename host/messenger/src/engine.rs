@@ -47,6 +47,7 @@
 //! - Nobody is shown offline but by the service's word.
 //! - Everything held is bounded by [`Limits`].
 
+mod calls;
 mod config;
 mod conversations;
 mod inbox;
@@ -227,6 +228,7 @@ impl Engine {
             own,
             watch: Watch::new(Settings {
                 expires: subscription,
+                calls: config.calls,
                 chunk: config.limits.list_chunk,
                 polling: config.polling,
                 most: config.limits.contacts.saturating_mul(2),

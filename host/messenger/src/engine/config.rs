@@ -64,6 +64,9 @@ pub struct EngineConfig {
     /// Whether messages are taken from anybody who can reach us, and not only from the service's addresses. Default no: a
     /// stranger's From is worth nothing.
     pub accept_from_anywhere: bool,
+    /// Whether to ask for people's dialogs as well (RFC 4235), and show who is on the phone. One more subscription for each
+    /// person; many services tell it in presence by themselves. Default no.
+    pub calls: bool,
     /// Address of a list that the service holds (RFC 4662), such as `sip:alice-list@example.com`. `None` asks for none
     /// unless the engine made one.
     pub list: Option<String>,
@@ -161,6 +164,7 @@ impl EngineConfig {
             conversation_idle: Duration::from_secs(30 * 60),
             message_attempts: 8,
             accept_from_anywhere: false,
+            calls: false,
             list: None,
             limits: Limits::default(),
             timers: Timers::default(),

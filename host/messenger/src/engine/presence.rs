@@ -3,13 +3,11 @@
 //! A value is live while a subscription says so, stale from the last sign of life of a service that fell silent, and
 //! unknown or denied for a reason. Nothing here makes anybody offline: only the service's word does.
 
+mod people;
+mod shown;
+
 use core::time::Duration;
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    hash::{DefaultHasher, Hasher as _},
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use attache_documents::{Limits, pidf, pidf_diff};
 use attache_sip::{
@@ -24,180 +22,23 @@ use crate::{
     address::Address,
     compose::{Reason, compose},
     engine::{
-        Engine, partial,
-        versions::Versions,
+        Engine, calls, partial,
         watch::{Hands, News, Told, list::Part},
     },
-    event::{Contact, EventKind, PresenceChange, SessionState, WatchedChange},
+    event::{Contact, SessionState},
     id::ContactId,
     presence::{Availability, Freshness, Presence, UnknownReason},
     snapshot::{ContactEntry, WatchedEntry},
     time::Timestamp,
 };
+pub(super) use people::Presences;
+use people::{Content, Kept, Person, digest};
 
 /// After an outage, "nothing published" is believed only when it has held for so long: a service that restarted may have
 /// lost what people published, and they publish again as soon as they notice.
 const SETTLE: Duration = Duration::from_secs(90);
 /// Most notifiers of one person whose documents are merged.
 const MAX_FORKS: usize = 8;
-/// Most words that are kept once for everybody.
-const MAX_WORDS: usize = 1_024;
-
-/// What the presence of people rests on.
-#[derive(Debug, Default)]
-pub(super) struct Presences {
-    people: HashMap<Address, Person>,
-    /// What was shown when the last batch of changes was told.
-    dirty: BTreeMap<Address, Arc<Presence>>,
-    /// Who is under a lease since then.
-    newly_watched: BTreeSet<Address>,
-    /// When documents say that something begins or ends to hold.
-    changes: BTreeSet<(Timestamp, Address)>,
-    /// Until when the service is taken to be filled again after an outage.
-    settling: Option<Instant>,
-    /// Who would have become offline in that time, and stays stale until its end.
-    unsettled: BTreeSet<Address>,
-    /// Words that many documents hold.
-    words: HashSet<Arc<str>>,
-    /// Contacts that were available when last anything was known of them.
-    available: HashSet<ContactId>,
-}
-
-/// One person that somebody wants to see.
-#[derive(Debug)]
-struct Person {
-    shown: Arc<Presence>,
-    contact: Option<ContactId>,
-    leases: u32,
-    /// Nobody has wanted to see the person since then.
-    lingers: bool,
-    /// Whether the documents were forgiven something and that was told: most senders err the same way every time.
-    forgiven: bool,
-    /// Whether somebody vouches for the documents. If not, they are what was last known, and what comes takes their place.
-    vouched: bool,
-    /// Why what is shown is so, where the documents are not kept to tell.
-    reasons: Box<[Reason]>,
-    /// The latest document of each notifier.
-    documents: SmallVec<[Kept; 1]>,
-    /// When the documents say that something begins or ends to hold.
-    next_change: Option<Timestamp>,
-}
-
-/// A document.
-#[derive(Clone, Debug)]
-struct Kept {
-    source: u32,
-    content: Content,
-    /// Of documents that came as changes.
-    versions: Option<Box<Versions>>,
-}
-
-/// Most documents are not needed once they are composed, and there are many.
-#[derive(Clone, Debug)]
-enum Content {
-    /// Nothing has come but changes.
-    Nothing,
-    /// The document; a copy of its own: a slice would keep the whole notification alive.
-    Whole(Bytes),
-    /// Enough to know it again.
-    Digest(u64),
-}
-
-impl Content {
-    fn whole(&self) -> Option<&Bytes> {
-        match self {
-            Self::Whole(body) => Some(body),
-            _ => None,
-        }
-    }
-
-    fn is(&self, body: &Bytes) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Whole(known) => known == body,
-            Self::Digest(known) => *known == digest(body),
-        }
-    }
-}
-
-/// The same for the same document in every run.
-fn digest(body: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(body);
-    hasher.finish()
-}
-
-impl Person {
-    fn new(reason: UnknownReason) -> Self {
-        Self {
-            shown: Arc::new(Presence::unknown(reason)),
-            contact: None,
-            leases: 0,
-            lingers: false,
-            forgiven: false,
-            vouched: false,
-            reasons: Box::from([]),
-            documents: SmallVec::new(),
-            next_change: None,
-        }
-    }
-
-    /// Whether every document is there to be composed.
-    fn is_whole(&self) -> bool {
-        self.documents.iter().all(|kept| kept.content.whole().is_some())
-    }
-}
-
-impl Presences {
-    fn forget(&mut self, address: &Address) {
-        self.drop_documents(address);
-        self.people.remove(address);
-        self.dirty.remove(address);
-        self.newly_watched.remove(address);
-    }
-
-    /// Nobody vouches for the documents at present.
-    fn unvouch(&mut self, address: &Address) {
-        if let Some(person) = self.people.get_mut(address) {
-            person.vouched = false;
-        }
-        self.unsettled.remove(address);
-    }
-
-    /// The documents say nothing any more.
-    fn drop_documents(&mut self, address: &Address) {
-        if let Some(person) = self.people.get_mut(address) {
-            person.documents = SmallVec::new();
-            person.vouched = false;
-        }
-        self.unsettled.remove(address);
-        self.expect_change(address, None);
-    }
-
-    fn expect_change(&mut self, address: &Address, at: Option<Timestamp>) {
-        let Some(person) = self.people.get_mut(address) else { return };
-        if let Some(before) = core::mem::replace(&mut person.next_change, at) {
-            self.changes.remove(&(before, address.clone()));
-        }
-        if let Some(at) = at {
-            self.changes.insert((at, address.clone()));
-        }
-    }
-
-    /// The same word for everybody.
-    fn word(&mut self, word: Arc<str>) -> Arc<str> {
-        match self.words.get(&word) {
-            Some(known) => known.clone(),
-            None => {
-                if self.words.len() < MAX_WORDS {
-                    self.words.insert(word.clone());
-                }
-                word
-            }
-        }
-    }
-}
-
 /// When the service gave the documents that a value is made of.
 #[derive(Copy, Clone, Eq, PartialEq)]
 enum Word {
@@ -357,6 +198,7 @@ impl Engine {
         for person in self.presences.people.values_mut() {
             person.documents = SmallVec::new();
             person.vouched = false;
+            person.calls = None;
             person.next_change = None;
         }
         self.reconsider(|presence| {
@@ -396,6 +238,7 @@ impl Engine {
         let Some(person) = self.presences.people.get(&address) else { return };
         match news {
             News::Documents { parts, sources, live } => self.on_documents(&address, parts, &sources, live),
+            News::Dialogs(document) => self.on_dialogs(&address, document.as_deref()),
             News::Unchanged => {
                 if !person.documents.is_empty() && person.is_whole() {
                     if let Some(person) = self.presences.people.get_mut(&address) {
@@ -475,6 +318,7 @@ impl Engine {
             person.documents.retain(|kept| sources.contains(&kept.source));
             changed |= person.documents.len() != before;
         }
+        let merged = person.calls.is_some();
         for part in parts {
             let place = person.documents.iter().position(|kept| kept.source == part.source);
             let place = match place {
@@ -488,7 +332,7 @@ impl Engine {
                     person.documents.len() - 1
                 }
             };
-            let several = person.documents.len() > 1;
+            let several = merged || person.documents.len() > 1;
             let kept = &mut person.documents[place];
             let body = if *part.media_type == *pidf_diff::MEDIA_TYPE {
                 let known = kept.content.whole().cloned().unwrap_or_default();
@@ -536,6 +380,34 @@ impl Engine {
         }
     }
 
+    /// A person's dialogs changed, or are not told any more.
+    fn on_dialogs(&mut self, address: &Address, document: Option<&[u8]>) {
+        let Some(person) = self.presences.people.get_mut(address) else { return };
+        let changed = match document {
+            Some(document) => match person.calls.get_or_insert_default().take(document) {
+                Ok(calls::Outcome::Changed) => true,
+                Ok(calls::Outcome::Same) => false,
+                Ok(calls::Outcome::Ask) => return self.ask_calls(address),
+                Err(error) => {
+                    return self.diagnose(format!("the dialogs of {address} cannot be read: {error}"));
+                }
+            },
+            None => person.calls.take().is_some_and(|calls| calls.is_talking()),
+        };
+        let Some(person) = self.presences.people.get(address).filter(|_| changed) else { return };
+        if person.is_whole() {
+            self.compose_person(address, Word::Before);
+        } else {
+            // The document that it goes with is not kept: it comes again, and is composed then.
+            self.ask_again(address);
+        }
+    }
+
+    fn ask_calls(&mut self, address: &Address) {
+        let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
+        self.watch.calls_again(&mut hands, address);
+    }
+
     /// Makes a person's presence of what the service holds.
     fn compose_person(&mut self, address: &Address, word: Word) {
         let Some(person) = self.presences.people.get(address) else { return };
@@ -579,6 +451,8 @@ impl Engine {
             }
             return;
         }
+        let calls = self.presences.people.get(address).and_then(|person| person.calls.as_ref());
+        documents.extend(calls.and_then(|calls| calls.statement()).filter(|_| !documents.is_empty()));
         let composed = compose(&documents, self.now.wall);
         self.presences.expect_change(address, composed.next_change_at);
         if composed.availability == Some(Availability::Offline) && self.is_settling(&before) {
@@ -627,6 +501,7 @@ impl Engine {
         let Some(person) = self.presences.people.get_mut(address) else { return };
         if let [kept] = &mut person.documents[..]
             && person.next_change.is_none()
+            && person.calls.is_none()
             && kept.versions.is_none()
             && let Content::Whole(body) = &kept.content
         {
@@ -693,116 +568,14 @@ impl Engine {
         if !person.is_whole() {
             return person.reasons.to_vec();
         }
-        let documents: Vec<_> = person
+        let mut documents: Vec<_> = person
             .documents
             .iter()
             .filter_map(|kept| pidf::read(kept.content.whole()?, &Limits::DEFAULT).ok())
             .map(|read| read.document)
             .collect();
+        documents.extend(person.calls.as_ref().and_then(|calls| calls.statement()));
         compose(&documents, self.now.wall).reasons
-    }
-
-    // ---- what is shown ----
-
-    fn reconsider(&mut self, change: impl Fn(&Presence) -> Option<Presence>) {
-        // Most are shown the same, and then share it.
-        let mut last: Option<Arc<Presence>> = None;
-        let mut changed: Vec<(Address, Arc<Presence>)> = Vec::new();
-        for (address, person) in &self.presences.people {
-            let Some(presence) = change(&person.shown) else { continue };
-            let shared = match &last {
-                Some(known) if **known == presence => known.clone(),
-                _ => Arc::new(presence),
-            };
-            last = Some(shared.clone());
-            changed.push((address.clone(), shared));
-        }
-        for (address, presence) in changed {
-            self.show_shared(&address, presence);
-        }
-    }
-
-    fn show_stale(&mut self, address: &Address, shown: &Presence) {
-        let freshness = Freshness::Stale(self.session.alive_at);
-        self.show(address, Presence { freshness, ..shown.clone() });
-    }
-
-    fn show(&mut self, address: &Address, presence: Presence) {
-        self.show_shared(address, Arc::new(presence));
-    }
-
-    fn show_shared(&mut self, address: &Address, presence: Arc<Presence>) {
-        let Some(person) = self.presences.people.get_mut(address) else { return };
-        if person.shown == presence {
-            return;
-        }
-        let before = core::mem::replace(&mut person.shown, presence.clone());
-        if let Some(id) = person.contact
-            && let Some(entry) = self.view.contacts.get(&id)
-        {
-            let entry = ContactEntry { contact: entry.contact.clone(), presence: presence.clone() };
-            self.view.contacts.insert_mut(id, entry);
-        }
-        if person.leases > 0 {
-            let entry = WatchedEntry { presence, leases: person.leases };
-            self.view.watched.insert_mut(address.clone(), entry);
-        }
-        self.presences.dirty.entry(address.clone()).or_insert(before);
-    }
-
-    /// Whether there are changes to be told.
-    pub(super) fn has_presence_changes(&self) -> bool {
-        !self.presences.dirty.is_empty() || !self.presences.newly_watched.is_empty()
-    }
-
-    /// All changes since the last time, as one event for contacts and one for leases.
-    pub(super) fn tell_presence(&mut self) {
-        let at = self.now.wall;
-        let newly = core::mem::take(&mut self.presences.newly_watched);
-        let mut contacts = Vec::new();
-        let mut watched = Vec::new();
-        let mut alerts = Vec::new();
-        for (address, before) in core::mem::take(&mut self.presences.dirty) {
-            let Some(person) = self.presences.people.get(&address) else { continue };
-            let presence = person.shown.clone();
-            if *presence == *before {
-                continue;
-            }
-            let (previous, note_changed) = (before.availability, presence.note != before.note);
-            if person.leases > 0 && !newly.contains(&address) {
-                let (address, presence) = (address.clone(), presence.clone());
-                watched.push(WatchedChange { address, presence, previous, note_changed });
-            }
-            let Some(contact) = person.contact else { continue };
-            match presence.availability {
-                Some(Availability::Available) if presence.freshness == Freshness::Live => {
-                    if self.presences.available.insert(contact) && self.view.alerts.contains(&contact) {
-                        let (address, presence) = (address.clone(), presence.clone());
-                        alerts.push(EventKind::ContactAlert { contact, address, presence });
-                    }
-                }
-                Some(Availability::Available) | None => {}
-                Some(_) => {
-                    self.presences.available.remove(&contact);
-                }
-            }
-            contacts.push(PresenceChange { contact, address, presence, previous, note_changed });
-        }
-        for address in newly {
-            let Some(person) = self.presences.people.get(&address) else { continue };
-            let presence = person.shown.clone();
-            let note_changed = !presence.note.is_empty();
-            watched.push(WatchedChange { address, presence, previous: None, note_changed });
-        }
-        if !contacts.is_empty() {
-            self.ledger.emit(at, EventKind::PresenceChanged(contacts.into()));
-        }
-        if !watched.is_empty() {
-            self.ledger.emit(at, EventKind::WatchedPresenceChanged(watched.into()));
-        }
-        for alert in alerts {
-            self.ledger.emit(at, alert);
-        }
     }
 }
 

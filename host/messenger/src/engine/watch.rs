@@ -68,6 +68,8 @@ pub(super) enum News {
     Away(Cause),
     /// It is over, and not tried again by itself.
     Ended(Cause),
+    /// A document of the person's dialogs; `None` when they are not told any more.
+    Dialogs(Option<Bytes>),
 }
 
 /// What became known of whom.
@@ -139,6 +141,8 @@ enum About {
     Person(Address),
     /// A single question about a person.
     Question(Address),
+    /// The person's dialogs (RFC 4235).
+    Dialogs(Address),
     ServerList(ListState),
     RequestList {
         members: HashSet<Address>,
@@ -174,6 +178,10 @@ pub(super) struct Watch {
     requests: Option<UriBuf>,
     requests_refused: bool,
     polls: BTreeSet<(Instant, Address)>,
+    /// Whether people's dialogs are wanted, and the subscriptions to them.
+    calls: bool,
+    calls_refused: bool,
+    dialogs: HashMap<Address, SubscriptionId>,
     /// Tags of states that are known still, for subscriptions that begin anew.
     etags: HashMap<Address, Arc<str>>,
     known_list: Option<(ListState, Option<Arc<str>>)>,
@@ -193,6 +201,8 @@ pub(super) struct Settings {
     pub(super) most: usize,
     /// The service's list, where the configuration names one.
     pub(super) list: Option<UriBuf>,
+    /// Whether to ask for people's dialogs.
+    pub(super) calls: bool,
 }
 
 impl Watch {
@@ -209,6 +219,9 @@ impl Watch {
             requests: None,
             requests_refused: false,
             polls: BTreeSet::new(),
+            calls: settings.calls,
+            calls_refused: false,
+            dialogs: HashMap::new(),
             etags: HashMap::new(),
             known_list: None,
             signed_in: false,
@@ -247,6 +260,7 @@ impl Watch {
     pub(super) fn start(&mut self, hands: &mut Hands<'_>, everybody: &[Address]) {
         self.signed_in = true;
         self.requests_refused = false;
+        self.calls_refused = false;
         self.tally.restart();
         let mut over: Vec<SubscriptionId> =
             self.subs.iter().filter(|(_, sub)| sub.in_force).map(|(id, _)| *id).collect();
@@ -277,6 +291,10 @@ impl Watch {
             .collect();
         self.assign(hands, unwatched);
         self.etags = HashMap::new();
+        self.dialogs.retain(|_, id| self.subs.contains_key(id));
+        for address in everybody {
+            self.ask_calls(hands, address);
+        }
     }
 
     /// Watches nobody any longer.
@@ -293,6 +311,7 @@ impl Watch {
             }
         }
         self.polls.clear();
+        self.dialogs.clear();
         self.server = Server::None;
         self.known_list = None;
     }
@@ -301,11 +320,15 @@ impl Watch {
     pub(super) fn add(&mut self, hands: &mut Hands<'_>, address: &Address) {
         if self.signed_in && !self.people.contains_key(address) {
             self.assign(hands, vec![address.clone()]);
+            self.ask_calls(hands, address);
         }
     }
 
     /// Watches somebody no longer.
     pub(super) fn remove(&mut self, hands: &mut Hands<'_>, address: &Address) {
+        if let Some(id) = self.dialogs.remove(address) {
+            self.drop_sub(hands, id);
+        }
         self.detach(hands, address);
         self.set(address, None);
     }
@@ -362,6 +385,26 @@ impl Watch {
         match &self.subs.get(&id)?.about {
             About::Person(address) | About::Question(address) => Some(address),
             _ => None,
+        }
+    }
+
+    // ---- dialogs ----
+
+    fn ask_calls(&mut self, hands: &mut Hands<'_>, address: &Address) {
+        if !self.calls || self.calls_refused || self.dialogs.contains_key(address) {
+            return;
+        }
+        let Ok(target) = address.to_uri() else { return };
+        let params = SubscribeParams { expires: self.expires, ..SubscribeParams::dialog(target) };
+        let Some(id) = hands.agent.subscribe(hands.now.instant, params) else { return };
+        self.subs.insert(id, Sub::new(About::Dialogs(address.clone())));
+        self.dialogs.insert(address.clone(), id);
+    }
+
+    /// Asks for somebody's dialogs again, all of them.
+    pub(super) fn calls_again(&mut self, hands: &mut Hands<'_>, address: &Address) {
+        if let Some(id) = self.dialogs.get(address) {
+            hands.agent.refresh(hands.now.instant, *id);
         }
     }
 

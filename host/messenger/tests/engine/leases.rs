@@ -296,3 +296,49 @@ fn what_a_service_can_do_decides_what_is_offered() {
     assert!(!capabilities.takes_calls() && capabilities.takes_messages());
     assert_eq!(presence.devices().len(), 1);
 }
+
+fn with_calls(seed: u64, told: bool) -> World {
+    let mut world = World::new(seed);
+    world.service(|s| s.dialogs = told.then(Default::default));
+    world.restart_with(
+        ALICE,
+        |mut config| {
+            config.calls = true;
+            config
+        },
+        |node| node,
+    );
+    world.run(ALICE, Command::AddContact { address: address("carol"), name: "".into() }).unwrap();
+    says(&mut world, "carol", "hi");
+    world.run(ALICE, Command::SignIn).unwrap();
+    world.settle();
+    world
+}
+
+#[test]
+fn whoever_talks_is_on_the_phone() {
+    let mut world = with_calls(11, true);
+    assert_eq!(world.sees(ALICE).availability, Some(Availability::Available));
+    let mut call = |state: &str| {
+        world.sim.with(SERVICE.into(), |s: &mut Service, now| s.call(now, "carol", state));
+        world.settle();
+        let seen = world.sees(ALICE);
+        (
+            seen.availability,
+            seen.activities.iter().any(|word| **word == *"on-the-phone"),
+            seen.freshness.clone(),
+        )
+    };
+    assert_eq!(call("early"), (Some(Availability::Available), false, Freshness::Live));
+    assert_eq!(call("confirmed"), (Some(Availability::Busy), true, Freshness::Live));
+    assert_eq!(call("terminated"), (Some(Availability::Available), false, Freshness::Live));
+}
+
+#[test]
+fn a_service_that_tells_no_calls_is_not_asked_again_and_presence_goes_on() {
+    let mut world = with_calls(12, false);
+    assert_eq!(world.sees(ALICE).availability, Some(Availability::Available));
+    let report = world.snapshot(ALICE).report;
+    let refused = report.refused.iter().find(|refused| *refused.feature == *"calls").unwrap();
+    assert_eq!(refused.status, Some(489));
+}

@@ -1,6 +1,7 @@
 //! A small scripted SIP service: registrar with digest, presence agent, message relay. It keeps its promises, except
 //! where a test tells it otherwise.
 
+mod dialogs;
 mod lists;
 
 use std::{
@@ -63,6 +64,8 @@ pub(crate) struct Service {
     pub(crate) offline_store: bool,
     pub(crate) stored: Vec<(String, Bytes)>,
     pub(crate) lists: lists::Lists,
+    /// Who watches dialogs, where they are told.
+    pub(crate) dialogs: Option<BTreeMap<String, dialogs::Watcher>>,
     /// Presence is told when asked, and never by itself.
     pub(crate) fetch_only: bool,
     next: u64,
@@ -85,6 +88,7 @@ impl Service {
             offline_store: false,
             stored: Vec::new(),
             lists: lists::Lists::default(),
+            dialogs: None,
             fetch_only: false,
             next: 0,
             now,
@@ -205,8 +209,12 @@ impl Service {
     fn on_request(&mut self, id: ServerTransactionId, request: &Message, flow: Flow) {
         let method = request.method().unwrap().to_string();
         // Who watches, and what else there is to subscribe to, is not known here.
-        if request.event().is_some_and(|event| event.package != "presence") {
-            return self.respond(id, &Response::new(489));
+        match request.event().map(|event| event.package.to_owned()) {
+            Some(package) if package == "dialog" && self.dialogs.is_some() => {
+                return self.on_dialog_subscription(id, request, &flow);
+            }
+            Some(package) if package != "presence" => return self.respond(id, &Response::new(489)),
+            _ => {}
         }
         *self.counts.entry(method.clone()).or_default() += 1;
         let from = user(&request.from().unwrap().uri().unwrap());

@@ -39,6 +39,10 @@ impl Watch {
                 let address = address.clone();
                 self.read_question(hands, id, address, state, notify)
             }
+            About::Dialogs(address) => {
+                let address = address.clone();
+                self.read_dialogs(hands, id, address, state, notify)
+            }
             About::ServerList(_) => self.read_server_list(hands, id, state, notify, unchanged),
             About::RequestList { .. } => self.read_request_list(hands, id, state, notify),
         }
@@ -81,6 +85,35 @@ impl Watch {
             _ => return Vec::new(),
         };
         vec![(address, news)]
+    }
+
+    fn read_dialogs(
+        &mut self,
+        hands: &mut Hands<'_>,
+        id: SubscriptionId,
+        address: Address,
+        state: SubscriptionState,
+        notify: Option<NotifyBody>,
+    ) -> Vec<Told> {
+        let document = match state {
+            SubscriptionState::Active => match notify.filter(|body| !body.body.is_empty()) {
+                Some(body) => Some(body.body),
+                None => return Vec::new(),
+            },
+            SubscriptionState::Terminated { cause } => {
+                self.subs.remove(&id);
+                self.dialogs.remove(&address);
+                if takes_no_subscription(&cause) {
+                    // It will not for others either: presence goes on without.
+                    let sentence = "the service does not tell who is on the phone";
+                    self.tally.refuse("calls", &cause, sentence, hands.now.wall);
+                    self.calls_refused = true;
+                }
+                None
+            }
+            _ => None,
+        };
+        vec![(address, News::Dialogs(document))]
     }
 
     fn read_question(

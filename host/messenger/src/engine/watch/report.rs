@@ -113,6 +113,7 @@ fn advice(feature: &str, status: Option<u16>) -> &'static str {
         }
         ("polling", _) => "the service offers no presence: let the operator turn on its presence server",
         ("partial-presence", _) => "nothing needs to be changed: whole documents are used instead",
+        ("calls", _) => "let the operator turn on dialog information, or leave `calls` out",
         ("watcher-info", _) => {
             "requests to see your presence are not announced: let the operator turn on watcher information"
         }
