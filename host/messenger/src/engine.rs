@@ -281,7 +281,10 @@ impl Engine {
         self.settle();
         let broken = flow.is_some() && destination.transport.is_reliable();
         if broken && self.agent.is_target(destination) {
-            self.flow_broken(reason);
+            // Over another flow everything goes on (RFC 5626, section 4.2); the agent makes this one anew.
+            if self.agent.flows().all(|(_, at)| at == destination) {
+                self.flow_broken(reason);
+            }
         } else {
             self.suspect_outage();
         }

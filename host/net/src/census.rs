@@ -11,6 +11,14 @@ const OUTGOING_SHARE: usize = 8;
 /// One address gets one in so many of the handshakes that may be under way, or it could keep everybody else out.
 const HANDSHAKE_SHARE: usize = 4;
 
+/// Whom an address is counted as: whoever has one IPv6 address usually has all that begin with the same 64 bits.
+pub(crate) fn party(host: IpAddr) -> IpAddr {
+    match host.to_canonical() {
+        IpAddr::V6(host) => IpAddr::V6((host.to_bits() >> 64 << 64).into()),
+        host @ IpAddr::V4(_) => host,
+    }
+}
+
 /// What a connection is counted as.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
@@ -37,6 +45,7 @@ struct Count {
 impl Census {
     /// Counts one more connection, if there is room for it.
     pub(crate) fn admit(&mut self, host: IpAddr, kind: Kind, limits: &Limits) -> Result<(), FlowError> {
+        let host = party(host);
         let most = match kind {
             Kind::Ours => limits.max_connections,
             // Strangers could otherwise cut this node off from everybody.
@@ -60,7 +69,7 @@ impl Census {
     /// A handshake is done.
     pub(crate) fn shaken(&mut self, host: IpAddr) {
         self.all.handshakes -= 1;
-        if let Some(count) = self.hosts.get_mut(&host) {
+        if let Some(count) = self.hosts.get_mut(&party(host)) {
             count.handshakes -= 1;
         }
     }
@@ -70,6 +79,7 @@ impl Census {
         if kind == Kind::Shaking {
             self.shaken(host);
         }
+        let host = party(host);
         self.all.connections -= 1;
         if let Some(count) = self.hosts.get_mut(&host) {
             count.connections -= 1;
@@ -86,6 +96,19 @@ mod tests {
 
     const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    #[test]
+    fn addresses_of_one_network_count_as_one() {
+        let limits = Limits { max_connections_per_host: 1, ..Limits::default() };
+        let mut census = Census::default();
+        let [a, b, c] =
+            ["2001:db8::1", "2001:db8::ffff:0:0:2", "2001:db8:0:1::1"].map(|ip| ip.parse().unwrap());
+        assert!(census.admit(a, Kind::Theirs, &limits).is_ok());
+        assert!(census.admit(b, Kind::Theirs, &limits).is_err());
+        assert!(census.admit(c, Kind::Theirs, &limits).is_ok());
+        census.forget(a, Kind::Theirs);
+        assert!(census.admit(b, Kind::Theirs, &limits).is_ok());
+    }
 
     #[test]
     fn one_address_cannot_take_all_handshakes() {

@@ -113,7 +113,7 @@ pub struct Sockets {
     udp: Vec<Udp>,
     listeners: Vec<Listener>,
     connections: HashMap<FlowId, Connection>,
-    /// The newest connection to each peer.
+    /// The newest connection to each peer, but for those whose peer encrypts and has proved nothing: they are reached by naming them.
     by_peer: HashMap<Peer, FlowId>,
     census: Census,
     /// What failed without a task of its own to say so.
@@ -305,7 +305,8 @@ impl Sockets {
 
     /// Sends a message, without ever waiting: over the flow that it names while that lives, else over a connection
     /// that leads to the same peer already (as RFC 5923 describes), else over a new one. An encrypted connection that
-    /// was opened for one domain carries nothing for another.
+    /// was opened for one domain carries nothing for another, and one that a peer opened only what names it. An answer opens
+    /// none but a TCP connection (RFC 3261, section 18.2.2).
     ///
     /// On a stream, a payload of two line ends alone is a ping (RFC 5626, section 3.5.1): it goes out as the transport's
     /// keep-alive, and a peer from which nothing comes within [`Limits::pong_timeout`](crate::Limits::pong_timeout) has
@@ -373,8 +374,15 @@ impl Sockets {
         let living = flow
             .filter(|id| self.connections.get(id).is_some_and(may_carry))
             .or_else(|| self.by_peer.get(&peer).copied());
+        // Nobody can prove to be who asked (RFC 5922 §7), and who spoke WebSocket listens nowhere (RFC 7118 §5): what belongs to
+        // a connection that is gone is lost with it, and says nothing about what else goes there.
+        let is_answer = payload.starts_with(b"SIP/2.0 ") && peer.destination.transport != Transport::Tcp;
         let id = match living {
             Some(id) => id,
+            None if flow.is_some() && (is_answer || payload == b"\r\n"[..]) => {
+                tracing::debug!(destination = %peer.destination, "the connection of an answer is gone");
+                return Ok(());
+            }
             None => self.open(peer).map_err(|reason| (flow, reason))?,
         };
         let Some(connection) = self.connections.get(&id) else {
@@ -496,7 +504,9 @@ impl Sockets {
     }
 
     fn remember(&mut self, id: FlowId, connection: Connection) {
-        self.by_peer.insert(connection.peer.clone(), id);
+        if connection.kind == Kind::Ours || !connection.peer.destination.transport.is_secure() {
+            self.by_peer.insert(connection.peer.clone(), id);
+        }
         self.connections.insert(id, connection);
     }
 

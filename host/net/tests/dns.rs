@@ -294,6 +294,31 @@ async fn a_name_server_that_ignores_naptr_costs_its_patience_once() {
 }
 
 #[tokio::test]
+async fn a_transport_that_is_named_is_found_where_nobody_answers_about_srv() {
+    let zone = Zone::default().a("example.com", [192, 0, 2, 7]).but(
+        "_sip._tcp.example.com",
+        RecordType::SRV,
+        Does::Fail,
+    );
+    let (_zone, resolver) = zone.serve().await;
+    let asked = Query { transport: Some(Transport::Tcp), ..query("example.com") };
+    assert_eq!(found(&resolver, asked).await, ["tcp:192.0.2.7:5060"]);
+}
+
+#[tokio::test]
+async fn an_offer_that_cannot_be_looked_up_is_not_replaced_by_a_weaker_one() {
+    let zone = Zone::default()
+        .naptr("example.com", 1, "s", "SIPS+D2T", "_sips._tcp.example.com.")
+        .but("_sips._tcp.example.com", RecordType::SRV, Does::Fail)
+        .srv("_sip._udp.example.com", 1, 1, 5060, "sip.example.com.")
+        .a("sip.example.com", [192, 0, 2, 8])
+        .a("example.com", [192, 0, 2, 7]);
+    let (_zone, resolver) = zone.serve().await;
+    let error = resolver.resolve(query("example.com")).await.unwrap_err();
+    assert!(matches!(error, ResolveError::Failed(..)), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_name_server_that_fails_is_told_from_a_name_that_is_not_there() {
     let zone = Zone::default().but("example.com", RecordType::A, Does::Fail).but(
         "example.com",

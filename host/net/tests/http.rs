@@ -227,6 +227,42 @@ async fn clients_that_dawdle_are_shown_out() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_no_answer_is_shown_out() {
+    let limits = HttpLimits { write_timeout: Duration::from_millis(200), ..HttpLimits::default() };
+    let mut listener = listener("127.0.0.1:0", None, limits);
+    // More than the system holds for both ends.
+    let mut stream = TcpStream::connect(listener.local_addresses()[0]).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let exchange = timeout(PATIENCE, listener.recv()).await.unwrap();
+    exchange.answer.send(Response::new(vec![0; 64 * 1024 * 1024].into()));
+    let gone = async {
+        while listener.connection_count() > 0 {
+            let _ = timeout(Duration::from_millis(20), listener.recv()).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("the connection ends though nobody reads");
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_needs_no_place_and_one_with_does_not_wait_for_ever() {
+    let body_timeout = Duration::from_secs(1);
+    let server = echoing(HttpLimits { max_bodies: 1, body_timeout, ..HttpLimits::default() });
+    // It keeps the only place until its time is over.
+    let mut slow = TcpStream::connect(server.0).await.unwrap();
+    slow.write_all(b"PUT /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        .await
+        .unwrap();
+    let mut word = [0; 12];
+    slow.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"HTTP/1.1 100", "its body is waited for");
+    let bodyless = raw(server.0, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(bodyless.starts_with("HTTP/1.1 200"), "{bodyless}");
+    let mut left = Vec::new();
+    timeout(PATIENCE, slow.read_to_end(&mut left)).await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&left).contains("HTTP/1.1 408"));
+}
+
+#[tokio::test]
 async fn one_host_gets_no_more_connections_than_it_may_have_and_gets_them_back() {
     let server = echoing(HttpLimits { max_connections_per_host: 1, ..HttpLimits::default() });
     let mut first = TcpStream::connect(server.0).await.unwrap();

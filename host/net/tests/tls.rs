@@ -258,6 +258,37 @@ async fn a_flow_that_is_named_carries_nothing_for_another_domain() {
 }
 
 #[tokio::test]
+async fn an_answer_to_a_connection_that_is_gone_opens_none_and_fails_nothing() {
+    let authority = Authority::new("a");
+    let mut server = server(authority.server_for(&["sip:example.com"]));
+    let mut client = client(authority.client());
+    let flow = attempt(&mut client, &mut server, Some("example.com")).await.unwrap();
+    drop(client);
+    assert_eq!(failed(&mut server).await.1, Some(flow.id));
+    let payload = Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n");
+    server.send(Transmit { destination: flow.back(), flow: Some(flow.id), domain: None, payload });
+    assert_eq!(server.connection_count(), 0);
+    assert!(server.try_recv().is_none());
+}
+
+#[tokio::test]
+async fn a_connection_that_a_peer_opened_carries_only_what_names_it() {
+    let authority = Authority::new("a");
+    let mut server = server(authority.server_for(&["sip:example.com"]));
+    let mut client = client(authority.client());
+    let flow = attempt(&mut client, &mut server, Some("example.com")).await.unwrap();
+    let request = Transmit {
+        destination: flow.back(),
+        flow: Some(flow.id),
+        domain: None,
+        payload: message("named", ""),
+    };
+    server.send(Transmit { flow: None, payload: message("secret", ""), ..request.clone() });
+    server.send(request);
+    assert_eq!(while_running(&mut server, received(&mut client)).await.1, message("named", ""));
+}
+
+#[tokio::test]
 async fn tls_needs_to_be_set_up() {
     let mut bare = Sockets::bind(BindOptions::default()).unwrap();
     bare.send(to("127.0.0.1:1".parse().unwrap(), None, message("x", "")));

@@ -120,10 +120,13 @@ impl DnsResolver {
             return self.addresses(&host_name(domain)?, fixed, *port).await;
         }
         if transport.is_some() {
-            return match self.servers(&srv_name(domain, fixed)?, fixed).await? {
-                Servers::Some(found) => Ok(found),
-                Servers::Absent => self.addresses(&host_name(domain)?, fixed, fixed.default_port()).await,
-                Servers::Refused => Ok(Vec::new()),
+            return match self.servers(&srv_name(domain, fixed)?, fixed).await {
+                Ok(Servers::Some(found)) => Ok(found),
+                // Some routers never answer about SRV records.
+                Ok(Servers::Absent) | Err(_) => {
+                    self.addresses(&host_name(domain)?, fixed, fixed.default_port()).await
+                }
+                Ok(Servers::Refused) => Ok(Vec::new()),
             };
         }
         let mut failure = None;
@@ -152,6 +155,11 @@ impl DnsResolver {
         if !found.is_empty() {
             return Ok(found);
         }
+        // Whoever keeps answers from us must not choose a weaker transport than the domain offers.
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        let mut failure = None;
         let mut is_refused = false;
         let direct = [Transport::Tls, Transport::Tcp, Transport::Udp];
         let usable = self.options.transports.iter().copied();

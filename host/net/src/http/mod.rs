@@ -5,6 +5,7 @@
 //! a bound.
 
 mod client;
+mod patient;
 mod server;
 
 pub use client::{HttpClient, HttpClientOptions, HttpError};

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,10 +19,12 @@ use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::patient::Patient;
+use crate::census::party;
 use crate::listener::Listener;
 use crate::stream;
 use crate::tls::Tls;
@@ -46,7 +48,7 @@ pub struct HttpOptions {
 pub struct HttpLimits {
     /// Connections in all. More are closed as soon as they are accepted.
     pub max_connections: usize,
-    /// Connections with one address.
+    /// Connections with one address, or one IPv6 network of 64 bits.
     pub max_connections_per_host: usize,
     /// Bytes of a request's first line and headers; at least 8192.
     pub max_head: usize,
@@ -54,7 +56,8 @@ pub struct HttpLimits {
     pub max_headers: usize,
     /// Bytes of a request's body. A longer one is answered with 413.
     pub max_body: usize,
-    /// Bodies that are being read or waiting for their answers at once; further requests wait.
+    /// Bodies that are being read or waiting for their answers at once, of which one address gets a quarter. Further requests with
+    /// a body wait as long as a body may take, and are answered with 503 then.
     pub max_bodies: usize,
     /// Requests that wait for the owner of the listener.
     pub max_waiting: usize,
@@ -64,6 +67,8 @@ pub struct HttpLimits {
     pub head_timeout: Duration,
     /// Time for the body of a request. Too late is answered with 408.
     pub body_timeout: Duration,
+    /// Time for a client to take the next part of an answer. Too late ends the connection.
+    pub write_timeout: Duration,
     /// Time for the owner to answer. Too late is answered with 503.
     pub answer_timeout: Duration,
 }
@@ -81,6 +86,7 @@ impl Default for HttpLimits {
             handshake_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(20),
+            write_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(30),
         }
     }
@@ -131,6 +137,33 @@ struct Shared {
     limits: HttpLimits,
     requests: mpsc::Sender<HttpExchange>,
     bodies: Semaphore,
+    /// The shares of those who have bodies or want to.
+    shares: Mutex<HashMap<IpAddr, Weak<Semaphore>>>,
+}
+
+/// One client gets one in so many of the bodies, or it could keep everybody else waiting.
+const BODY_SHARE: usize = 4;
+
+impl Shared {
+    /// Waits for a place for a body, but not for ever.
+    async fn place(&self, host: IpAddr) -> Option<(OwnedSemaphorePermit, SemaphorePermit<'_>)> {
+        let share = self.share(party(host));
+        let both = async { Some((share.acquire_owned().await.ok()?, self.bodies.acquire().await.ok()?)) };
+        timeout(self.limits.body_timeout, both).await.ok().flatten()
+    }
+
+    fn share(&self, host: IpAddr) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(&host).and_then(Weak::upgrade) {
+            return share;
+        }
+        // Nobody waits for these, nor has a place.
+        shares.retain(|_, share| share.strong_count() > 0);
+        let most = (self.limits.max_bodies / BODY_SHARE).clamp(1, Semaphore::MAX_PERMITS);
+        let share = Arc::new(Semaphore::new(most));
+        shares.insert(host, Arc::downgrade(&share));
+        share
+    }
 }
 
 impl HttpListener {
@@ -155,7 +188,7 @@ impl HttpListener {
             tasks: JoinSet::new(),
             per_host: HashMap::new(),
             requests,
-            shared: Arc::new(Shared { tls, limits, requests: sender, bodies }),
+            shared: Arc::new(Shared { tls, limits, requests: sender, bodies, shares: Mutex::default() }),
             closing: watch::channel(false).0,
         })
     }
@@ -216,18 +249,19 @@ impl HttpListener {
 
     fn accept(&mut self, stream: TcpStream, local: SocketAddr, peer: SocketAddr) {
         let limits = &self.shared.limits;
-        let of_host = self.per_host.get(&peer.ip()).copied().unwrap_or(0);
+        let host = party(peer.ip());
+        let of_host = self.per_host.get(&host).copied().unwrap_or(0);
         if of_host >= limits.max_connections_per_host || self.tasks.len() >= limits.max_connections {
             tracing::debug!(%peer, "too many HTTP connections");
             return;
         }
-        self.per_host.insert(peer.ip(), of_host + 1);
+        self.per_host.insert(host, of_host + 1);
         let local = stream.local_addr().unwrap_or(local);
         let shared = Arc::clone(&self.shared);
         let closing = self.closing.subscribe();
         self.tasks.spawn(async move {
             serve(stream, local, peer, &shared, closing).await;
-            peer.ip()
+            host
         });
     }
 }
@@ -267,7 +301,7 @@ async fn serve(
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.max_head.max(8192))
         .max_headers(limits.max_headers)
-        .serve_connection(TokioIo::new(stream), answer);
+        .serve_connection(TokioIo::new(Patient::new(stream, limits.write_timeout)), answer);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
@@ -294,8 +328,14 @@ async fn exchange(
     if request.body().size_hint().lower() > limits.max_body as u64 {
         return last_word(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    let Ok(_place) = shared.bodies.acquire().await else {
-        return last_word(StatusCode::SERVICE_UNAVAILABLE);
+    let _place = if request.body().size_hint().exact() == Some(0) {
+        None
+    } else {
+        let place = shared.place(peer.ip()).await;
+        if place.is_none() {
+            return last_word(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        place
     };
     let (head, body) = request.into_parts();
     let body = match timeout(limits.body_timeout, Limited::new(body, limits.max_body).collect()).await {

@@ -107,7 +107,8 @@ impl Bearer {
         let key = (proxy, challenge.realm.clone());
         // What is passed on to others may be challenged by them, as a proxy too: then a realm counts only if it is known from what is
         // not passed on.
-        if !stays_at_service(method, to_ourselves) && !(proxy && self.realms.contains(&key)) {
+        let known = proxy && self.realms.contains(&key);
+        if !known && !stays_at_service(method, to_ourselves) {
             return Verdict::Refused(None);
         }
         if !self.realms.contains(&key) && self.realms.len() < MAX_REALMS {
