@@ -6,7 +6,11 @@
 
 mod rules;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use attache_documents::{
     Limits, Moment, pidf,
@@ -22,7 +26,7 @@ use crate::{
     engine::{
         Engine,
         ledger::{Effect, Sealed, Then, Ticket},
-        sync::{Ask, Base, Outcome, Pace, Records, Topic, sentence},
+        sync::{Ask, Base, Condition, Outcome, Pace, Records, Topic, sentence},
     },
     error::{Error, Retry},
     event::{EventKind, SessionState},
@@ -54,12 +58,16 @@ enum Step {
 pub(super) struct Policy {
     base: Base,
     ruleset: Ruleset,
-    /// By how they are spelled.
+    /// By the keys of their records.
     pending: BTreeMap<Arc<str>, (Who, Option<Decision>)>,
-    /// Commands that wait for the service.
-    waiting: Vec<RequestId>,
+    /// Commands that wait for the service, with the keys of their rules.
+    waiting: Vec<(RequestId, Arc<str>)>,
+    /// Rules of others that let somebody see more than a rule of ours that was written, by its key.
+    exceeded: HashMap<Arc<str>, Arc<str>>,
     step: Step,
     stale: bool,
+    /// The service lost the document, and gets it again.
+    lost: bool,
     refused: bool,
     pace: Pace,
 }
@@ -81,8 +89,10 @@ impl Policy {
             base,
             pending: pending.collect(),
             waiting: Vec::new(),
+            exceeded: HashMap::new(),
             step: Step::Idle,
             stale: true,
+            lost: false,
             refused: false,
             pace: Pace::default(),
         }
@@ -96,6 +106,7 @@ impl Policy {
 
     pub(super) fn look_again(&mut self) {
         self.stale = true;
+        self.refused = false;
     }
 
     pub(super) fn pause(&mut self) {
@@ -104,7 +115,7 @@ impl Policy {
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
-        let wanted = self.step == Step::Idle && !self.refused && (self.stale || !self.pending.is_empty());
+        let wanted = self.step == Step::Idle && !self.refused && (self.stale || self.is_unwritten());
         self.pace.due().filter(|_| wanted)
     }
 
@@ -113,15 +124,20 @@ impl Policy {
         self.base.etag()
     }
 
+    fn is_unwritten(&self) -> bool {
+        self.lost || !self.pending.is_empty()
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         self.step != Step::Idle
     }
 
     /// Rules as they are, and as they will be.
     fn shown(&self) -> Arc<[Rule]> {
+        let pending: HashSet<Arc<str>> = self.pending.values().map(|(who, _)| rules::key(who)).collect();
         let mut all: Vec<Rule> = rules::listed(&self.ruleset)
             .into_iter()
-            .filter(|(who, _)| !self.pending.values().any(|(pending, _)| pending == who))
+            .filter(|(who, _)| !pending.contains(&rules::key(who)))
             .map(|(who, decision)| Rule { who, decision, pending: false })
             .collect();
         let pending = self.pending.values().filter_map(|(who, decision)| {
@@ -132,15 +148,26 @@ impl Policy {
         all.into()
     }
 
-    /// What the owner said of somebody by address, on the service or not yet.
-    pub(super) fn about(&self, address: &Address) -> Option<Decision> {
-        let wanted = Who::Address(address.clone());
-        match self.pending.values().find(|(who, _)| *who == wanted) {
-            Some((_, decision)) => *decision,
-            None => {
-                rules::listed(&self.ruleset).into_iter().find(|(who, _)| *who == wanted).map(|found| found.1)
-            }
+    /// What the owner said of people by address, on the service or not yet; where nobody is asked about, nothing.
+    pub(super) fn about<'a>(
+        &self,
+        addresses: impl IntoIterator<Item = &'a Address>,
+    ) -> HashMap<Address, Decision> {
+        let mut addresses = addresses.into_iter().peekable();
+        if addresses.peek().is_none() {
+            return HashMap::new();
         }
+        let mut said: HashMap<Arc<str>, Option<Decision>> = rules::listed(&self.ruleset)
+            .into_iter()
+            .map(|(who, decision)| (rules::key(&who), Some(decision)))
+            .collect();
+        said.extend(self.pending.values().map(|(who, decision)| (rules::key(who), *decision)));
+        addresses
+            .filter_map(|address| {
+                let decision = said.get(&rules::key(&Who::Address(address.clone()))).copied().flatten()?;
+                Some((address.clone(), decision))
+            })
+            .collect()
     }
 }
 
@@ -190,7 +217,7 @@ impl Engine {
         decision: Option<Decision>,
     ) -> (RecordKind, Arc<str>, Option<Arc<str>>) {
         let value = decision.map_or(REMOVED, Decision::name);
-        (RecordKind::Rule, who.to_string().into(), Some(value.into()))
+        (RecordKind::Rule, rules::key(who), Some(value.into()))
     }
 
     /// The rule is durable.
@@ -201,7 +228,15 @@ impl Engine {
         who: &Who,
         decision: Option<Decision>,
     ) {
-        self.policy.pending.insert(who.to_string().into(), (who.clone(), decision));
+        let key = rules::key(who);
+        // In another spelling, as it was kept before.
+        let others =
+            self.policy.pending.extract_if(.., |known, (other, _)| *known != key && rules::key(other) == key);
+        let records: Records = others.map(|(other, _)| (RecordKind::Rule, other, None)).collect();
+        if !records.is_empty() {
+            self.ledger.keep(Effect::Records { records, then: Then::Nothing });
+        }
+        self.policy.pending.insert(key.clone(), (who.clone(), decision));
         let mut seq = sealed.seq;
         let shown = self.policy.shown();
         if self.view.rules != shown {
@@ -212,13 +247,20 @@ impl Engine {
         if let Who::Address(address) = who {
             self.watcher_answered(address);
         }
-        if self.view.session == SessionState::SignedIn && !self.policy.refused {
-            self.policy.waiting.push(ticket.request);
-            self.policy.pace.soon(self.now.instant);
-        } else {
-            let kind = EventKind::CommandCompleted { request: ticket.request, outcome: Ok(()) };
-            self.ledger.emit_sealed(&mut seq, sealed.at, kind);
-        }
+        let outcome = match self.view.session {
+            SessionState::SignedIn if self.policy.refused => {
+                let text = "the service takes no rules; the rule is kept, and tried again later";
+                Err(Error::new(Code::UnsupportedByService, text).retry(Retry::AfterChange))
+            }
+            SessionState::SignedIn => {
+                self.policy.waiting.push((ticket.request, key));
+                self.policy.pace.soon(self.now.instant);
+                return;
+            }
+            _ => Ok(()),
+        };
+        let kind = EventKind::CommandCompleted { request: ticket.request, outcome };
+        self.ledger.emit_sealed(&mut seq, sealed.at, kind);
     }
 
     pub(super) fn drive_rules(&mut self) {
@@ -238,18 +280,18 @@ impl Engine {
             let known = self.policy.base.known();
             self.policy.step = Step::Reading;
             self.ask(Topic::Rules, Ask::Get { known });
-        } else if !self.policy.pending.is_empty() {
+        } else if self.policy.is_unwritten() {
             let mut ruleset = self.policy.ruleset.clone();
-            let mut written = Vec::new();
-            for (key, (who, decision)) in &self.policy.pending {
-                rules::set(&mut ruleset, who, *decision);
-                written.push((key.clone(), *decision));
+            let pending = &self.policy.pending;
+            if !pending.is_empty() {
+                rules::set(&mut ruleset, pending.values().map(|(who, decision)| (who, *decision)));
             }
+            let written = pending.iter().map(|(key, (_, decision))| (key.clone(), *decision)).collect();
             if self.policy.ruleset.rules.is_empty() {
                 rules::ask_about_others(&mut ruleset);
             }
             let body: Arc<str> = policy::write(&ruleset).into();
-            let condition = self.policy.base.condition();
+            let condition = if self.policy.lost { Condition::New } else { self.policy.base.condition() };
             self.policy.step = Step::Writing(body.clone(), written);
             self.ask(Topic::Rules, Ask::Put { body: Bytes::from(body.as_bytes().to_vec()), condition });
         }
@@ -261,39 +303,55 @@ impl Engine {
         let policy = &mut self.policy;
         match (core::mem::take(&mut policy.step), outcome) {
             (Step::Reading, Outcome::Document { etag, body }) => {
-                policy.pace.reset();
+                policy.pace.was_read();
                 match (core::str::from_utf8(&body), policy::read(&body, &Limits::STORED)) {
                     (Ok(text), Ok(ruleset)) => {
                         policy.base = Base::new(etag, text);
                         policy.ruleset = ruleset;
-                        policy.stale = false;
-                        self.keep_rules(Records::new());
+                        (policy.stale, policy.lost) = (false, false);
+                        self.rules_read();
                     }
                     (_, Err(error)) => {
-                        self.refuse_rules(&format!("the rules on the service cannot be read: {error}"));
+                        let sentence = format!("the rules on the service cannot be read: {error}");
+                        self.refuse_rules(&sentence, false);
                     }
-                    (Err(_), _) => self.refuse_rules("the rules on the service are not UTF-8"),
+                    (Err(_), _) => self.refuse_rules("the rules on the service are not UTF-8", false),
                 }
             }
             (Step::Reading, Outcome::NotModified) => {
-                policy.pace.reset();
-                policy.stale = false;
-                self.keep_rules(Records::new());
+                policy.pace.was_read();
+                (policy.stale, policy.lost) = (false, false);
+                self.rules_read();
             }
             (Step::Reading, Outcome::Absent) => {
-                policy.pace.reset();
+                policy.pace.was_read();
                 policy.stale = false;
-                policy.base = Base::default();
-                policy.ruleset = Ruleset::default();
-                self.keep_rules(Records::new());
+                // A service that lost the rules would decide by itself from now on: it gets them again.
+                policy.lost = !policy.ruleset.rules.is_empty();
+                policy.base = Base { etag: None, ..core::mem::take(&mut policy.base) };
+                if !policy.lost {
+                    policy.base = Base::default();
+                    policy.ruleset = Ruleset::default();
+                }
+                self.rules_read();
             }
             (Step::Writing(body, written), Outcome::Written { etag }) => {
                 policy.pace.reset();
                 policy.stale = etag.is_none();
+                policy.lost = false;
                 policy.base = Base::new(etag, body);
                 policy.ruleset = parsed(&policy.base);
                 let mut records = Records::new();
+                let millis = i64::try_from(self.now.wall.as_millis()).unwrap_or(i64::MAX);
                 for (key, decision) in written {
+                    let who = policy.pending.get(&key).map(|(who, _)| who);
+                    let exceeding = who.zip(decision).and_then(|(who, decision)| {
+                        rules::exceeding(&policy.ruleset, who, decision, Moment::from_millis(millis))
+                    });
+                    match exceeding {
+                        Some(id) => policy.exceeded.insert(key.clone(), id.into()),
+                        None => policy.exceeded.remove(&key),
+                    };
                     // One that was set again meanwhile still waits.
                     if policy.pending.get(&key).is_some_and(|(_, now)| *now == decision) {
                         policy.pending.remove(&key);
@@ -307,13 +365,23 @@ impl Engine {
             }
             (Step::Writing(..), Outcome::Changed) => {
                 policy.stale = true;
-                policy.pace.fail(now, random, None);
+                policy.pace.fail_write(now, random, None);
             }
-            (_, Outcome::Conflict(error)) => self.refuse_rules(&sentence(&error)),
-            (_, Outcome::Refused { sentence, .. }) => self.refuse_rules(&sentence),
-            (_, Outcome::Away { cause, retry_after }) => {
+            (_, Outcome::Conflict(error)) => self.refuse_rules(&sentence(&error), true),
+            // Anything else may come from somebody on the way, or be a matter of credentials.
+            (
+                Step::Writing(..),
+                Outcome::Refused { status: 403 | 405 | 413 | 415 | 422 | 501, sentence, .. },
+            ) => {
+                self.refuse_rules(&sentence, true);
+            }
+            (_, Outcome::Refused { sentence, .. }) => self.refuse_rules(&sentence, false),
+            (step, Outcome::Away { cause, retry_after }) => {
                 policy.stale = true;
-                policy.pace.fail(now, random, retry_after);
+                match step {
+                    Step::Writing(..) => policy.pace.fail_write(now, random, retry_after),
+                    _ => policy.pace.fail(now, random, retry_after),
+                }
                 let text = "the service is away; the rule is kept, and written when it is back";
                 self.complete_rules(&Err(Error::new(Code::ServerUnavailable, text).because(cause)));
             }
@@ -323,6 +391,13 @@ impl Engine {
             }
         }
         self.drive_sync();
+    }
+
+    fn rules_read(&mut self) {
+        if !self.policy.is_unwritten() {
+            self.policy.pace.reset();
+        }
+        self.keep_rules(Records::new());
     }
 
     fn keep_rules(&mut self, mut records: Records) {
@@ -340,22 +415,38 @@ impl Engine {
         }
     }
 
-    /// The service takes no rules: what waits for it will never hold, and nobody should think that it does.
-    fn refuse_rules(&mut self, sentence: &str) {
+    /// The service takes no rules, for now. Where it read them and said no for good, what waits for it will never hold, and
+    /// nobody should think that it does.
+    fn refuse_rules(&mut self, sentence: &str, for_good: bool) {
         self.diagnose(format!("the service takes no rules: {sentence}"));
         self.policy.refused = true;
-        let forgotten = core::mem::take(&mut self.policy.pending);
-        let records = forgotten.into_keys().map(|key| (RecordKind::Rule, key, None)).collect();
-        self.ledger.keep(Effect::Records { records, then: Then::Nothing });
-        self.show_rules();
-        let error = Error::new(Code::UnsupportedByService, "the service takes no rules");
+        let text = if for_good {
+            self.policy.lost = false;
+            let forgotten = core::mem::take(&mut self.policy.pending);
+            let records = forgotten.into_keys().map(|key| (RecordKind::Rule, key, None)).collect();
+            self.ledger.keep(Effect::Records { records, then: Then::Nothing });
+            self.show_rules();
+            "the service takes no such rules"
+        } else {
+            "the service takes no rules; the rule is kept, and tried again later"
+        };
+        let error = Error::new(Code::UnsupportedByService, text).retry(Retry::AfterChange);
         self.complete_rules(&Err(error.because(sentence)));
     }
 
     /// Whoever waits for the service's word on rules hears it.
     pub(super) fn complete_rules(&mut self, outcome: &Result<(), Error>) {
-        for request in core::mem::take(&mut self.policy.waiting) {
-            self.complete(request, outcome.clone());
+        let exceeded = core::mem::take(&mut self.policy.exceeded);
+        for (request, key) in core::mem::take(&mut self.policy.waiting) {
+            let outcome = match exceeded.get(&key).filter(|_| outcome.is_ok()) {
+                Some(rule) => {
+                    let text =
+                        format!("the rule is set, but the rule `{rule}` of another program may show more");
+                    Err(Error::new(Code::PolicyRestricted, text).retry(Retry::AfterChange))
+                }
+                None => outcome.clone(),
+            };
+            self.complete(request, outcome);
         }
     }
 

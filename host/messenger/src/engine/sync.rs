@@ -91,10 +91,12 @@ impl Base {
     }
 }
 
-/// When a document is dealt with next.
+/// When a document is dealt with next. Reading and writing fail apart: a server that is there to read and takes nothing
+/// is asked ever less often.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    failures: u32,
+    reads: u32,
+    writes: u32,
     due: Option<Instant>,
 }
 
@@ -108,7 +110,7 @@ impl Pace {
     }
 
     pub(super) fn soon(&mut self, now: Instant) {
-        if self.due.is_none() && self.failures == 0 {
+        if self.due.is_none() && self.reads == 0 && self.writes == 0 {
             self.due = Some(now + GATHER);
         }
     }
@@ -118,15 +120,31 @@ impl Pace {
         self.due = Some(at);
     }
 
-    /// Something worked.
+    /// Nothing is left to do.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Something failed: later, and later each time. `random` spreads many accounts.
+    /// Reading worked; how writing goes is not known yet.
+    pub(super) fn was_read(&mut self) {
+        self.reads = 0;
+        self.due = None;
+    }
+
+    /// Reading failed: later, and later each time. `random` spreads many accounts.
     pub(super) fn fail(&mut self, now: Instant, random: u64, at_least: Option<Duration>) {
-        let doubled = PAUSE.0.saturating_mul(1 << self.failures.min(10)).min(PAUSE.1);
-        self.failures = self.failures.saturating_add(1);
+        self.reads = self.reads.saturating_add(1);
+        self.pause(self.reads, now, random, at_least);
+    }
+
+    /// Writing failed.
+    pub(super) fn fail_write(&mut self, now: Instant, random: u64, at_least: Option<Duration>) {
+        self.writes = self.writes.saturating_add(1);
+        self.pause(self.writes, now, random, at_least);
+    }
+
+    fn pause(&mut self, failures: u32, now: Instant, random: u64, at_least: Option<Duration>) {
+        let doubled = PAUSE.0.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(PAUSE.1);
         let millis = u64::try_from(doubled.as_millis()).unwrap_or(u64::MAX);
         let spread = Duration::from_millis(millis / 2 + random % (millis / 2 + 1));
         self.due = Some(now + spread.max(at_least.unwrap_or_default()));
@@ -329,9 +347,15 @@ impl Engine {
         if self.view.session != SessionState::SignedIn {
             return None;
         }
-        let documents = [self.sync.contacts.due(), self.sync.lists.due(), self.policy.due()];
         // What is due and still waits, waits for something else than time: for room, or for another document.
-        let documents = documents.into_iter().flatten().filter(|due| *due > self.now.instant);
+        let room = client.has_room();
+        let documents = [
+            (self.sync.contacts.due(), room),
+            (self.sync.lists.due(), room && self.may_drive_lists()),
+            (self.policy.due(), room),
+        ];
+        let now = self.now.instant;
+        let documents = documents.into_iter().filter_map(|(due, free)| due.filter(|due| free || *due > now));
         [client.poll_timeout(), self.sync.look_again].into_iter().flatten().chain(documents).min()
     }
 

@@ -1,7 +1,7 @@
 //! Who watches the account, and who asks to (RFC 3857, RFC 3858).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -19,6 +19,7 @@ use crate::{
     engine::{
         Engine,
         ledger::{Effect, Sealed, Then},
+        sync::Records,
         versions::{Arrival, Versions},
     },
     event::EventKind,
@@ -27,7 +28,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// Most subscriptions of watchers that are kept.
+/// Most subscriptions of watchers that are kept, and most people of whom is known that their wish has been told.
 const MOST: usize = 10_000;
 /// Longest name of a watcher, in bytes.
 const MAX_NAME: usize = 256;
@@ -39,6 +40,10 @@ pub(super) struct Watchers {
     versions: Versions,
     /// By the service's name for each subscription.
     entries: BTreeMap<String, Entry>,
+    /// Their names, by person.
+    by_person: HashMap<Address, BTreeSet<String>>,
+    /// Who may have to be shown in another way, or told of.
+    touched: HashSet<Address>,
     /// Whose wish has been told, and is not answered.
     told: HashMap<Address, Timestamp>,
 }
@@ -61,6 +66,41 @@ impl Watchers {
 
     pub(super) fn owns(&self, id: SubscriptionId) -> bool {
         self.subscription == Some(id)
+    }
+
+    fn put(&mut self, id: String, entry: Entry) {
+        self.remove(&id);
+        self.touched.insert(entry.address.clone());
+        self.by_person.entry(entry.address.clone()).or_default().insert(id.clone());
+        self.entries.insert(id, entry);
+    }
+
+    fn remove(&mut self, id: &str) {
+        let Some(entry) = self.entries.remove(id) else { return };
+        if let Some(names) = self.by_person.get_mut(&entry.address) {
+            names.remove(id);
+            if names.is_empty() {
+                self.by_person.remove(&entry.address);
+            }
+        }
+        self.touched.insert(entry.address);
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.touched.extend(self.by_person.drain().map(|(address, _)| address));
+    }
+
+    /// What somebody is shown by: with several devices, what is furthest counts.
+    fn shown(&self, address: &Address) -> Option<&Entry> {
+        let entries = self.by_person.get(address)?.iter().filter_map(|id| self.entries.get(id));
+        entries.reduce(|known, entry| if rank(entry.state) > rank(known.state) { entry } else { known })
+    }
+
+    /// Room for one more: whoever was told of longest ago, and does not ask any more, is forgotten.
+    fn oldest(&self) -> Option<Address> {
+        let gone = self.told.iter().filter(|(address, _)| !self.by_person.contains_key(*address));
+        gone.min_by_key(|(_, at)| **at).map(|(address, _)| address.clone())
     }
 }
 
@@ -92,7 +132,7 @@ impl Engine {
     /// Signed out: nothing is known of anybody.
     pub(super) fn forget_watchers(&mut self) {
         self.stop_watchers();
-        self.watchers.entries.clear();
+        self.watchers.clear();
         self.show_watchers();
     }
 
@@ -127,9 +167,10 @@ impl Engine {
                 }
                 return;
             }
-            Arrival::Whole => self.watchers.entries.clear(),
+            Arrival::Whole => self.watchers.clear(),
             Arrival::Next => {}
         }
+        let whole = document.state == State::Full;
         let own = &self.config.address;
         let presence = document.lists.into_iter().filter(|list| list.package == "presence");
         for watcher in presence.flat_map(|list| list.watchers) {
@@ -138,7 +179,7 @@ impl Engine {
                 Status::Waiting => WatcherState::Waiting,
                 Status::Active => WatcherState::Active,
                 Status::Terminated => {
-                    self.watchers.entries.remove(&watcher.id);
+                    self.watchers.remove(&watcher.id);
                     continue;
                 }
             };
@@ -149,68 +190,81 @@ impl Engine {
             };
             let name = watcher.display_name.unwrap_or_default();
             let name = name[..name.floor_char_boundary(MAX_NAME)].trim();
-            self.watchers.entries.insert(watcher.id, Entry { address, name: name.into(), state });
+            self.watchers.put(watcher.id, Entry { address, name: name.into(), state });
+        }
+        if whole {
+            self.forget_told();
         }
         self.show_watchers();
     }
 
-    fn show_watchers(&mut self) {
-        let mut people: HashMap<&Address, &Entry> = HashMap::new();
-        for entry in self.watchers.entries.values() {
-            // With several devices, what is furthest counts.
-            let known = people.entry(&entry.address).or_insert(entry);
-            if rank(entry.state) > rank(known.state) {
-                *known = entry;
-            }
+    /// Whom a document about everybody does not name, does not ask any more.
+    fn forget_told(&mut self) {
+        let by_person = &self.watchers.by_person;
+        let gone = self.watchers.told.extract_if(|address, _| !by_person.contains_key(address));
+        let records: Records =
+            gone.map(|(address, _)| (RecordKind::Watcher, address.canonical().into(), None)).collect();
+        if !records.is_empty() {
+            self.ledger.keep(Effect::Records { records, then: Then::Nothing });
         }
+    }
+
+    fn show_watchers(&mut self) {
         let now = self.now.wall;
-        let mut shown = rpds::HashTrieMapSync::new_sync();
-        let mut changed = people.len() != self.view.watchers.size();
+        let mut shown = self.view.watchers.clone();
+        let mut changed = false;
         let mut asking = Vec::new();
-        for (address, entry) in people {
-            let known = self.view.watchers.get(address);
-            let watcher = match known.filter(|known| known.state == entry.state && known.name == entry.name) {
-                Some(known) => known.clone(),
-                None => {
+        let mut answered = Vec::new();
+        for address in core::mem::take(&mut self.watchers.touched) {
+            let known = shown.get(&address).cloned();
+            let Some(entry) = self.watchers.shown(&address) else {
+                changed |= shown.remove_mut(&address);
+                continue;
+            };
+            let watcher = match &known {
+                Some(known) if known.state == entry.state && known.name == entry.name => known.clone(),
+                _ => {
                     changed = true;
                     let since =
                         known.filter(|known| known.state == entry.state).map_or(now, |known| known.since);
-                    let name = entry.name.clone();
-                    Arc::new(Watcher { address: address.clone(), name, state: entry.state, since })
+                    let (address, name) = (entry.address.clone(), entry.name.clone());
+                    let watcher = Arc::new(Watcher { address, name, state: entry.state, since });
+                    shown.insert_mut(watcher.address.clone(), watcher.clone());
+                    watcher
                 }
             };
-            if entry.state != WatcherState::Active && !self.watchers.told.contains_key(address) {
-                asking.push(watcher.clone());
+            let told = self.watchers.told.contains_key(&address);
+            match entry.state {
+                // Whoever was let in, elsewhere perhaps, and asks again later, is told again.
+                WatcherState::Active if told => answered.push(address),
+                WatcherState::Active => {}
+                _ if !told => asking.push(watcher),
+                _ => {}
             }
-            shown.insert_mut(address.clone(), watcher);
         }
         if changed {
             self.view.watchers = shown;
             self.ledger.emit(now, EventKind::WatchersChanged);
         }
-        // Whoever was let in, elsewhere perhaps, and asks again later, is told again.
-        let answered: Vec<Address> = self
-            .watchers
-            .told
-            .keys()
-            .filter(|address| {
-                self.view.watchers.get(*address).is_some_and(|watcher| watcher.state == WatcherState::Active)
-            })
-            .cloned()
-            .collect();
         for address in answered {
             self.watcher_answered(&address);
         }
         asking.sort_by(|one, other| one.address.canonical().cmp(other.address.canonical()));
+        let said = self.policy.about(asking.iter().map(|watcher| &watcher.address));
         for watcher in asking {
             let decided = matches!(
-                self.policy.about(&watcher.address),
+                said.get(&watcher.address),
                 Some(Decision::Allow | Decision::Block | Decision::PoliteBlock)
             );
-            if !decided {
-                self.watchers.told.insert(watcher.address.clone(), now);
-                self.ledger.keep(Effect::Asked { watcher });
+            if decided {
+                continue;
             }
+            if self.watchers.told.len() >= MOST {
+                let Some(oldest) = self.watchers.oldest() else { continue };
+                self.watcher_answered(&oldest);
+            }
+            self.watchers.told.insert(watcher.address.clone(), now);
+            self.ledger.keep(Effect::Asked { watcher });
         }
     }
 
@@ -223,10 +277,12 @@ impl Engine {
     /// It could not be kept: told with the next document.
     pub(super) fn refuse_asked(&mut self, watcher: &Watcher) {
         self.watchers.told.remove(&watcher.address);
+        self.watchers.touched.insert(watcher.address.clone());
     }
 
     /// Somebody has an answer.
     pub(super) fn watcher_answered(&mut self, address: &Address) {
+        self.watchers.touched.insert(address.clone());
         if self.watchers.told.remove(address).is_some() {
             let records = vec![(RecordKind::Watcher, address.canonical().into(), None)];
             self.ledger.keep(Effect::Records { records, then: Then::Nothing });

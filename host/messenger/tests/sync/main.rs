@@ -3,6 +3,8 @@
 
 mod contacts;
 mod embedded;
+mod lists;
 mod random;
+mod rules;
 mod server;
 mod world;

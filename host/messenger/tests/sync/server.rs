@@ -38,6 +38,8 @@ pub(crate) struct Server {
     pub(crate) script: VecDeque<Fault>,
     /// Which usage.
     pub(crate) scripted: &'static str,
+    /// Every write of that usage is answered with this status, and not done.
+    pub(crate) no_writes: Option<u16>,
     /// Nobody answers.
     pub(crate) down: bool,
     /// Method and path of everything that came.
@@ -56,6 +58,7 @@ impl Server {
             documents: BTreeMap::new(),
             script: VecDeque::new(),
             scripted: "resource-lists",
+            no_writes: None,
             down: false,
             log: Vec::new(),
             password: None,
@@ -187,6 +190,9 @@ impl HttpServer for Server {
             return Some((SOON, Err("connection refused".to_owned())));
         }
         let hit = request.uri().path().contains(&format!("/{}/", self.scripted));
+        if let Some(code) = self.no_writes.filter(|_| hit && request.method() != Method::GET) {
+            return Some((SOON, Ok(Response::builder().status(code).body(Bytes::new()).unwrap())));
+        }
         let fault = if hit { self.script.pop_front() } else { None }.unwrap_or(Fault::Fine);
         match fault {
             Fault::Status(code, body) => {

@@ -26,6 +26,7 @@ use bytes::Bytes;
 use crate::server::Server;
 
 pub(crate) const LISTS: &str = "resource-lists/users/sip:alice@example.com/index";
+pub(crate) const RULES: &str = "pres-rules/users/sip:alice@example.com/index";
 pub(crate) const SERVICES: &str = "rls-services/users/sip:alice@example.com/index";
 
 const USERS: &str = r#"
@@ -167,6 +168,13 @@ impl World {
         });
         assert!(done, "the command never completed");
         self.with(device, |node| node.outcome(token)).unwrap()
+    }
+
+    /// Signs a device out and in again.
+    pub(crate) fn relogin(&mut self, device: usize) {
+        self.run(device, Command::SignOut).unwrap();
+        self.run(device, Command::SignIn).unwrap();
+        self.settle();
     }
 
     pub(crate) fn add(&mut self, device: usize, name: &str) {

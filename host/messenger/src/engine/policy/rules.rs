@@ -5,9 +5,15 @@
 //! a nearer rule is made an exception of those further away. Rules that depend on more than who asks (on the time, the
 //! place) are left as they are, and so is everything in the document that is not known.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use attache_documents::policy::{Condition, Except, Rule, Ruleset, SubHandling, Who as Named, same_identity};
+use attache_documents::{
+    Moment,
+    policy::{self, Condition, Except, Rule, Ruleset, SubHandling, Who as Named},
+};
 
 use crate::{
     address::Address,
@@ -32,10 +38,16 @@ pub(super) fn decision(handling: SubHandling) -> Decision {
     }
 }
 
+/// What a rule without conditions is for. It holds for those as well who do not say who they are; where somebody has to
+/// be taken out of it, it becomes one for everybody who does.
+static EVERYBODY: [Named; 1] = [Named::Many { domain: None, except: Vec::new() }];
+
 /// What a rule says, where it depends on nothing but who asks.
 fn plain(rule: &Rule) -> Option<(&[Named], Decision)> {
     match &rule.conditions[..] {
         [Condition::Identity(named)] => Some((named, decision(rule.handling.unwrap_or_default()))),
+        // Without a handling, it only says what those see whom other rules let in.
+        [] => Some((&EVERYBODY, decision(rule.handling?))),
         _ => None,
     }
 }
@@ -49,29 +61,37 @@ fn who(named: &Named) -> Option<Who> {
     }
 }
 
-fn is(named: &Named, wanted: &Who) -> bool {
-    match (named, wanted) {
-        (Named::One(uri), Who::Address(address)) => same_identity(uri, address.as_str()),
-        (Named::Many { domain: Some(domain), .. }, Who::Domain(wanted)) => {
-            domain.eq_ignore_ascii_case(wanted)
+fn excepted(except: &Except) -> Option<Who> {
+    match except {
+        Except::One(uri) => Address::parse(uri).ok().map(Who::Address),
+        Except::Domain(domain) => Some(Who::Domain(domain.to_lowercase().into())),
+    }
+}
+
+/// One spelling for all whom a rule takes for the same: whatever the scheme and the port. Can be read as an address again.
+pub(super) fn key(who: &Who) -> Arc<str> {
+    let Who::Address(address) = who else { return who.to_string().into() };
+    let canonical = address.canonical();
+    let (scheme, rest) = canonical.split_once(':').unwrap_or(("", canonical));
+    match rest.rsplit_once('@') {
+        Some((user, _)) if matches!(scheme, "sip" | "sips" | "pres" | "im") => {
+            format!("sip:{user}@{}", host(address)).into()
         }
-        (Named::Many { domain: None, .. }, Who::Everyone) => true,
-        _ => false,
+        _ => canonical.into(),
     }
 }
 
 /// Who has a rule, and what it says; the nearest first.
 pub(super) fn listed(ruleset: &Ruleset) -> Vec<(Who, Decision)> {
-    let mut all: Vec<(Who, Decision)> = Vec::new();
+    let mut all: HashMap<Arc<str>, (Who, Decision)> = HashMap::new();
     for (named, decision) in ruleset.rules.iter().filter_map(plain) {
         for who in named.iter().filter_map(who) {
             // Of two rules, the one that grants more holds (RFC 4745, section 10.2).
-            match all.iter_mut().find(|(known, _)| *known == who) {
-                Some((_, known)) => *known = decision.max(*known),
-                None => all.push((who, decision)),
-            }
+            let known = all.entry(key(&who)).or_insert((who, decision));
+            known.1 = known.1.max(decision);
         }
     }
+    let mut all: Vec<(Who, Decision)> = all.into_values().collect();
     all.sort_by_cached_key(|(who, _)| order(who));
     all
 }
@@ -85,29 +105,86 @@ pub(super) fn order(who: &Who) -> (u8, Arc<str>) {
     }
 }
 
-/// Sets or removes the rule for somebody.
-pub(super) fn set(ruleset: &mut Ruleset, wanted: &Who, to: Option<Decision>) {
+/// Sets or removes rules, each for somebody else.
+pub(super) fn set<'a>(ruleset: &mut Ruleset, wanted: impl IntoIterator<Item = (&'a Who, Option<Decision>)>) {
+    let wanted: Vec<(Arc<str>, &Who, Option<Decision>)> =
+        wanted.into_iter().map(|(who, to)| (key(who), who, to)).collect();
+    let keys: HashSet<&str> = wanted.iter().map(|(key, ..)| &**key).collect();
+    let is_wanted = |who: Option<Who>| who.is_some_and(|who| keys.contains(&*key(&who)));
+    // Whom others left out of a rule that is set anew stays left out.
+    let mut left_out: HashMap<Arc<str>, Vec<Except>> = HashMap::new();
     ruleset.rules.retain_mut(|rule| {
-        let [Condition::Identity(named)] = &mut rule.conditions[..] else { return true };
-        let before = named.len();
-        named.retain(|named| !is(named, wanted));
-        for named in named.iter_mut() {
-            if let Named::Many { except, .. } = named {
-                except.retain(|except| !is_except(except, wanted));
-            }
+        if plain(rule).is_none() {
+            return true;
         }
+        let [Condition::Identity(named)] = &mut rule.conditions[..] else {
+            return !keys.contains(&*key(&Who::Everyone));
+        };
+        let before = named.len();
+        named.retain_mut(|named| {
+            let who = who(named);
+            if let Named::Many { except, .. } = named {
+                except.retain(|except| !is_wanted(excepted(except)));
+            }
+            if !is_wanted(who.clone()) {
+                return true;
+            }
+            if let (Named::Many { except, .. }, Some(who)) = (named, who) {
+                left_out.entry(key(&who)).or_default().append(except);
+            }
+            false
+        });
         // A rule for nobody that was for somebody before has no use.
         !(named.is_empty() && before > 0)
     });
-    if let Some(to) = to {
-        let named = match wanted {
+    for (key, who, to) in &wanted {
+        let Some(to) = *to else { continue };
+        let mut except = left_out.remove(key).unwrap_or_default();
+        let mut seen = HashSet::new();
+        except.retain(|except| excepted(except).is_none_or(|who| seen.insert(self::key(&who))));
+        let named = match who {
             Who::Address(address) => Named::One(address.as_str().to_owned()),
-            Who::Domain(domain) => Named::Many { domain: Some(domain.to_string()), except: Vec::new() },
-            Who::Everyone => Named::Many { domain: None, except: Vec::new() },
+            Who::Domain(domain) => Named::Many { domain: Some(domain.to_string()), except },
+            Who::Everyone => Named::Many { domain: None, except },
         };
         add(ruleset, named, to);
     }
     except_the_nearer(ruleset);
+}
+
+/// The rule that lets somebody see more than was asked for them though all of ours say otherwise, because it depends on
+/// more than who asks: now, at another time, or as far as can be known.
+pub(super) fn exceeding<'a>(
+    ruleset: &'a Ruleset,
+    who: &Who,
+    asked: Decision,
+    now: Moment,
+) -> Option<&'a str> {
+    // For many: whatever holds for somebody of them about whom nothing else is said.
+    let (watcher, one) = match who {
+        Who::Address(address) => (address.as_str().to_owned(), true),
+        Who::Domain(domain) => (format!("sip:-@{domain}"), false),
+        Who::Everyone => ("sip:-@invalid".to_owned(), false),
+    };
+    let watcher = policy::Watcher::new(&watcher);
+    let may_hold = |condition: &&Condition| match condition {
+        Condition::Identity(_) | Condition::Sphere(_) => true,
+        Condition::ExternalList(_) => one,
+        Condition::Validity(spans) => spans.iter().any(|(_, until)| now < *until),
+        // Somebody with a rule is not among others.
+        Condition::OtherIdentity | Condition::Anonymous | Condition::Foreign(_) => false,
+    };
+    let grants = |rule: &&Rule| {
+        decision(rule.handling.unwrap_or_default()) > asked
+            && rule.conditions.iter().all(|one| may_hold(&one))
+    };
+    let named = |rule: &&Rule| {
+        let mut alone = (*rule).clone();
+        alone.conditions.retain(|condition| matches!(condition, Condition::Identity(_)));
+        let alone = Ruleset { rules: vec![alone], ..Ruleset::default() };
+        decision(policy::evaluate(&alone, &watcher).handling) > asked
+    };
+    ruleset.rules.iter().filter(grants).find(named).map(|rule| rule.id.as_str())
 }
 
 /// Where there was no rule at all, the service did what it does by default. With the first rule, everybody without one
@@ -115,7 +192,7 @@ pub(super) fn set(ruleset: &mut Ruleset, wanted: &Who, to: Option<Decision>) {
 pub(super) fn ask_about_others(ruleset: &mut Ruleset) {
     let all = listed(ruleset);
     if !all.is_empty() && !all.iter().any(|(who, _)| *who == Who::Everyone) {
-        set(ruleset, &Who::Everyone, Some(Decision::Confirm));
+        set(ruleset, [(&Who::Everyone, Some(Decision::Confirm))]);
     }
 }
 
@@ -141,13 +218,20 @@ fn add(ruleset: &mut Ruleset, named: Named, to: Decision) {
 
 /// Whoever has a nearer rule that says something else is an exception of the others.
 fn except_the_nearer(ruleset: &mut Ruleset) {
-    let listed = listed(ruleset);
+    let listed: Vec<(Arc<str>, Who, Decision)> =
+        listed(ruleset).into_iter().map(|(who, decision)| (key(&who), who, decision)).collect();
     for rule in &mut ruleset.rules {
         let Some((_, says)) = plain(rule) else { continue };
+        let other = || listed.iter().filter(|(.., other)| *other != says);
+        if rule.conditions.is_empty() && other().any(|(_, who, _)| *who != Who::Everyone) {
+            rule.conditions.push(Condition::Identity(EVERYBODY.to_vec()));
+        }
         let [Condition::Identity(named)] = &mut rule.conditions[..] else { continue };
         for named in named {
             let Named::Many { domain, except } = named else { continue };
-            for (who, other) in listed.iter().filter(|(_, other)| *other != says) {
+            let mut known: HashSet<Arc<str>> =
+                except.iter().filter_map(excepted).map(|who| key(&who)).collect();
+            for (key, who, _) in other() {
                 let nearer = match who {
                     Who::Address(address) => {
                         let host = host(address);
@@ -157,9 +241,8 @@ fn except_the_nearer(ruleset: &mut Ruleset) {
                     Who::Domain(nearer) if domain.is_none() => Some(Except::Domain(nearer.to_string())),
                     Who::Domain(_) | Who::Everyone => None,
                 };
-                tracing::trace!(?other, "nearer");
                 if let Some(nearer) = nearer
-                    && !except.iter().any(|known| is_except(known, who))
+                    && known.insert(key.clone())
                 {
                     except.push(nearer);
                 }
@@ -168,18 +251,14 @@ fn except_the_nearer(ruleset: &mut Ruleset) {
     }
 }
 
-fn is_except(except: &Except, who: &Who) -> bool {
-    match (except, who) {
-        (Except::One(uri), Who::Address(address)) => same_identity(uri, address.as_str()),
-        (Except::Domain(domain), Who::Domain(wanted)) => domain.eq_ignore_ascii_case(wanted),
-        _ => false,
-    }
-}
-
 fn host(address: &Address) -> &str {
-    let text = address.as_str();
+    let text = address.canonical();
     let host = text.rsplit_once('@').map_or("", |(_, host)| host);
-    host.split([';', '?', ':']).next().unwrap_or(host)
+    match host.rsplit_once(':') {
+        // A colon in brackets is part of an address, not before a port.
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    }
 }
 
 #[cfg(test)]
@@ -209,7 +288,7 @@ mod tests {
             let mut ruleset = Ruleset::default();
             for step in 0..rules.len() {
                 let (who, decision) = &rules[(turn + step) % rules.len()];
-                set(&mut ruleset, who, Some(*decision));
+                set(&mut ruleset, [(who, Some(*decision))]);
             }
             let read = policy::read(policy::write(&ruleset).as_bytes(), &Limits::STORED).unwrap();
             assert_eq!(says(&read, "sip:carol@example.com"), Decision::Block);
@@ -224,12 +303,12 @@ mod tests {
     #[test]
     fn a_removed_rule_leaves_the_next_nearest() {
         let mut ruleset = Ruleset::default();
-        set(&mut ruleset, &Who::Everyone, Some(Decision::Allow));
-        set(&mut ruleset, &person("carol@example.com"), Some(Decision::Block));
-        set(&mut ruleset, &person("carol@example.com"), None);
+        set(&mut ruleset, [(&Who::Everyone, Some(Decision::Allow))]);
+        set(&mut ruleset, [(&person("carol@example.com"), Some(Decision::Block))]);
+        set(&mut ruleset, [(&person("carol@example.com"), None)]);
         assert_eq!(says(&ruleset, "sip:carol@example.com"), Decision::Allow);
         assert_eq!(listed(&ruleset), [(Who::Everyone, Decision::Allow)]);
-        set(&mut ruleset, &Who::Everyone, None);
+        set(&mut ruleset, [(&Who::Everyone, None)]);
         assert!(ruleset.rules.is_empty());
     }
 
@@ -240,7 +319,7 @@ mod tests {
         ruleset.rules.push(Rule::for_people("friends", people, SubHandling::Allow));
         let nobody: [&str; 0] = [];
         ruleset.rules.push(Rule::for_everybody_but("all", nobody, SubHandling::PoliteBlock));
-        set(&mut ruleset, &person("carol@example.com"), Some(Decision::Block));
+        set(&mut ruleset, [(&person("carol@example.com"), Some(Decision::Block))]);
         assert_eq!(says(&ruleset, "sip:carol@example.com"), Decision::Block);
         assert_eq!(says(&ruleset, "sip:dave@example.com"), Decision::Allow);
         assert_eq!(says(&ruleset, "sip:eve@example.com"), Decision::PoliteBlock);
@@ -250,7 +329,7 @@ mod tests {
     #[test]
     fn the_first_rule_does_not_block_everybody_else() {
         let mut ruleset = Ruleset::default();
-        set(&mut ruleset, &person("carol@example.com"), Some(Decision::Block));
+        set(&mut ruleset, [(&person("carol@example.com"), Some(Decision::Block))]);
         ask_about_others(&mut ruleset);
         assert_eq!(says(&ruleset, "sip:carol@example.com"), Decision::Block);
         assert_eq!(says(&ruleset, "sip:bob@example.com"), Decision::Confirm);
@@ -262,8 +341,59 @@ mod tests {
         let mut at_work = Rule::for_people("work", ["sip:carol@example.com"], SubHandling::Allow);
         at_work.conditions.push(Condition::Sphere("work".to_owned()));
         ruleset.rules.push(at_work.clone());
-        set(&mut ruleset, &person("carol@example.com"), Some(Decision::Block));
-        set(&mut ruleset, &person("carol@example.com"), None);
+        set(&mut ruleset, [(&person("carol@example.com"), Some(Decision::Block))]);
+        set(&mut ruleset, [(&person("carol@example.com"), None)]);
         assert_eq!(ruleset.rules, [at_work]);
+    }
+    #[test]
+    fn whom_another_program_left_out_stays_left_out() {
+        let mut ruleset = Ruleset::default();
+        let people = ["sip:carol@example.com", "sip:dave@example.com"];
+        ruleset.rules.push(Rule::for_everybody_but("all", people, SubHandling::Allow));
+        set(&mut ruleset, [(&person("dave@example.com"), Some(Decision::PoliteBlock))]);
+        set(&mut ruleset, [(&Who::Everyone, Some(Decision::Allow))]);
+        assert_eq!(says(&ruleset, "sip:carol@example.com"), Decision::Block);
+        assert_eq!(says(&ruleset, "sip:dave@example.com"), Decision::PoliteBlock);
+        assert_eq!(says(&ruleset, "sip:bob@example.com"), Decision::Allow);
+    }
+
+    #[test]
+    fn a_rule_without_conditions_is_one_for_everyone() {
+        let mut open = Rule::for_people("open", Vec::<String>::new(), SubHandling::Allow);
+        open.conditions.clear();
+        let mut ruleset = Ruleset { rules: vec![open], ..Ruleset::default() };
+        assert_eq!(listed(&ruleset), [(Who::Everyone, Decision::Allow)]);
+        set(&mut ruleset, [(&person("carol@example.com"), Some(Decision::Block))]);
+        assert_eq!(says(&ruleset, "sip:carol@example.com"), Decision::Block);
+        assert_eq!(says(&ruleset, "sip:bob@example.com"), Decision::Allow);
+        set(&mut ruleset, [(&Who::Everyone, Some(Decision::Confirm))]);
+        assert_eq!(says(&ruleset, "sip:bob@example.com"), Decision::Confirm);
+    }
+
+    #[test]
+    fn a_rule_that_lets_somebody_see_more_all_the_same_is_found() {
+        let mut work = Rule::for_people("work", ["sip:carol@example.com"], SubHandling::Allow);
+        work.conditions.push(Condition::Sphere("work".to_owned()));
+        let mut list = Rule::for_people("list", Vec::<String>::new(), SubHandling::Confirm);
+        list.conditions = vec![Condition::ExternalList(vec!["http://example.com/friends".to_owned()])];
+        let ruleset = Ruleset { rules: vec![work, list], ..Ruleset::default() };
+        let now = Moment::from_millis(0);
+        let found = |who, asked| exceeding(&ruleset, &who, asked, now);
+        assert_eq!(found(person("carol@example.com"), Decision::Block), Some("work"));
+        assert_eq!(found(person("dave@example.com"), Decision::Block), Some("list"));
+        assert_eq!(found(person("dave@example.com"), Decision::Confirm), None);
+        assert_eq!(found(person("carol@example.com"), Decision::Allow), None);
+        assert_eq!(found(Who::Everyone, Decision::Block), None);
+    }
+
+    #[test]
+    fn spellings_of_one_person_have_one_key() {
+        let one = key(&person("sip:Bob@Example.com"));
+        for other in
+            ["pres:Bob@example.com", "sips:B%6Fb@EXAMPLE.com:5061", "sip:Bob@example.com;transport=tcp"]
+        {
+            assert_eq!(key(&person(other)), one, "{other}");
+        }
+        assert_eq!(&*key(&person("sip:bob@[2001:DB8::1]:5070")), "sip:bob@[2001:db8::1]");
     }
 }

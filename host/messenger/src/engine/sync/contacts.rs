@@ -36,6 +36,10 @@ pub(super) const TRIED: &str = "resource-lists/tried";
 /// After so many writes that somebody else forestalled, there is a pause.
 const RACES: u32 = 3;
 
+/// A document in which nobody is left, and so many were before, was not edited but lost. One without any list was
+/// lost in any case: what edits leave has one.
+const MANY: usize = 9;
+
 /// What a merge brings besides the changes of the list.
 #[derive(Debug)]
 pub(in crate::engine) struct Pulled {
@@ -144,9 +148,9 @@ impl Contacts {
         }
     }
 
-    /// Whether the list here is that of the document, or the service has none.
+    /// Whether the list here is that of the document, as far as is known.
     pub(super) fn is_settled(&self) -> bool {
-        self.synced.is_some() || self.refusal.is_some()
+        self.synced.is_some() && !self.stale && !self.dirty && self.step == Step::Idle
     }
 
     /// The tag of the document, as last heard.
@@ -292,29 +296,27 @@ impl Engine {
         let step = core::mem::take(&mut self.sync.contacts.step);
         match (step, outcome) {
             (Step::Reading, Outcome::Document { etag, body }) => {
-                self.sync.contacts.pace.reset();
+                self.sync.contacts.pace.was_read();
                 self.pull(etag, &body);
             }
             (Step::Reading, Outcome::NotModified) => {
                 let contacts = &mut self.sync.contacts;
-                contacts.pace.reset();
+                contacts.pace.was_read();
                 contacts.stale = false;
-                contacts.tried = None;
                 contacts.dirty = true;
+                self.forget_tried();
             }
             (Step::Reading, Outcome::Absent) => {
                 // A service that lost the document, or has none yet, gets ours: nothing here is removed because of that.
                 let contacts = &mut self.sync.contacts;
-                contacts.pace.reset();
+                contacts.pace.was_read();
                 contacts.stale = false;
-                contacts.tried = None;
                 contacts.dirty = true;
+                self.forget_tried();
+                let contacts = &mut self.sync.contacts;
                 if contacts.base.body.is_some() {
                     contacts.base = Base::default();
-                    let records = vec![
-                        (RecordKind::Document, BASE.into(), None),
-                        (RecordKind::Document, TRIED.into(), None),
-                    ];
+                    let records = vec![(RecordKind::Document, BASE.into(), None)];
                     self.ledger.keep(Effect::Records { records, then: Then::Nothing });
                 }
             }
@@ -342,7 +344,7 @@ impl Engine {
                 contacts.dirty = true;
                 contacts.races += 1;
                 if contacts.races > RACES {
-                    contacts.pace.fail(now, random, None);
+                    contacts.pace.fail_write(now, random, None);
                 }
             }
             // What cannot be done to an entry can perhaps be done to the document.
@@ -364,12 +366,15 @@ impl Engine {
                 self.sync.contacts.dirty = true;
                 self.refuse_contacts(status, &sentence, advice);
             }
-            (_, Outcome::Away { retry_after, .. }) => {
+            (step, Outcome::Away { retry_after, .. }) => {
                 let random = self.random();
                 let contacts = &mut self.sync.contacts;
                 contacts.stale = true;
                 contacts.synced = None;
-                contacts.pace.fail(now, random, retry_after);
+                match step {
+                    Step::Writing(_) => contacts.pace.fail_write(now, random, retry_after),
+                    _ => contacts.pace.fail(now, random, retry_after),
+                }
             }
             (step, outcome) => {
                 // An answer that does not fit the question.
@@ -392,7 +397,16 @@ impl Engine {
         self.report_xcap();
     }
 
+    /// The fate of what was written last is known.
+    fn forget_tried(&mut self) {
+        if self.sync.contacts.tried.take().is_some() {
+            let records = vec![(RecordKind::Document, TRIED.into(), None)];
+            self.ledger.keep(Effect::Records { records, then: Then::Nothing });
+        }
+    }
+
     fn contacts_synced(&mut self) {
+        self.forget_tried();
         let contacts = &mut self.sync.contacts;
         contacts.dirty = false;
         contacts.pace.reset();
@@ -420,10 +434,19 @@ impl Engine {
             }
         };
         let contacts = &self.sync.contacts;
-        let base = Model::read(&parsed(contacts.base.body.as_ref()), &own);
-        let tried = contacts.tried.as_ref().map(|tried| Model::read(&parsed(Some(tried)), &own));
+        let mut base = Model::read(&parsed(contacts.base.body.as_ref()), &own);
+        let mut tried = contacts.tried.as_ref().map(|tried| Model::read(&parsed(Some(tried)), &own));
         let mine = contacts.model(self.roster.groups(), self.roster.contacts());
-        let merged = merge(&base, &mine, &Model::read(&theirs, &own), tried.as_ref());
+        let bare = theirs.lists.is_empty();
+        let theirs = Model::read(&theirs, &own);
+        let most = if bare { 1 } else { MANY };
+        if theirs.contacts.len() == 0 && base.contacts.len() > most {
+            // No way of removing everybody that a person would take: a service that lost the document and made an empty
+            // one. It gets ours.
+            (base, tried) = (theirs.clone(), None);
+            self.diagnose("the contact list on the service is empty all of a sudden; it is written again");
+        }
+        let merged = merge(&base, &mine, &theirs, tried.as_ref());
 
         let mut edit = Edit::default();
         let mut keys = Vec::new();

@@ -4,7 +4,11 @@
 //! It is one flat list that belongs to this program: what others keep in the same document is left as it is, and what
 //! others do to the list is repaired.
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use attache_documents::{
     Limits,
@@ -27,6 +31,9 @@ use crate::{
 /// Key of the record that holds the document as the service had it last.
 pub(super) const BASE: &str = "rls-services";
 
+/// A repair after so long has nothing to do with the one before.
+const CALM: Duration = Duration::from_secs(3600);
+
 #[derive(Debug, Default, Eq, PartialEq)]
 enum Step {
     #[default]
@@ -47,7 +54,11 @@ pub(in crate::engine) struct Lists {
     refused: bool,
     /// Who is on the list, once the service has said so.
     confirmed: Option<HashSet<Address>>,
+    /// Somebody else changed the list since it was read before.
+    contested: bool,
     pace: Pace,
+    /// What others make of the list is repaired ever later: perhaps they do the same.
+    repairs: Pace,
 }
 
 impl Lists {
@@ -59,13 +70,17 @@ impl Lists {
             dirty: true,
             refused: false,
             confirmed: None,
+            contested: false,
             pace: Pace::default(),
+            repairs: Pace::default(),
         }
     }
 
     pub(super) fn begin(&mut self) {
         self.refused = false;
+        self.contested = false;
         self.pace.reset();
+        self.repairs.reset();
         self.look_again();
     }
 
@@ -118,16 +133,27 @@ fn parsed(body: Option<&Arc<str>>) -> RlsServices {
     body.and_then(|body| rls_services::read(body.as_bytes(), &Limits::STORED).ok()).unwrap_or_default()
 }
 
-fn members(service: &Service) -> Option<HashSet<&str>> {
+/// Who is asked for at the service: one for everybody, however the address is spelled.
+fn person(address: &Address) -> Option<Address> {
+    Address::parse(address.to_uri().ok()?.as_str()).ok()
+}
+
+/// Who is on a list, if it is one that is from us.
+fn members(service: &Service) -> Option<HashSet<Address>> {
     let Members::List(list) = &service.members else { return None };
     // A list in the list, or a reference, is not from us.
     list.members
         .iter()
         .map(|member| match member {
-            Member::Entry(entry) => Some(entry.uri.as_str()),
+            Member::Entry(entry) => person(&Address::parse(&entry.uri).ok()?),
             _ => None,
         })
         .collect()
+}
+
+/// Who is on the list at an address, in a document.
+fn listed(document: &RlsServices, uri: &str) -> Option<HashSet<Address>> {
+    document.services.iter().find(|service| service.uri == uri).and_then(members)
 }
 
 impl Engine {
@@ -137,17 +163,21 @@ impl Engine {
         UriBuf::parse(&list_uri(&self.config.address)?).ok()
     }
 
+    /// Whether nothing but time and room keeps the list waiting.
+    pub(super) fn may_drive_lists(&self) -> bool {
+        // Where the account names a list, that one is used. Contacts first: a merge may bring more of them, and a list
+        // of contacts that could not be read would take everybody off a list that other devices use.
+        self.config.list.is_none() && self.sync.contacts.is_settled()
+    }
+
     pub(super) fn drive_lists(&mut self) {
         let lists = &self.sync.lists;
         let ready = lists.step == Step::Idle
             && !lists.refused
-            // Where the account names a list, that one is used.
-            && self.config.list.is_none()
             && (lists.stale || lists.dirty)
             && lists.pace.is_due(self.now.instant)
             && self.can_ask()
-            // Contacts first: a merge may bring more of them.
-            && self.sync.contacts.is_settled();
+            && self.may_drive_lists();
         if !ready {
             return;
         }
@@ -168,21 +198,35 @@ impl Engine {
         let mut document = parsed(self.sync.lists.base.body.as_ref());
         let addresses: Vec<Address> =
             self.view.contacts.values().map(|entry| entry.contact.address.clone()).collect();
-        let uris: Vec<String> =
-            addresses.iter().filter_map(|address| Some(address.to_uri().ok()?.to_string())).collect();
+        let wanted: HashSet<Address> = addresses.iter().filter_map(person).collect();
         let known = document.services.iter().position(|service| service.uri == uri);
         let same = known.is_some_and(|at| {
             let service = &document.services[at];
-            let wanted: HashSet<&str> = uris.iter().map(String::as_str).collect();
-            service.has_package("presence") && members(service) == Some(wanted)
+            service.has_package("presence") && members(service).as_ref() == Some(&wanted)
         });
+        let contested = core::mem::take(&mut self.sync.lists.contested);
         self.sync.lists.dirty = false;
-        if same || uris.is_empty() && known.is_none() {
+        if same || wanted.is_empty() && known.is_none() {
             self.sync.lists.pace.reset();
             let confirmed = same.then(|| addresses.into_iter().collect());
             self.confirm_list(confirmed);
             return;
         }
+        if contested {
+            let random = self.random();
+            let lists = &mut self.sync.lists;
+            if lists.repairs.due.is_some_and(|last| last + CALM < self.now.instant) {
+                lists.repairs.reset();
+            }
+            lists.repairs.fail_write(self.now.instant, random, None);
+            lists.dirty = true;
+            if let Some(due) = lists.repairs.due {
+                lists.pace.wait_until(due);
+            }
+            return;
+        }
+        let mut uris: Vec<String> = wanted.iter().map(|address| address.canonical().to_owned()).collect();
+        uris.sort_unstable();
         let entry = |uri| Member::Entry(Entry { uri, ..Entry::default() });
         let list = List { members: uris.into_iter().map(entry).collect(), ..List::default() };
         match known {
@@ -207,13 +251,19 @@ impl Engine {
         let step = core::mem::take(&mut lists.step);
         match (step, outcome) {
             (Step::Reading, Outcome::Document { etag, body }) => {
-                lists.pace.reset();
+                lists.pace.was_read();
                 match core::str::from_utf8(&body)
                     .ok()
                     .filter(|_| rls_services::read(&body, &Limits::STORED).is_ok())
                 {
                     Some(text) => {
+                        let before = parsed(lists.base.body.as_ref());
                         lists.base = Base::new(etag, text);
+                        let after = parsed(lists.base.body.as_ref());
+                        lists.contested = list_uri(&self.config.address).is_some_and(|uri| {
+                            let before = listed(&before, &uri);
+                            before.is_some() && before != listed(&after, &uri)
+                        });
                         lists.stale = false;
                         lists.dirty = true;
                         self.keep_lists();
@@ -223,11 +273,11 @@ impl Engine {
                 }
             }
             (Step::Reading, Outcome::NotModified) => {
-                lists.pace.reset();
+                lists.pace.was_read();
                 (lists.stale, lists.dirty) = (false, true);
             }
             (Step::Reading, Outcome::Absent) => {
-                lists.pace.reset();
+                lists.pace.was_read();
                 (lists.stale, lists.dirty) = (false, true);
                 if lists.base.body.is_some() {
                     lists.base = Base::default();
@@ -244,13 +294,16 @@ impl Engine {
             }
             (Step::Writing(_), Outcome::Changed) => {
                 (lists.stale, lists.dirty) = (true, true);
-                lists.pace.fail(now, random, None);
+                lists.pace.fail_write(now, random, None);
             }
             (_, Outcome::Conflict(error)) => self.refuse_lists(&sentence(&error)),
             (_, Outcome::Refused { sentence, .. }) => self.refuse_lists(&sentence),
-            (_, Outcome::Away { retry_after, .. }) => {
+            (step, Outcome::Away { retry_after, .. }) => {
                 lists.stale = true;
-                lists.pace.fail(now, random, retry_after);
+                match step {
+                    Step::Writing(_) => lists.pace.fail_write(now, random, retry_after),
+                    _ => lists.pace.fail(now, random, retry_after),
+                }
             }
             _ => {
                 lists.stale = true;

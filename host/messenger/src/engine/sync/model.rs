@@ -198,6 +198,11 @@ impl Model {
                 }
             }
         }
+        // A document without any list looks lost.
+        if document.lists.is_empty() {
+            let name = Some(UNGROUPED[0].to_owned());
+            document.lists.push(List { name, ..List::default() });
+        }
     }
 }
 
