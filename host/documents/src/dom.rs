@@ -5,6 +5,7 @@
 //! Nothing is cut here: what exceeds a limit is refused, since half a list of contacts written back is a loss.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
@@ -21,6 +22,8 @@ const XML: &str = "http://www.w3.org/XML/1998/namespace";
 /// More declarations than that in force at one place, or attributes of one element, no document needs.
 const MOST_DECLARATIONS: usize = 48;
 const MOST_ATTRIBUTES: usize = 64;
+/// Longest name of a namespace: it is copied into every foreign element that needs it.
+const LONGEST_NAMESPACE: usize = 1024;
 
 /// An element of somebody else, kept as it came: XML that stands for itself, with the namespaces it needs.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -33,7 +36,9 @@ impl Foreign {
     /// When it is not well-formed on its own, or exceeds a limit.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, DocumentError> {
         let dom = Dom::read(text.as_bytes(), limits)?;
-        Ok(dom.root().foreign())
+        let foreign = dom.root().foreign();
+        dom.check()?;
+        Ok(foreign)
     }
 
     /// The element as XML.
@@ -67,6 +72,9 @@ pub struct ForeignAttribute {
 pub(crate) struct Dom<'a> {
     text: Cow<'a, str>,
     nodes: Vec<Node>,
+    /// Bytes that foreign elements may still take beside the document itself; `None` when there were too few.
+    room: Cell<Option<usize>>,
+    bytes: usize,
 }
 
 struct Node {
@@ -104,7 +112,15 @@ impl<'a> Dom<'a> {
             return Err(DocumentError::Malformed { offset: 0, what: "it is not UTF-8".into() });
         }
         let nodes = Builder::new(&text, limits).run()?;
-        Ok(Self { text, nodes })
+        Ok(Self { text, nodes, room: Cell::new(Some(limits.bytes)), bytes: limits.bytes })
+    }
+
+    /// Whoever took [`foreign`](Element::foreign) elements asks at the end whether all could be had.
+    pub(crate) fn check(&self) -> Result<(), DocumentError> {
+        match self.room.get() {
+            Some(_) => Ok(()),
+            None => Err(DocumentError::TooLarge { what: "bytes of namespaces", limit: self.bytes }),
+        }
     }
 
     pub(crate) fn root(&self) -> Element<'_> {
@@ -214,7 +230,8 @@ impl<'d> Element<'d> {
         ""
     }
 
-    /// The element as it came, on its own feet.
+    /// The element as it came, on its own feet. What that takes beside the element itself is bounded over all elements of
+    /// a document; see [`Dom::check`].
     pub(crate) fn foreign(self) -> Foreign {
         let node = self.node();
         let source = &self.dom.text[node.place.clone()];
@@ -238,6 +255,11 @@ impl<'d> Element<'d> {
                 }
             }
             above = self.dom.nodes[index].parent;
+        }
+        let declared = out.len() - (node.behind_name - node.place.start);
+        self.dom.room.set(self.dom.room.get().and_then(|room| room.checked_sub(declared)));
+        if self.dom.room.get().is_none() {
+            return Foreign(String::new());
         }
         out.push_str(&self.dom.text[node.behind_name..node.place.end]);
         Foreign(out)
@@ -331,7 +353,14 @@ impl<'t> Builder<'t> {
             let value = quick_xml::escape::unescape(&attribute.value)
                 .map_err(|_| malformed(start, "an undefined entity in an attribute"))?;
             self.fits(value.len())?;
-            match attribute.key.0 {
+            let key = attribute.key.0;
+            if value.len() > LONGEST_NAMESPACE && (key == "xmlns" || key.starts_with("xmlns:")) {
+                return Err(DocumentError::TooLarge {
+                    what: "bytes of a namespace",
+                    limit: LONGEST_NAMESPACE,
+                });
+            }
+            match key {
                 "xmlns" => declarations.push((String::new(), self.intern(&value))),
                 key => match key.strip_prefix("xmlns:") {
                     Some(prefix) if !value.is_empty() => {

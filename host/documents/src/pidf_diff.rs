@@ -18,6 +18,9 @@ pub const MEDIA_TYPE: &str = "application/pidf-diff+xml";
 /// The namespace of both.
 pub const NAMESPACE: &str = "urn:ietf:params:xml:ns:pidf-diff";
 
+/// Operations of changes that are sent; further ones cost more to find, and to make, than the whole document.
+const MOST_OPERATIONS: usize = 64;
+
 /// A document of partial presence.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -183,7 +186,8 @@ impl Replica {
 
 /// The changes that lead from one presence document to another. `None` where there is no simple way, such as children
 /// in another order: then the whole document is to be sent. Nothing else than the way is left to chance: the changes
-/// were applied, and gave the other document.
+/// were applied, and gave the other document. Nor where the way is long: more than 64 operations, or more bytes than
+/// the document.
 #[must_use]
 pub fn diff(old: &Tree, new: &Tree) -> Option<Changes> {
     let (root, wanted) = (old.root(), new.root());
@@ -193,9 +197,10 @@ pub fn diff(old: &Tree, new: &Tree) -> Option<Changes> {
     let entity = new.attribute(wanted, None, "entity").unwrap_or_default();
     let mut text = String::from("<p:pidf-diff xmlns=\"");
     let _ = write!(text, "{PIDF}\" xmlns:p=\"{NAMESPACE}\"/>");
-    let mut changes = Tree::read(text.as_bytes(), new.limits()).ok()?;
+    let bytes = (new.size() + text.len() + entity.len() + 64).min(new.limits().bytes);
+    let mut changes = Tree::read(text.as_bytes(), &Limits { bytes, ..*new.limits() }).ok()?;
     changes.set_attribute(changes.root(), "entity", entity).ok()?;
-    let mut differ = Differ { work: old.clone(), new, changes };
+    let mut differ = Differ { work: old.clone(), new, changes, operations: 0 };
     differ.children(root, wanted)?;
     let Differ { work, changes, .. } = differ;
     work.same(root, new, wanted).then_some(Changes(changes))
@@ -206,6 +211,7 @@ struct Differ<'a> {
     work: Tree,
     new: &'a Tree,
     changes: Tree,
+    operations: usize,
 }
 
 impl Differ<'_> {
@@ -271,6 +277,10 @@ impl Differ<'_> {
         pos: Option<&str>,
         content: Option<NodeId>,
     ) -> Option<()> {
+        self.operations += 1;
+        if self.operations > MOST_OPERATIONS {
+            return None;
+        }
         let sel = self.path(at)?;
         let operation = self.changes.new_element(Some(NAMESPACE), &format!("p:{name}")).ok()?;
         let root = self.changes.root();

@@ -29,7 +29,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::dom::{Foreign, ForeignAttribute};
 use crate::moment::Moment;
 
-pub use evaluate::{Permissions, Selection, Watcher, evaluate, evaluate_with, same_identity};
+pub use evaluate::{
+    Permissions, Selection, Watcher, canonical_identity, evaluate, evaluate_with, same_identity,
+};
 pub use index::Evaluator;
 pub use read::read;
 pub use transform::{offline, transform};

@@ -133,6 +133,7 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<ResourceLists, DocumentErro
             document.foreign.push(child.foreign());
         }
     }
+    dom.check()?;
     Ok(document)
 }
 

@@ -103,6 +103,7 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<RlsServices, DocumentError>
         let attributes = child.other_attributes(&["uri"]);
         document.services.push(Service { uri, members, packages, foreign, attributes });
     }
+    dom.check()?;
     Ok(document)
 }
 

@@ -190,6 +190,11 @@ impl Tree {
         &self.limits
     }
 
+    /// Bytes of names, values and texts that were ever made.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes
+    }
+
     /// What a node is.
     #[must_use]
     pub fn kind(&self, node: NodeId) -> NodeKind {

@@ -315,3 +315,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn names_of_namespaces_are_not_copied_without_bound() {
+    let document = |length: usize, prefixes: usize, count: usize, text: &str| {
+        let name = "n".repeat(length);
+        let declared: String = (0..prefixes).map(|n| format!(" xmlns:p{n}='urn:{n}:{name}'")).collect();
+        let one: String = (0..prefixes).map(|n| format!("<p{n}:e/>")).collect();
+        let all = format!("<entry uri='sip:a@b'><p0:x>{one}</p0:x>{text}</entry>").repeat(count);
+        format!(
+            "<resource-lists xmlns='urn:ietf:params:xml:ns:resource-lists'{declared}><list>{all}</list></resource-lists>"
+        )
+    };
+    let limits = Limits { bytes: 256 * 1024, ..Limits::STORED };
+    let read = |text: &str| resource_lists::read(text.as_bytes(), &limits);
+    assert!(read(&document(20, 4, 100, "")).is_ok());
+    let too_long = read(&document(2_000, 1, 1, ""));
+    assert!(matches!(too_long, Err(DocumentError::TooLarge { limit: 1024, .. })), "{too_long:?}");
+    let copied = read(&document(1_000, 40, 100, ""));
+    assert!(matches!(copied, Err(DocumentError::TooLarge { .. })), "{:?}", copied.map(|_| ()));
+}

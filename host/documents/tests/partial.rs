@@ -237,3 +237,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_way_of_too_many_steps_is_not_taken() {
+    let document = |note: &str, count: usize| {
+        let tuple = |number| {
+            format!("<tuple id='t{number}'><status><basic>open</basic></status><note>{note}</note></tuple>")
+        };
+        let tuples: String = (0..count).map(tuple).collect();
+        tree(&format!("<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='sip:a@b'>{tuples}</presence>"))
+    };
+    assert!(pidf_diff::diff(&document("old", 64), &document("new", 64)).is_some());
+    assert!(pidf_diff::diff(&document("old", 65), &document("new", 65)).is_none());
+    let (few, many) = (document("", 1), document("", 2_000));
+    let start = std::time::Instant::now();
+    assert!(pidf_diff::diff(&few, &many).is_none() && pidf_diff::diff(&many, &few).is_none());
+    assert!(start.elapsed() < std::time::Duration::from_secs(20));
+}

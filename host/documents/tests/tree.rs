@@ -276,3 +276,14 @@ fn ten_thousand_entries_are_read_selected_and_written_in_linear_time() {
     let (small, large) = (took(2_000).min(took(2_000)), took(20_000));
     assert!(large < small * 100 + Duration::from_millis(200), "{small:?} and {large:?}");
 }
+
+#[test]
+fn declarations_that_a_moved_node_takes_along_are_counted() {
+    let name = "n".repeat(8_000);
+    let from = read(&format!("<a xmlns:p='urn:{name}'><b>{}</b></a>", "<p:c/>".repeat(100)));
+    let limits = Limits { bytes: 32 * 1024, ..Limits::DEFAULT };
+    let mut tree = Tree::read(b"<a/>", &limits).unwrap();
+    let copy = tree.import(&from, from.first_child(from.root()).unwrap()).unwrap();
+    let refused = tree.append(tree.root(), copy);
+    assert!(matches!(refused, Err(EditError::TooLarge { what: "bytes", .. })), "{refused:?}");
+}

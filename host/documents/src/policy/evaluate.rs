@@ -88,11 +88,11 @@ impl<S: Clone + Ord> Selection<S> {
         }
     }
 
-    /// Whether one that fits according to `fits` is shown.
-    pub(crate) fn has(&self, fits: impl Fn(&S) -> bool) -> bool {
+    /// Whether one that these fit is shown.
+    pub(crate) fn has<const N: usize>(&self, fitting: &[Option<S>; N]) -> bool {
         match self {
             Self::All => true,
-            Self::Some(selectors) => selectors.iter().any(fits),
+            Self::Some(selectors) => fitting.iter().flatten().any(|one| selectors.contains(one)),
         }
     }
 }
@@ -219,6 +219,12 @@ pub(super) fn applies(
 #[must_use]
 pub fn same_identity(one: &str, other: &str) -> bool {
     Identity::new(one).key == Identity::new(other).key
+}
+
+/// The one spelling that all addresses of a person have in common: equal where [`same_identity`] holds.
+#[must_use]
+pub fn canonical_identity(address: &str) -> String {
+    Identity::new(address).key.into_owned()
 }
 
 pub(super) struct Identity<'a> {

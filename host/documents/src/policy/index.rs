@@ -10,6 +10,8 @@ use super::{Condition, Rule, Ruleset, Who};
 #[derive(Clone, Debug, Default)]
 pub struct Evaluator {
     rules: Vec<Rule>,
+    /// What each of them grants.
+    granted: Vec<Permissions>,
     /// The rules that need one of these people, by the person.
     by_person: HashMap<String, Vec<usize>>,
     /// All others.
@@ -23,7 +25,8 @@ impl Evaluator {
     /// Prepares rules.
     #[must_use]
     pub fn new(ruleset: Ruleset) -> Self {
-        let mut index = Self { rules: ruleset.rules, ..Self::default() };
+        let granted = ruleset.rules.iter().map(Permissions::of).collect();
+        let mut index = Self { rules: ruleset.rules, granted, ..Self::default() };
         for (number, rule) in index.rules.iter().enumerate() {
             // One condition that only names people decides for whom the rule is looked at.
             let mut chosen = false;
@@ -89,7 +92,7 @@ impl Evaluator {
         for number in by_person.into_iter().flatten().chain(&self.general) {
             let rule = &self.rules[*number];
             if applies(rule, watcher, identity.as_ref(), is_named, is_member) {
-                granted.add(&Permissions::of(rule));
+                granted.add(&self.granted[*number]);
             }
         }
         granted

@@ -27,6 +27,7 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Ruleset, DocumentError> {
             ruleset.foreign.push(child.foreign());
         }
     }
+    dom.check()?;
     Ok(ruleset)
 }
 
@@ -159,6 +160,9 @@ fn set<T>(place: &mut Option<T>, value: Option<T>) -> bool {
     may
 }
 
+/// Selectors of one kind in one rule. One with more is kept, and grants nothing by them.
+const MOST_SELECTORS: usize = 256;
+
 fn provide<S: Ord>(
     element: Element<'_>,
     all: &str,
@@ -166,6 +170,9 @@ fn provide<S: Ord>(
 ) -> Option<Provide<S>> {
     if element.child(PRES_RULES, all).is_some() {
         return (element.children().count() == 1).then_some(Provide::All);
+    }
+    if element.children().count() > MOST_SELECTORS {
+        return None;
     }
     let some = element.children().map(|child| {
         let ours = child.namespace() == PRES_RULES;

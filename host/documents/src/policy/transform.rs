@@ -3,12 +3,14 @@
 //! Everything is built anew from what is granted, so an element that this module does not know is never shown by
 //! mistake.
 
+use std::collections::HashSet;
+
 use crate::{
     pidf::{Basic, Capabilities, Card, Device, Document, Note, Person, Rich, TimedStatus, Tuple, UserInput},
     xml::{CAPS, CIPID, TIMED},
 };
 
-use super::evaluate::Permissions;
+use super::evaluate::{Permissions, Selection};
 use super::{Attribute, DeviceSelector, PersonSelector, ServiceSelector, SubHandling, UserInputDetail};
 
 const RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
@@ -20,30 +22,33 @@ pub fn transform(document: &Document, granted: &Permissions) -> Document {
     if granted.handling != SubHandling::Allow {
         return offline(&document.entity);
     }
-    let fits_class = |class: &Option<String>, wanted: &String| class.as_ref() == Some(wanted);
+    // What stands in the document is looked up in what is granted: both can be long.
+    let schemes: HashSet<String> = match &granted.services {
+        Selection::Some(selectors) => selectors.iter().filter_map(ServiceSelector::scheme).collect(),
+        Selection::All => HashSet::new(),
+    };
     let service = |tuple: &&Tuple| {
         let uri = tuple.contact.as_ref().map(|contact| contact.uri.as_str());
-        granted.services.has(|selector| match selector {
-            ServiceSelector::Uri(wanted) => uri == Some(wanted),
-            ServiceSelector::UriScheme(wanted) => uri
-                .and_then(|uri| uri.split_once(':'))
-                .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case(wanted)),
-            ServiceSelector::OccurrenceId(wanted) => tuple.id == *wanted,
-            ServiceSelector::Class(wanted) => fits_class(&tuple.rich.class, wanted),
-        })
+        let scheme = uri.and_then(|uri| uri.split_once(':')).map(|(scheme, _)| scheme.to_ascii_lowercase());
+        scheme.is_some_and(|scheme| schemes.contains(&scheme))
+            || granted.services.has(&[
+                uri.map(|uri| ServiceSelector::Uri(uri.to_owned())),
+                Some(ServiceSelector::OccurrenceId(tuple.id.clone())),
+                tuple.rich.class.clone().map(ServiceSelector::Class),
+            ])
     };
     let person = |person: &&Person| {
-        granted.persons.has(|selector| match selector {
-            PersonSelector::OccurrenceId(wanted) => person.id == *wanted,
-            PersonSelector::Class(wanted) => fits_class(&person.rich.class, wanted),
-        })
+        granted.persons.has(&[
+            Some(PersonSelector::OccurrenceId(person.id.clone())),
+            person.rich.class.clone().map(PersonSelector::Class),
+        ])
     };
     let device = |device: &&Device| {
-        granted.devices.has(|selector| match selector {
-            DeviceSelector::DeviceId(wanted) => device.device_id.as_ref() == Some(wanted),
-            DeviceSelector::OccurrenceId(wanted) => device.id == *wanted,
-            DeviceSelector::Class(wanted) => fits_class(&device.rich.class, wanted),
-        })
+        granted.devices.has(&[
+            device.device_id.clone().map(DeviceSelector::DeviceId),
+            Some(DeviceSelector::OccurrenceId(device.id.clone())),
+            device.rich.class.clone().map(DeviceSelector::Class),
+        ])
     };
     Document {
         entity: document.entity.clone(),
@@ -51,6 +56,16 @@ pub fn transform(document: &Document, granted: &Permissions) -> Document {
         persons: document.persons.iter().filter(person).map(|one| shown_person(one, granted)).collect(),
         devices: document.devices.iter().filter(device).map(|one| shown_device(one, granted)).collect(),
         notes: notes(&document.notes, granted),
+    }
+}
+
+impl ServiceSelector {
+    /// The scheme that it fits, in lower case.
+    fn scheme(&self) -> Option<String> {
+        match self {
+            Self::UriScheme(scheme) => Some(scheme.to_ascii_lowercase()),
+            _ => None,
+        }
     }
 }
 

@@ -106,8 +106,7 @@ impl Tree {
             return Err(EditError::TooLarge { what: "attributes", limit: MAX_ATTRIBUTES });
         }
         attributes.push(Attribute { name, value: value.into() });
-        self.declare_missing(node);
-        Ok(())
+        self.declare_missing(node)
     }
 
     /// Removes an attribute. Whether it was there.
@@ -184,8 +183,7 @@ impl Tree {
         }
         let Kind::Element { name, .. } = &mut self.at_mut(node).kind else { return Err(EditError::Place) };
         *name = new;
-        self.declare_missing(node);
-        Ok(())
+        self.declare_missing(node)
     }
 
     /// Replaces all that is in an element by a text.
@@ -251,8 +249,7 @@ impl Tree {
                 }
             }
             self.root = new;
-            self.declare_below(new);
-            return Ok(());
+            return self.declare_below(new);
         }
         self.insert_after(old, new)?;
         self.detach(old);
@@ -297,8 +294,7 @@ impl Tree {
         }
         let here = self.at_mut(node);
         (here.parent, here.previous, here.next) = (Some(parent), after, next);
-        self.declare_below(node);
-        Ok(())
+        self.declare_below(node)
     }
 
     fn set_first(&mut self, parent: NodeId, to: Option<NodeId>) {
@@ -341,16 +337,17 @@ impl Tree {
     }
 
     /// Declares, on an element that came here and on those below it, what their prefixes mean and do not mean here.
-    fn declare_below(&mut self, top: NodeId) {
+    fn declare_below(&mut self, top: NodeId) -> Result<(), EditError> {
         let mut at = Some(top);
         while let Some(node) = at {
-            self.declare_missing(node);
+            self.declare_missing(node)?;
             at = self.first_child(node).or_else(|| self.after(node, top));
         }
+        Ok(())
     }
 
-    fn declare_missing(&mut self, node: NodeId) {
-        let Kind::Element { name, attributes, .. } = &self.at(node).kind else { return };
+    fn declare_missing(&mut self, node: NodeId) -> Result<(), EditError> {
+        let Kind::Element { name, attributes, .. } = &self.at(node).kind else { return Ok(()) };
         let names = core::iter::once(name).chain(
             attributes.iter().map(Attribute::name).filter(|n| n.prefix().is_some() && n.declares().is_none()),
         );
@@ -363,12 +360,18 @@ impl Tree {
         }
         for (prefix, uri) in missing {
             let written = prefix.map_or_else(|| "xmlns".to_owned(), |prefix| format!("xmlns:{prefix}"));
-            if let Kind::Element { attributes, .. } = &mut self.at_mut(node).kind
-                && !attributes.iter().any(|known| *known.name.written == *written)
-            {
+            if self.attribute_written(node, &written) {
+                continue;
+            }
+            if self.attributes(node).len() >= MAX_ATTRIBUTES {
+                return Err(EditError::TooLarge { what: "attributes", limit: MAX_ATTRIBUTES });
+            }
+            self.grow(0, written.len() + uri.len() + 4)?;
+            if let Kind::Element { attributes, .. } = &mut self.at_mut(node).kind {
                 attributes.push(Attribute { name: Name::new(None, &written), value: (*uri).into() });
             }
         }
+        Ok(())
     }
 
     fn weight(&self, node: NodeId) -> usize {

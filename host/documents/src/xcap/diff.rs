@@ -91,6 +91,7 @@ pub fn read_diff(bytes: &[u8], limits: &Limits) -> Result<XcapDiff, DocumentErro
             _ => {}
         }
     }
+    dom.check()?;
     Ok(diff)
 }
 

@@ -122,6 +122,7 @@ pub fn read_error(bytes: &[u8], limits: &Limits) -> Result<XcapError, DocumentEr
         "extension" => Conflict::Extension(reason.children().map(Element::foreign).collect()),
         _ => Conflict::Extension(vec![reason.foreign()]),
     };
+    dom.check()?;
     Ok(XcapError { conflict, phrase: reason.attribute("phrase").map(str::to_owned) })
 }
 
