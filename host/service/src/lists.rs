@@ -1,6 +1,6 @@
 //! Lists of resources that the service keeps (RFC 4662): those of the operator, and those of users.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use attache_sip::uri::Uri;
 use crate::directory::{Aor, Directory, domain, identity};
 
 /// One resource of a list.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Entry {
     /// As it stands in the list.
     pub(crate) uri: Arc<str>,
@@ -37,8 +37,6 @@ pub(crate) struct List {
     /// Who may subscribe to it beside the owner; `None` for every user.
     pub(crate) readers: Option<Vec<Aor>>,
     members: Vec<String>,
-    /// Whether somebody in it can be a list of this service.
-    nests: bool,
     pub(crate) entries: Arc<[Entry]>,
     /// Subscriptions to it.
     pub(crate) watchers: BTreeSet<u64>,
@@ -48,6 +46,8 @@ pub(crate) struct List {
 #[derive(Default)]
 pub(crate) struct Lists {
     lists: HashMap<Arc<str>, List>,
+    /// What can be a list, with the lists in which it is.
+    named_in: HashMap<String, BTreeSet<Arc<str>>>,
     /// Lists of each owner.
     counts: HashMap<Aor, usize>,
 }
@@ -94,7 +94,8 @@ impl Lists {
         self.lists.get_mut(name)
     }
 
-    /// Sets a list, and names those that changed by it: itself, and lists that it is in.
+    /// Sets a list, whose entries and those of lists in which it is are made by [`refresh`](Self::refresh). Its name;
+    /// `None` where it is as it was.
     pub(crate) fn set(
         &mut self,
         directory: &Directory,
@@ -103,7 +104,7 @@ impl Lists {
         owner: Option<Aor>,
         readers: Option<Vec<Aor>>,
         members: Vec<String>,
-    ) -> Result<Vec<Arc<str>>, ListError> {
+    ) -> Result<Option<Arc<str>>, ListError> {
         let name = Self::name(directory, address).ok_or(ListError::Address)?;
         if directory.find(&name).is_some() {
             return Err(ListError::Taken);
@@ -115,6 +116,9 @@ impl Lists {
         if known.is_some_and(|known| known.owner != owner) {
             return Err(ListError::Taken);
         }
+        if known.is_some_and(|known| known.members == members && known.readers == readers) {
+            return Ok(None);
+        }
         if known.is_none()
             && let Some(owner) = &owner
         {
@@ -125,34 +129,49 @@ impl Lists {
             *count += 1;
         }
         let name: Arc<str> = name.into();
+        self.forget_names(directory, &name);
+        for nested in members.iter().filter_map(|member| Self::nested(directory, member)) {
+            self.named_in.entry(nested).or_default().insert(Arc::clone(&name));
+        }
         let list = self.lists.entry(Arc::clone(&name)).or_insert_with(|| List {
             owner,
             readers: None,
             members: Vec::new(),
-            nests: false,
             entries: Arc::new([]),
             watchers: BTreeSet::new(),
         });
-        list.readers = readers;
-        list.nests = members
-            .iter()
-            .any(|member| Self::name(directory, member).is_some_and(|name| directory.find(&name).is_none()));
-        list.members = members;
-        Ok(self.recompute(directory, bounds.entries, &name))
+        (list.readers, list.members) = (readers, members);
+        Ok(Some(name))
     }
 
-    /// Forgets a list of an owner. Those that changed by it, itself among them; nothing where there was none of theirs.
+    /// Who in a list can be a list.
+    fn nested(directory: &Directory, member: &str) -> Option<String> {
+        Self::name(directory, member).filter(|name| directory.find(name).is_none())
+    }
+
+    /// Forgets what a list names.
+    fn forget_names(&mut self, directory: &Directory, name: &Arc<str>) {
+        let Some(list) = self.lists.get(name) else { return };
+        for nested in list.members.iter().filter_map(|member| Self::nested(directory, member)) {
+            if let Some(all) = self.named_in.get_mut(&nested) {
+                all.remove(name);
+                if all.is_empty() {
+                    self.named_in.remove(&nested);
+                }
+            }
+        }
+    }
+
+    /// Forgets a list of an owner: its name, and those who watched it; `None` where there was none of theirs. Lists in
+    /// which it was are made anew by [`refresh`](Self::refresh).
     pub(crate) fn remove(
         &mut self,
         directory: &Directory,
-        bounds: Bounds,
         address: &str,
         owner: Option<&Aor>,
-    ) -> Vec<Arc<str>> {
-        let Some(name) = Self::name(directory, address) else { return Vec::new() };
-        if self.lists.get(&*name).is_none_or(|list| list.owner.as_ref() != owner) {
-            return Vec::new();
-        }
+    ) -> Option<(Arc<str>, BTreeSet<u64>)> {
+        let name = Self::name(directory, address)?;
+        self.lists.get(&*name).filter(|list| list.owner.as_ref() == owner)?;
         if let Some(owner) = owner
             && let Some(count) = self.counts.get_mut(owner)
         {
@@ -162,13 +181,9 @@ impl Lists {
             }
         }
         let name: Arc<str> = name.into();
-        // Its watchers are told by whoever asked: the list stays until then, and has nobody in it.
-        if let Some(list) = self.lists.get_mut(&name) {
-            list.members.clear();
-        }
-        let changed = self.recompute(directory, bounds.entries, &name);
-        self.lists.remove(&name);
-        changed
+        self.forget_names(directory, &name);
+        let list = self.lists.remove(&name)?;
+        Some((name, list.watchers))
     }
 
     /// The key of an address of this service.
@@ -178,41 +193,71 @@ impl Lists {
         identity(&uri)
     }
 
-    /// The entries of a request's own list.
-    pub(crate) fn flatten(&self, directory: &Directory, members: &[String], most: usize) -> Arc<[Entry]> {
+    /// The entries of members that somebody named: a user, or the operator.
+    pub(crate) fn flatten(
+        &self,
+        directory: &Directory,
+        actor: Option<&Aor>,
+        members: &[String],
+        most: usize,
+    ) -> Arc<[Entry]> {
         let mut entries = Vec::new();
-        let mut seen = std::collections::HashSet::new();
-        self.gather(directory, members, most, &mut seen, &mut entries);
+        let mut seen = HashSet::new();
+        self.gather(directory, actor, members, most, &mut seen, &mut entries);
         entries.into()
     }
 
-    fn recompute(&mut self, directory: &Directory, most: usize, changed: &Arc<str>) -> Vec<Arc<str>> {
-        let mut all = vec![Arc::clone(changed)];
-        // Lists in lists are few.
-        let others = self.lists.iter().filter(|(name, list)| *name != changed && list.nests);
-        all.extend(others.map(|(name, _)| Arc::clone(name)));
-        for name in &all {
-            let Some(list) = self.lists.get(name) else { continue };
-            let entries = self.flatten(directory, &list.members, most);
-            if let Some(list) = self.lists.get_mut(name) {
-                list.entries = entries;
+    /// Makes the entries of lists that changed anew, and of those in which they are. Names those whose entries are others
+    /// than before.
+    pub(crate) fn refresh(
+        &mut self,
+        directory: &Directory,
+        most: usize,
+        changed: Vec<Arc<str>>,
+    ) -> Vec<Arc<str>> {
+        let mut all = changed;
+        let mut known: HashSet<Arc<str>> = all.iter().cloned().collect();
+        let mut next = 0;
+        while let Some(name) = all.get(next).cloned() {
+            next += 1;
+            let owner = self.lists.get(&name).and_then(|list| list.owner.as_ref());
+            for above in self.named_in.get(&*name).into_iter().flatten() {
+                // A list of somebody else does not open this one, whatever it names.
+                let opens = |list: &List| owner.is_none() || list.owner.as_ref() == owner;
+                if self.lists.get(above).is_some_and(opens) && known.insert(Arc::clone(above)) {
+                    all.push(Arc::clone(above));
+                }
             }
         }
+        all.retain(|name| {
+            let Some(list) = self.lists.get(name) else { return false };
+            let entries = self.flatten(directory, list.owner.as_ref(), &list.members, most);
+            let Some(list) = self.lists.get_mut(name).filter(|list| list.entries != entries) else {
+                return false;
+            };
+            list.entries = entries;
+            true
+        });
         all
     }
 
     /// Adds what members name, lists in place of themselves, each resource once. Whatever goes in circles or exceeds the
     /// bound is left out.
+    ///
+    /// A list stands for its resources only where who named it may see them: it is theirs, or the operator's and they
+    /// are among its readers. Else it is nobody, so that nobody learns, or fills, the list of somebody else.
     fn gather<'a>(
         &'a self,
         directory: &Directory,
+        actor: Option<&'a Aor>,
         members: &'a [String],
         most: usize,
-        seen: &mut std::collections::HashSet<String>,
+        seen: &mut HashSet<String>,
         entries: &mut Vec<Entry>,
     ) {
-        let mut open = vec![members.iter()];
-        while let Some(members) = open.last_mut() {
+        let mut open = vec![(actor, members.iter())];
+        while let Some((actor, members)) = open.last_mut() {
+            let actor = *actor;
             let Some(member) = members.next() else {
                 open.pop();
                 continue;
@@ -230,9 +275,9 @@ impl Lists {
             let resource = match (named, is_ours) {
                 (Some(named), true) => match directory.find(&named) {
                     Some(aor) => Resource::User(aor),
-                    None => match self.lists.get(&*named) {
+                    None => match self.lists.get(&*named).filter(|list| list.opens_for(actor)) {
                         Some(list) => {
-                            open.push(list.members.iter());
+                            open.push((list.owner.as_ref(), list.members.iter()));
                             continue;
                         }
                         None => Resource::Nobody,
@@ -244,6 +289,25 @@ impl Lists {
             let mut hasher = std::hash::DefaultHasher::new();
             key_text.hash(&mut hasher);
             entries.push(Entry { uri: member.as_str().into(), key: hasher.finish(), resource });
+        }
+    }
+}
+
+impl List {
+    /// Whether a user may know who is in it.
+    pub(crate) fn is_readable(&self, user: &Aor) -> bool {
+        match (&self.owner, &self.readers) {
+            (Some(owner), _) if owner == user => true,
+            (_, Some(readers)) => readers.contains(user),
+            (owner, None) => owner.is_none(),
+        }
+    }
+
+    /// Whether it stands for its resources in a list of that user, or of the operator.
+    fn opens_for(&self, actor: Option<&Aor>) -> bool {
+        match actor {
+            Some(actor) => self.is_readable(actor),
+            None => self.owner.is_none(),
         }
     }
 }

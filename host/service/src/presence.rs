@@ -234,9 +234,8 @@ impl Presence {
 
     /// Has those whom a subscription watches tell it of changes.
     pub(crate) fn attach(&mut self, id: u64, watcher: &Aor, subject: &Subject) {
-        let mut count = Count { subscriptions: 1, watched: 0 };
+        let count = Count { subscriptions: 1, watched: weight(subject) };
         each(subject, |aor, slot| {
-            count.watched += 1;
             self.presentities.entry(Aor::clone(aor)).or_default().watchers.insert((id, slot));
             self.watched_anew.insert(Aor::clone(aor));
         });
@@ -247,9 +246,8 @@ impl Presence {
     }
 
     pub(crate) fn detach(&mut self, id: u64, watcher: &Aor, subject: &Subject) {
-        let mut watched = 0;
+        let watched = weight(subject);
         each(subject, |aor, slot| {
-            watched += 1;
             self.watched_anew.insert(Aor::clone(aor));
             if let Some(presentity) = self.presentities.get_mut(aor) {
                 presentity.watchers.remove(&(id, slot));
@@ -270,6 +268,15 @@ impl Presence {
 
     pub(crate) fn count_of(&self, watcher: &str) -> Count {
         self.per_watcher.get(watcher).copied().unwrap_or_default()
+    }
+}
+
+/// How many a subscription is to. Those of whom nothing is known take as much room as the others.
+fn weight(subject: &Subject) -> usize {
+    match subject {
+        Subject::Presence(_) => 1,
+        Subject::List(list) => list.entries.len(),
+        Subject::Watchers(..) | Subject::Documents(..) | Subject::Taken => 0,
     }
 }
 
@@ -303,16 +310,21 @@ fn compose(aor: &str, publications: &[&Publication]) -> Document {
     }
     let mut all = Document { entity, ..Document::default() };
     let mut ids = std::collections::HashSet::new();
+    // What the next one of the same id is numbered with, so that many of one id are told apart in linear time.
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut unique = |id: &str, publication: usize| {
         let id = if id.is_empty() { "t" } else { id };
         if ids.insert(id.to_owned()) {
             return id.to_owned();
         }
-        let mut other = format!("{id}-{publication}");
-        while !ids.insert(other.clone()) {
-            other.push('x');
+        let number = numbers.entry(id.to_owned()).or_insert(publication);
+        loop {
+            let other = format!("{id}-{number}");
+            *number += 1;
+            if ids.insert(other.clone()) {
+                return other;
+            }
         }
-        other
     };
     for (number, publication) in publications.iter().enumerate() {
         let document = &publication.document;
@@ -415,6 +427,21 @@ mod tests {
         let document = composed(&mut presentity);
         let ids: Vec<_> = document.tuples.iter().map(|tuple| tuple.id.as_str()).collect();
         assert_eq!(ids, ["same", "same-1"]);
+    }
+
+    #[test]
+    fn many_of_one_id_are_told_apart() {
+        let tuple = "<tuple id=\"same\"><status><basic>open</basic></status></tuple>".repeat(256);
+        let body = format!(
+            "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:bob@example.com\">{tuple}</presence>"
+        );
+        let mut presentity = Presentity::default();
+        for etag in ["1", "2", "3"] {
+            add(&mut presentity, etag, body.clone().into(), None);
+        }
+        let document = compose("bob@example.com", &presentity.all());
+        let ids: std::collections::HashSet<_> = document.tuples.iter().map(|tuple| &tuple.id).collect();
+        assert_eq!((ids.len(), document.tuples.len()), (3 * 256, 3 * 256));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use attache_sip::message::Event;
 
 /// Nobody means to wait for longer.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Nobody hears more often, and a rate without bound has no number.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// NOTIFYs that an average is taken over.
 const WINDOW: u32 = 10;
 
@@ -29,7 +31,7 @@ impl Rates {
         let interval = |name| {
             let rate: f64 = event.params.get_str(name)?.parse().ok()?;
             let seconds = (rate.is_finite() && rate > 0.0).then(|| 1.0 / rate)?;
-            Some(Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST))
+            Some(Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).clamp(SHORTEST, LONGEST))
         };
         let pause = interval("max-rate");
         // A least rate above the greatest one cannot be meant (section 7.1.1).
@@ -126,6 +128,7 @@ mod tests {
         assert_eq!(written("presence;min-rate=100"), ";min-rate=1", "no faster than once a second");
         assert_eq!(written("presence;max-rate=0.1;min-rate=0.5"), ";max-rate=0.1;min-rate=0.1");
         assert_eq!(written("presence;adaptive-min-rate=0.25"), ";adaptive-min-rate=0.25");
+        assert_eq!(written("presence;max-rate=1e300"), ";max-rate=1000", "what is written is a number");
         for nonsense in [
             "presence",
             "presence;max-rate=x",

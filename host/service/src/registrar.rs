@@ -370,8 +370,11 @@ pub(crate) fn contact_value(
 }
 
 fn same(binding: &Binding, wish: &Wish) -> bool {
-    binding.contact.equivalent(&wish.contact)
-        || (wish.instance.is_some() && binding.instance == wish.instance)
+    match (&binding.instance, &wish.instance) {
+        // Of flows only this says which is which (RFC 5626, section 6): behind one address there may be several.
+        (Some(known), Some(wanted)) if !known.1.is_empty() && !wanted.1.is_empty() => known == wanted,
+        (known, wanted) => binding.contact.equivalent(&wish.contact) || (wanted.is_some() && known == wanted),
+    }
 }
 
 impl Wish {

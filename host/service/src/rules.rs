@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use attache_documents::Moment;
-use attache_documents::policy::{Condition, Evaluator, Permissions, Ruleset, Watcher};
+use attache_documents::policy::{Condition, Evaluator, Permissions, Ruleset, Watcher, canonical_identity};
 
 use crate::directory::Aor;
 
 /// Decisions that are remembered for one presentity.
 const MOST_DECIDED: usize = 65_536;
+/// Lists that the rules of one presentity can name; nobody is in further ones.
+const MOST_ANCHORS: usize = u64::BITS as usize;
 
 /// What holds for watchers of somebody who keeps no rules.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq, serde::Deserialize)]
@@ -33,7 +35,10 @@ pub(crate) struct Granted {
 pub(crate) struct Rules {
     rules: Evaluator,
     by_sphere: bool,
-    by_list: bool,
+    /// The lists that conditions name.
+    anchors: Vec<String>,
+    /// Who is in them, each with a bit for each list; `None` until somebody asks.
+    members: Option<HashMap<String, u64>>,
     /// The spheres under which the decisions were made.
     spheres: Vec<String>,
     /// What watchers were found to be granted: many are granted the same.
@@ -49,7 +54,8 @@ impl Rules {
             |kind: fn(&Condition) -> bool| ruleset.rules.iter().any(|rule| rule.conditions.iter().any(kind));
         Self {
             by_sphere: any(|condition| matches!(condition, Condition::Sphere(_))),
-            by_list: any(|condition| matches!(condition, Condition::ExternalList(_))),
+            anchors: anchors_of(&ruleset),
+            members: None,
             rules: Evaluator::new(ruleset),
             spheres: Vec::new(),
             sets: HashMap::new(),
@@ -70,7 +76,7 @@ impl Rules {
 
     /// Whether decisions depend on the presentity's lists.
     pub(crate) fn use_lists(&self) -> bool {
-        self.by_list
+        !self.anchors.is_empty()
     }
 
     /// The next moment at which decisions may change by themselves.
@@ -83,8 +89,13 @@ impl Rules {
         moments.flat_map(|(from, until)| [*from, *until]).filter(|moment| *moment > now).min()
     }
 
-    /// Forgets all decisions.
+    /// Forgets all decisions, and who is in which list.
     pub(crate) fn reconsider(&mut self) {
+        self.members = None;
+        self.forget_decisions();
+    }
+
+    fn forget_decisions(&mut self) {
         self.decided.clear();
         self.sets.clear();
     }
@@ -93,26 +104,41 @@ impl Rules {
     pub(crate) fn in_spheres(&mut self, spheres: &[String]) {
         if self.spheres != spheres {
             self.spheres = spheres.to_vec();
-            self.reconsider();
+            self.forget_decisions();
         }
     }
 
-    /// What a watcher is granted.
+    /// What a watcher is granted. `members` tells who is in a list, and is asked once for each until the rules are
+    /// [reconsidered](Self::reconsider).
     pub(crate) fn decide(
         &mut self,
         watcher: &Aor,
         now: Moment,
-        is_member: &mut dyn FnMut(&str, &str) -> bool,
+        members: &mut dyn FnMut(&str) -> Vec<String>,
     ) -> Granted {
         if let Some(granted) = self.decided.get(watcher) {
             return granted.clone();
         }
         if self.decided.len() >= MOST_DECIDED {
-            self.reconsider();
+            self.forget_decisions();
         }
+        let anchors = &self.anchors;
+        let known = self.members.get_or_insert_with(|| {
+            let mut all: HashMap<String, u64> = HashMap::new();
+            for (number, anchor) in anchors.iter().enumerate() {
+                for member in members(anchor) {
+                    *all.entry(canonical_identity(&member)).or_default() |= 1 << number;
+                }
+            }
+            all
+        });
         let identity = format!("sip:{watcher}");
+        let lists = known.get(&canonical_identity(&identity)).copied().unwrap_or(0);
+        let mut is_member = |list: &str, _: &str| {
+            anchors.iter().position(|known| known == list).is_some_and(|number| lists >> number & 1 == 1)
+        };
         let asking = Watcher { identity: Some(&identity), spheres: &self.spheres, now };
-        let found = self.rules.evaluate(&asking, is_member);
+        let found = self.rules.evaluate(&asking, &mut is_member);
         let granted = match self.sets.get_key_value(&found) {
             Some((permissions, set)) => Granted { set: *set, permissions: Arc::clone(permissions) },
             None => {
@@ -125,4 +151,17 @@ impl Rules {
         self.decided.insert(Aor::clone(watcher), granted.clone());
         granted
     }
+}
+
+fn anchors_of(ruleset: &Ruleset) -> Vec<String> {
+    let mut anchors: Vec<String> = Vec::new();
+    for condition in ruleset.rules.iter().flat_map(|rule| &rule.conditions) {
+        let Condition::ExternalList(lists) = condition else { continue };
+        for list in lists {
+            if anchors.len() < MOST_ANCHORS && !anchors.contains(list) {
+                anchors.push(list.clone());
+            }
+        }
+    }
+    anchors
 }

@@ -39,6 +39,13 @@ impl Rate {
 
     /// Whether one more request from there is within bounds.
     pub(crate) fn admits(&mut self, address: IpAddr, now: Instant) -> bool {
+        self.admits_as(address, now, 1)
+    }
+
+    /// Whether one more request that is as much work as so many is within bounds. One that is more than everything at
+    /// once takes everything.
+    pub(crate) fn admits_as(&mut self, address: IpAddr, now: Instant, requests: usize) -> bool {
+        let cost = u32::try_from(requests).map_or(self.burst, f64::from).min(self.burst);
         let (burst, per_second) = (self.burst, self.per_second);
         let full_again = Duration::from_secs_f64(burst / per_second);
         if self.buckets.len() >= self.most && !self.buckets.contains_key(&source(address)) {
@@ -57,10 +64,10 @@ impl Rate {
         let refilled = now.saturating_duration_since(*at).as_secs_f64() * per_second;
         *tokens = (*tokens + refilled).min(burst);
         *at = now;
-        if *tokens < 1.0 {
+        if *tokens < cost {
             return false;
         }
-        *tokens -= 1.0;
+        *tokens -= cost;
         true
     }
 }
@@ -146,6 +153,16 @@ mod tests {
         assert!(rate.admits(TWO, now));
         let later = now + Duration::from_secs(1);
         assert_eq!((0..100).filter(|_| rate.admits(ONE, later)).count(), 10);
+    }
+
+    #[test]
+    fn work_counts_as_so_many_requests() {
+        let now = Instant::now();
+        let mut rate = Rate::new(10, 20, 100);
+        assert!(rate.admits_as(ONE, now, 15));
+        assert!(!rate.admits_as(ONE, now, 6) && rate.admits_as(ONE, now, 5));
+        assert!(rate.admits_as(TWO, now, 1_000), "more than there is at once takes all there is");
+        assert!(!rate.admits(TWO, now));
     }
 
     #[test]

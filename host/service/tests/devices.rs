@@ -221,6 +221,35 @@ fn a_watcher_is_followed_to_where_its_device_is_now() {
 }
 
 #[test]
+fn nobody_has_the_device_of_somebody_else_told() {
+    let mut net = Net::new();
+    let desk = register(&mut net, BOB, DESK, Some(1));
+    let gruu = param(&desk, DESK, "pub-gruu").unwrap();
+    let request = net.client(ALICE, |alice| alice.request(Method::Subscribe, "sip:carol@example.com"));
+    let request = request
+        .header(HeaderName::Contact, format!("<{gruu}>"))
+        .header(HeaderName::Event, "presence")
+        .header(HeaderName::Expires, "600");
+    assert_eq!(status(&net.send(ALICE, request)), 200);
+    net.run(2);
+    assert!(net.received(BOB, Method::Notify).is_empty());
+    assert_eq!(
+        net.received(ALICE, Method::Notify).len(),
+        1,
+        "who asked is told, where the request came from"
+    );
+}
+
+#[test]
+fn several_flows_of_one_address_are_bindings_of_their_own() {
+    let mut net = Net::new();
+    register(&mut net, BOB, DESK, Some(1));
+    let both = register(&mut net, BOB, DESK, Some(2));
+    assert_eq!(bindings(&both), 2);
+    assert_eq!(bindings(&register(&mut net, BOB, DESK, Some(1))), 2);
+}
+
+#[test]
 fn the_presence_of_a_device_is_that_of_its_user() {
     let mut net = Net::new();
     net.publish(BOB, "here", None);

@@ -427,3 +427,87 @@ fn the_subscriptions_to_a_list_end_with_it() {
     assert_eq!(text(last, HeaderName::SubscriptionState), "terminated;reason=noresource");
     assert_eq!(status(&subscribe(&mut net, ALICE, 600)), 404);
 }
+
+#[test]
+fn nobody_learns_or_fills_the_list_of_somebody_else_by_naming_it() {
+    let mut net = Net::new();
+    let set = |net: &mut Net, address: &str, owner: &str, members: &[&str]| {
+        let members = members.iter().map(|one| (*one).to_owned()).collect();
+        net.core(|core, now| core.set_list(now, address, Some(owner), members)).unwrap();
+    };
+    set(&mut net, "sip:bobs@example.com", "bob", &["sip:carol@example.com", "sip:later@example.com"]);
+    set(&mut net, "sip:alices@example.com", "alice", &["sip:bobs@example.com"]);
+    let over = Some((State::Terminated, Some("noresource".to_owned()), None));
+    with_body(&mut net, &["sip:bobs@example.com"]);
+    net.run(1);
+    let [of_request] = &told(&mut net, ALICE)[..] else { panic!() };
+    assert_eq!(of_request.uris(), ["sip:bobs@example.com"]);
+    assert_eq!(of_request.of("sip:bobs@example.com"), over);
+    let request = list_request(&mut net, ALICE, "sip:alices@example.com", 600);
+    assert_eq!(status(&net.send(ALICE, request)), 200);
+    net.run(1);
+    let [of_own] = &told(&mut net, ALICE)[..] else { panic!() };
+    assert_eq!(
+        (of_own.uris(), of_own.of("sip:bobs@example.com")),
+        (vec!["sip:bobs@example.com"], over.clone())
+    );
+    let request = list_request(&mut net, BOB, "sip:bobs@example.com", 600);
+    net.send(BOB, request);
+    net.run(1);
+    told(&mut net, BOB);
+    set(&mut net, "sip:later@example.com", "alice", &["sip:alice@example.com"]);
+    net.run(3);
+    assert!(told(&mut net, BOB).is_empty(), "what Alice makes of an address that Bob has is not his");
+    set(&mut net, "sip:own@example.com", "alice", &["sip:carol@example.com"]);
+    set(&mut net, "sip:alices@example.com", "alice", &["sip:own@example.com"]);
+    net.run(3);
+    let last = told(&mut net, ALICE).pop().unwrap();
+    assert_eq!(last.uris(), ["sip:carol@example.com"], "the own ones are taken apart");
+}
+
+#[test]
+fn a_list_that_outgrows_what_its_watcher_may_watch_is_given_up() {
+    let mut config = config();
+    config.limits.watched_per_user = 2;
+    let mut net = Net::with(config);
+    let set = |net: &mut Net, members: &[&str]| {
+        let members = members.iter().map(|one| (*one).to_owned()).collect();
+        net.core(|core, now| core.set_list(now, "sip:own@example.com", Some("alice"), members)).unwrap();
+    };
+    set(&mut net, &["sip:bob@example.com"]);
+    let request = list_request(&mut net, ALICE, "sip:own@example.com", 600);
+    assert_eq!(status(&net.send(ALICE, request)), 200);
+    net.run(2);
+    net.received(ALICE, Method::Notify);
+    set(&mut net, &["sip:bob@example.com", "sip:nobody@example.com", "sip:x@elsewhere.org"]);
+    net.run(2);
+    let last = net.received(ALICE, Method::Notify).pop().unwrap();
+    assert_eq!(text(&last, HeaderName::SubscriptionState), "terminated;reason=giveup");
+    assert_eq!(net.core(|core, _| core.statistics().watched), 0);
+}
+
+#[test]
+fn a_refresh_with_a_list_that_is_too_long_changes_nothing() {
+    let mut config = config();
+    config.limits.watched_per_user = 1;
+    let mut net = Net::with(config);
+    let answer = with_body(&mut net, &["sip:bob@example.com"]);
+    net.run(1);
+    told(&mut net, ALICE);
+    let mut request = list_request(&mut net, ALICE, "sip:example.com", 600);
+    request.uri = answer.contacts().next().unwrap().unwrap().uri().unwrap().as_str().to_owned();
+    request.headers.retain(|(name, _)| {
+        ![HeaderName::From, HeaderName::To, HeaderName::CallId].iter().any(|known| *name == (*known).into())
+    });
+    let longer = resource_list(&["sip:carol@example.com", "sip:nobody@example.com"]);
+    let request = request
+        .from(text(&answer, HeaderName::From))
+        .to(text(&answer, HeaderName::To))
+        .call_id(text(&answer, HeaderName::CallId))
+        .body("application/resource-lists+xml", longer);
+    assert_eq!(status(&net.send(ALICE, request)), 503);
+    net.publish(BOB, "here", None);
+    net.run(3);
+    let last = told(&mut net, ALICE).pop().unwrap();
+    assert_eq!(last.of("sip:bob@example.com").unwrap().2.as_deref(), Some("here"));
+}

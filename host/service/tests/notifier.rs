@@ -166,6 +166,41 @@ fn a_watcher_of_changes_gets_everything_once_and_then_what_changed() {
 }
 
 #[test]
+fn a_watcher_of_changes_sees_what_needs_putting_right_too() {
+    let mut net = Net::new();
+    subscribe(&mut net, "presence", CHANGES);
+    net.run(2);
+    notifies(&mut net);
+    let bare = pidf("bare").replace(" xmlns=\"urn:ietf:params:xml:ns:pidf\"", "");
+    assert_eq!(status(&publish(&mut net, WHOLE, bare, None)), 200);
+    net.run(2);
+    let [notify] = &notifies(&mut net)[..] else { panic!() };
+    let update = pidf_diff::read(notify.body(), &Limits::DEFAULT).unwrap();
+    assert!(matches!(update, Update::Full { .. } | Update::Diff { .. }));
+    assert!(String::from_utf8_lossy(notify.body()).contains("bare"));
+}
+
+#[test]
+fn a_watcher_of_changes_sees_more_elements_than_one_document_may_have() {
+    let mut net = Net::new();
+    let wide = |tag: &str| {
+        let unknown = format!("<x{tag} xmlns=\"urn:x\"/>").repeat(2_000);
+        pidf(tag).replace("</presence>", &format!("{unknown}</presence>"))
+    };
+    for tag in ["a", "b", "c", "d", "e"] {
+        assert_eq!(status(&publish(&mut net, WHOLE, wide(tag), None)), 200);
+    }
+    subscribe(&mut net, "presence", CHANGES);
+    net.run(2);
+    let notify = notifies(&mut net).pop().unwrap();
+    let shown = String::from_utf8_lossy(notify.body()).into_owned();
+    assert!(
+        ["a", "b", "c", "d", "e"].iter().all(|tag| shown.contains(&format!("<note>{tag}</note>"))),
+        "{shown}"
+    );
+}
+
+#[test]
 fn a_watcher_of_changes_that_lost_one_gets_everything() {
     let mut net = Net::new();
     let etag = text(&publish(&mut net, WHOLE, desk("here"), None), HeaderName::SipEtag);
@@ -253,6 +288,40 @@ fn a_least_rate_repeats_the_state() {
     subscribe(&mut net, "presence;min-rate=0.1", WHOLE);
     net.run(35);
     assert_eq!(net.notes(ALICE), ["here"; 4]);
+}
+
+#[test]
+fn a_least_rate_is_granted_for_so_many_subscriptions_of_a_watcher_only() {
+    let mut net = Net::new();
+    for number in 0..202 {
+        subscribe(&mut net, "presence;min-rate=0.001", WHOLE);
+        net.run(1);
+        let told = notifies(&mut net);
+        let granted = text(&told[0], HeaderName::SubscriptionState).contains("min-rate");
+        assert_eq!(granted, number < 200, "{number}");
+    }
+}
+
+#[test]
+fn a_refresh_is_of_the_package_that_the_dialog_is_of() {
+    let mut net = Net::new();
+    let answer = subscribe(&mut net, "presence", WHOLE);
+    net.run(1);
+    notifies(&mut net);
+    for (event, refused) in [("presence.winfo", 489), ("presence;id=2", 481)] {
+        let mut other = request(&mut net, event, "*/*");
+        other.uri = answer.contacts().next().unwrap().unwrap().uri().unwrap().as_str().to_owned();
+        other.headers.retain(|(name, _)| {
+            let ours = [HeaderName::From, HeaderName::To, HeaderName::CallId];
+            !ours.iter().any(|known| *name == (*known).into())
+        });
+        let other = other
+            .from(text(&answer, HeaderName::From))
+            .to(text(&answer, HeaderName::To))
+            .call_id(text(&answer, HeaderName::CallId));
+        assert_eq!(status(&net.send(ALICE, other)), refused);
+    }
+    assert_eq!(status(&again(&mut net, &answer, "600", None)), 200);
 }
 
 #[test]

@@ -447,3 +447,27 @@ fn rules_that_name_ten_thousand_people_decide_on_each() {
         assert_eq!(status(&net.subscribe(CAROL, TO_BOB, 600)), 403);
     }
 }
+
+#[test]
+fn hard_state_is_no_larger_than_what_a_device_may_publish() {
+    let mut config = config();
+    config.limits.publication_bytes = 1024;
+    let mut net = Net::with(config);
+    let entity = |note: &str| common::pidf(note);
+    assert_eq!(net.keep("bob", "pidf-manipulation", PIDF, &entity("short")).status(), 201);
+    assert_eq!(net.keep("bob", "pidf-manipulation", PIDF, &entity(&"long".repeat(500))).status(), 413);
+}
+
+#[test]
+fn nobody_keeps_more_services_than_lists() {
+    let mut config = config();
+    config.limits.lists_per_user = 2;
+    let mut net = Net::with(config);
+    let all = |count: usize| {
+        let one = |number| format!("<service uri=\"sip:list{number}@example.com\"><list/></service>");
+        let all: String = (0..count).map(one).collect();
+        format!("<rls-services xmlns=\"urn:ietf:params:xml:ns:rls-services\">{all}</rls-services>")
+    };
+    assert_eq!(net.keep("alice", "rls-services", SERVICES, &all(3)).status(), 409);
+    assert_eq!(net.keep("alice", "rls-services", SERVICES, &all(2)).status(), 201);
+}

@@ -278,3 +278,38 @@ fn nobody_is_told_of_the_documents_of_somebody_else() {
     let mut net = Net::new();
     assert_eq!(status(&subscribe(&mut net, BOB, ALICES, "xcap-diff", 600)), 403);
 }
+
+#[test]
+fn nodes_are_told_once_each_and_without_what_does_not_fit() {
+    let mut config = config();
+    config.limits.list_notify_bytes = 1_000;
+    let mut net = Net::with(config);
+    let list = |name: &str, length: usize| {
+        format!("<list name=\"{name}\"><display-name>{}</display-name></list>", "x".repeat(length))
+    };
+    let document = EMPTY.replace("<list name=\"a\"/>", &format!("{}{}", list("a", 600), list("b", 600)));
+    assert_eq!(net.keep("alice", "resource-lists", LISTS, &document).status(), 201);
+    let node = |name: &str| {
+        format!(
+            "resource-lists/users/sip:alice@example.com/index/~~/resource-lists/list%5B@name=%22{name}%22%5D"
+        )
+    };
+    let entry = |name: &str| format!("<entry uri=\"{}\"/>", node(name));
+    let body = format!(
+        "<resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list>{}{}{}</list></resource-lists>",
+        entry("a"),
+        entry("b"),
+        entry("a")
+    );
+    let request = net.client(ALICE, |alice| {
+        let contact = alice.contact();
+        alice.request(Method::Subscribe, ALICES).header(HeaderName::Contact, contact)
+    });
+    let request = request.header(HeaderName::Event, "xcap-diff");
+    assert_eq!(status(&net.send(ALICE, request.body(LISTS, body))), 200);
+    net.run(1);
+    let told = diffs(&mut net).pop().unwrap();
+    let told: Vec<_> =
+        told.elements.iter().map(|one| (one.selector.clone(), one.exists, one.content.is_some())).collect();
+    assert_eq!(told, [(node("a"), true, true), (node("b"), true, false)]);
+}

@@ -319,6 +319,10 @@ fn who_has_the_document_already_is_told_so() {
     assert_eq!((known.status().as_u16(), known.body().len()), (304, 0));
     let entry = node("resource-lists/list/entry[1]");
     assert_eq!(site.ask(&Ask::new(Method::GET, entry).header("if-none-match", &etag)).status(), 304);
+    let weak = format!("\"other\", W/{etag}");
+    assert_eq!(site.ask(&Ask::new(Method::GET, INDEX).header("if-none-match", &weak)).status(), 304);
+    assert_eq!(site.ask(&Ask::new(Method::GET, INDEX).header("if-match", &weak)).status(), 412);
+    assert_eq!(site.ask(&Ask::new(Method::GET, INDEX).header("if-match", "\"\u{fc}\"")).status(), 400);
     site.put(INDEX, LISTS, FRIENDS);
     assert_eq!(site.ask(&Ask::new(Method::GET, INDEX).header("if-none-match", &etag)).status(), 200);
     assert_eq!(site.ask(&Ask::new(Method::GET, INDEX).header("if-match", &etag)).status(), 412);

@@ -3,7 +3,8 @@
 //! A subscriber names documents, folders of them, and nodes; without a list, all own documents are meant. Only the
 //! subscriber's own are told of. What is told are entity tags: the changes themselves are got over HTTP.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use attache_documents::tree::Tree;
 use attache_documents::xcap::{
@@ -13,6 +14,7 @@ use attache_documents::xcap::{
 use attache_documents::{Foreign, Limits};
 use attache_sip::endpoint::Response;
 use attache_sip::message::Message;
+use attache_sip::transport::Transport;
 use attache_sip::uri::Uri;
 
 use super::notify::Notice;
@@ -47,8 +49,8 @@ pub(crate) struct DocumentWatch {
     wanted: Vec<Wanted>,
     /// Tags of documents, by usage and name.
     documents: BTreeMap<(String, String), String>,
-    /// What nodes hold, by their place in what is wanted.
-    nodes: BTreeMap<usize, String>,
+    /// Digests of what nodes hold, by their place in what is wanted.
+    nodes: BTreeMap<usize, u64>,
     first: bool,
 }
 
@@ -84,7 +86,9 @@ impl Core {
             if members.len() > MOST_WANTED {
                 return Err(Box::new(Response::new(413).reason("Too Many Documents")));
             }
-            wanted.extend(members.iter().filter_map(|member| wanted_by(member, owner)));
+            let mut seen = HashSet::new();
+            let members = members.iter().filter(|member| seen.insert(member.as_str()));
+            wanted.extend(members.filter_map(|member| wanted_by(member, owner)));
         }
         Ok(DocumentWatch { wanted, documents: BTreeMap::new(), nodes: BTreeMap::new(), first: true })
     }
@@ -115,6 +119,7 @@ impl Core {
         owner: &Aor,
         watch: &mut DocumentWatch,
         must: bool,
+        transport: Transport,
     ) -> Option<Notice> {
         let is_first = core::mem::take(&mut watch.first) || must;
         if is_first {
@@ -157,7 +162,11 @@ impl Core {
             }
         }
         watch.documents = current;
-        self.nodes(owner, watch, is_first, &mut diff);
+        let room = match transport {
+            Transport::Udp => self.limits.list_notify_bytes.min(rls::DATAGRAM_ROOM),
+            _ => self.limits.list_notify_bytes,
+        };
+        self.nodes(owner, watch, is_first, room, &mut diff);
         if !is_first && diff.documents.is_empty() && diff.elements.is_empty() && diff.attributes.is_empty() {
             return None;
         }
@@ -169,7 +178,15 @@ impl Core {
         })
     }
 
-    fn nodes(&self, owner: &Aor, watch: &mut DocumentWatch, is_first: bool, diff: &mut XcapDiff) {
+    /// Adds the nodes that changed. The content of those for which there is no room is left out: it can be got over HTTP.
+    fn nodes(
+        &self,
+        owner: &Aor,
+        watch: &mut DocumentWatch,
+        is_first: bool,
+        mut room: usize,
+        diff: &mut XcapDiff,
+    ) {
         let limits = Limits { bytes: self.limits.document_bytes, ..Limits::STORED };
         let mut trees: HashMap<(&str, &str), Option<Tree>> = HashMap::new();
         for (number, wanted) in watch.wanted.iter().enumerate() {
@@ -184,11 +201,17 @@ impl Core {
             let Some(place) = place else { continue };
             let is_element = place.media_type() == ELEMENT_TYPE;
             let now = tree.as_ref().and_then(|tree| place.get_alone(tree));
-            let before = watch.nodes.get(&number);
-            if before == now.as_ref() && !is_first {
+            let digest = now.as_ref().map(|text| {
+                let mut hasher = DefaultHasher::new();
+                text.hash(&mut hasher);
+                hasher.finish()
+            });
+            if watch.nodes.get(&number) == digest.as_ref() && !is_first {
                 continue;
             }
-            let content = now.as_deref().and_then(|text| {
+            let left = now.as_ref().map_or(Some(room), |text| room.checked_sub(text.len()));
+            room = left.unwrap_or(room);
+            let content = now.as_deref().filter(|_| left.is_some()).and_then(|text| {
                 if is_element {
                     Foreign::parse(text, &limits).ok().map(NodeContent::Element)
                 } else {
@@ -198,8 +221,8 @@ impl Core {
             let change = NodeChange { selector: written.clone(), exists: now.is_some(), content };
             let changes = if is_element { &mut diff.elements } else { &mut diff.attributes };
             changes.push(change);
-            match now {
-                Some(text) => watch.nodes.insert(number, text),
+            match digest {
+                Some(digest) => watch.nodes.insert(number, digest),
                 None => watch.nodes.remove(&number),
             };
         }

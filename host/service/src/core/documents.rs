@@ -2,6 +2,7 @@
 //! felt at once from then on.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use attache_documents::tree::Tree;
@@ -17,7 +18,7 @@ use crate::mailbox::StoreChange;
 use crate::rules::Rules;
 use crate::xcap::edit::{Place, Refusal};
 use crate::xcap::lists::{ROOT, Resolver};
-use crate::xcap::usage::{self, Surroundings, Usage};
+use crate::xcap::usage::{self, Stated, Surroundings, Usage};
 use crate::xcap::{DocumentWrite, Kept, StoredDocument};
 
 /// Changes that wait for one of the same user.
@@ -38,7 +39,7 @@ impl Core {
             }
             return;
         }
-        let (kept, presence, status) = match self.change(&task) {
+        let (kept, stated, status) = match self.change(&task) {
             Ok(change) => change,
             Err(refusal) => {
                 self.http.answers.push_back((task.id, refused(refusal)));
@@ -47,7 +48,7 @@ impl Core {
         };
         let Task { id, owner, .. } = task;
         let DocumentPath { auid, name, .. } = task.resource.document;
-        let changing = Changing { id, owner, auid, name, kept, presence, status, waiting: VecDeque::new() };
+        let changing = Changing { id, owner, auid, name, kept, stated, status, waiting: VecDeque::new() };
         if !self.is_durable {
             self.changed_document(now, changing);
             return;
@@ -66,7 +67,7 @@ impl Core {
     }
 
     /// What a change makes of a document.
-    fn change(&mut self, task: &Task) -> Result<(Option<Kept>, Option<pidf::Document>, StatusCode), Refusal> {
+    fn change(&mut self, task: &Task) -> Result<(Option<Kept>, Stated, StatusCode), Refusal> {
         let document = &task.resource.document;
         let before = self.documents.get(&task.owner, &document.auid, &document.name);
         let etag = before.map(|kept| kept.etag.as_str());
@@ -82,7 +83,7 @@ impl Core {
                     return Err(failed);
                 }
                 if !is_put {
-                    return Ok((None, None, StatusCode::OK));
+                    return Ok((None, Stated::default(), StatusCode::OK));
                 }
                 expect_type(task, task.usage.media_type())?;
                 // A copy, so that the request it came in can be forgotten.
@@ -126,7 +127,11 @@ impl Core {
         };
         let (count, bytes) = self.documents.used(&task.owner);
         let replaced = before.map_or(0, |kept| kept.body.len());
-        if body.len() > self.limits.document_bytes {
+        let largest = match task.usage {
+            Usage::HardState => self.limits.document_bytes.min(self.limits.publication_bytes),
+            _ => self.limits.document_bytes,
+        };
+        if body.len() > largest {
             return Err(Refusal::Status(413, "the document is too large"));
         }
         let is_further = before.is_none() && count >= self.limits.documents_per_user;
@@ -136,24 +141,36 @@ impl Core {
         if document.name.len() > LONGEST_NAME || document.name.chars().any(char::is_control) {
             return Err(Refusal::Status(414, "the name is too long"));
         }
-        let presence = {
+        let stated = {
             let is_taken = |address: &str| {
                 let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
                 self.directory.find(address).is_some() || !self.directory.is_ours(domain)
             };
             let is_served = |address: &str| {
                 self.lists.get(address).is_some_and(|list| list.owner.as_ref() != Some(&task.owner))
+                    || self
+                        .http
+                        .changing
+                        .values()
+                        .any(|other| other.owner != task.owner && other.stated.services.contains(address))
             };
-            let around = Surroundings { owner: &task.owner, is_taken: &is_taken, services: &is_served };
-            usage::check(task.usage, &body, &limits, &around)?
+            let around = Surroundings {
+                owner: &task.owner,
+                is_taken: &is_taken,
+                services: &is_served,
+                most_services: self.limits.lists_per_user,
+            };
+            let hard = self.hard_state_limits();
+            let limits = if task.usage == Usage::HardState { &hard } else { &limits };
+            usage::check(task.usage, &body, limits, &around)?
         };
         let status = if is_put && is_new { StatusCode::CREATED } else { StatusCode::OK };
-        Ok((Some(Kept { etag: self.fresh_tag(), body }), presence, status))
+        Ok((Some(Kept { etag: self.fresh_tag(), body }), stated, status))
     }
 
     /// A change is made: answers it, and lets it be felt. Returns what waited for it.
     pub(super) fn changed_document(&mut self, now: Instant, changing: Changing) -> VecDeque<Task> {
-        let Changing { id, owner, auid, name, kept, presence, status, waiting } = changing;
+        let Changing { id, owner, auid, name, kept, stated, status, waiting } = changing;
         let etag = kept.as_ref().map(|kept| kept.etag.clone());
         let before = self.documents.set(&owner, &auid, &name, kept);
         let answer = match &etag {
@@ -164,7 +181,7 @@ impl Core {
         tracing::trace!(new = before.is_none(), "a document was changed");
         self.tell_keepers(&owner);
         if let Some(usage) = Usage::of(&auid) {
-            self.document_has_effect(now, &owner, usage, &name, presence);
+            self.document_has_effect(now, &owner, usage, &name, stated.presence);
         }
         waiting
     }
@@ -204,20 +221,34 @@ impl Core {
     /// The addresses of a user that stand for lists are those of the documents now.
     fn serve_lists(&mut self, now: Instant, owner: &Aor) {
         let limits = self.document_limits();
-        let served = Resolver::new(&self.documents, owner, &limits, self.limits.list_entries).services();
+        let (most, longest) = (self.limits.lists_per_user, self.limits.list_entries);
+        // Read beside the lists that are set from them.
+        let documents = core::mem::take(&mut self.documents);
+        let mut resolver = Resolver::new(&documents, owner, &limits, longest);
         let before = self.http.served.remove(owner).unwrap_or_default();
-        let after: BTreeSet<String> = served.iter().map(|one| one.uri.clone()).collect();
-        for gone in before.difference(&after) {
-            self.drop_list(now, gone, Some(owner));
-        }
-        for one in served {
-            if let Err(error) = self.put_list(now, &one.uri, Some(Aor::clone(owner)), None, one.members) {
-                tracing::info!(%error, "a user's list is not served");
+        let mut after = BTreeSet::new();
+        resolver.addresses(most, |uri| {
+            after.insert(uri.to_owned());
+        });
+        let mut changed: Vec<Arc<str>> =
+            before.difference(&after).filter_map(|gone| self.take_list(gone, Some(owner))).collect();
+        resolver.services(most, |one| {
+            match self.place_list(&one.uri, Some(Aor::clone(owner)), None, one.members) {
+                Ok(name) => changed.extend(name),
+                Err(error) => tracing::info!(%error, "a user's list is not served"),
             }
-        }
+        });
+        drop(resolver);
+        self.documents = documents;
+        self.lists_changed(now, changed);
         if !after.is_empty() {
             self.http.served.insert(Aor::clone(owner), after);
         }
+    }
+
+    /// What a user says of the presence of no device is bounded as what the devices say.
+    fn hard_state_limits(&self) -> DocumentLimits {
+        DocumentLimits { bytes: self.limits.publication_bytes, ..DocumentLimits::DEFAULT }
     }
 
     /// Takes back what was kept before a restart.
@@ -245,7 +276,7 @@ impl Core {
             self.serve_lists(now, &owner);
             let kept = self.documents.get(&owner, HARD_STATE_AUID, "index").map(|kept| kept.body.clone());
             let document = kept.and_then(|body| {
-                let read = pidf::read(&body, &self.document_limits()).ok()?;
+                let read = pidf::read(&body, &self.hard_state_limits()).ok()?;
                 Some((body, read.document))
             });
             if document.is_some() {

@@ -8,11 +8,11 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use attache_documents::Limits as DocumentLimits;
 use attache_documents::tree::Tree;
 use attache_documents::xcap::{
     CAPS_AUID, CAPS_TYPE, DocumentPath, ERROR_TYPE, Resource, write_capabilities, write_error,
 };
-use attache_documents::{Limits as DocumentLimits, pidf};
 use attache_sip::digest::Credentials;
 use attache_sip::uri::Uri;
 use bytes::Bytes;
@@ -28,10 +28,13 @@ use crate::directory::{Aor, Proof, Proving, identity};
 use crate::xcap::Kept;
 use crate::xcap::edit::{Place, Refusal};
 use crate::xcap::lists::ROOT;
-use crate::xcap::usage::{self, DIRECTORY_AUID, Usage};
+use crate::xcap::usage::{self, DIRECTORY_AUID, Stated, Usage};
 
 /// The name of a directory (OMA XDM, section 5.3.5).
 const DIRECTORY_NAME: &str = "directory.xml";
+
+/// Reading so many bytes of documents counts as a further request.
+const COSTLY: usize = 4 * 1024;
 
 /// Requests under way, and answers that are ready.
 #[derive(Default)]
@@ -54,7 +57,7 @@ pub(super) struct Changing {
     pub(super) auid: String,
     pub(super) name: String,
     pub(super) kept: Option<Kept>,
-    pub(super) presence: Option<pidf::Document>,
+    pub(super) stated: Stated,
     pub(super) status: StatusCode,
     pub(super) waiting: VecDeque<Task>,
 }
@@ -79,14 +82,17 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    fn read(headers: &HeaderMap) -> Self {
+    /// `None` where one cannot be read: doing the request without it is not what was asked for.
+    fn read(headers: &HeaderMap) -> Option<Self> {
         let tags = |name: HeaderName| {
-            let mut rows = headers.get_all(name).iter().peekable();
-            rows.peek()?;
-            let text: Vec<&str> = rows.filter_map(|row| row.to_str().ok()).collect();
-            Some(text.iter().flat_map(|row| row.split(',')).map(|tag| tag.trim().to_owned()).collect())
+            let mut all: Option<Vec<String>> = None;
+            for row in headers.get_all(name) {
+                let tags = row.to_str().ok()?.split(',').map(|tag| tag.trim().to_owned());
+                all.get_or_insert_default().extend(tags);
+            }
+            Some(all)
         };
-        Self { matches: tags(IF_MATCH), none_matches: tags(IF_NONE_MATCH) }
+        Some(Self { matches: tags(IF_MATCH)?, none_matches: tags(IF_NONE_MATCH)? })
     }
 
     /// Whether a request may be done, on a document with this tag, for something that exists or not.
@@ -96,7 +102,12 @@ impl Conditions {
         let any = |tag: &String| tag == "*" && exists;
         let matches = self.matches.as_ref().is_none_or(|tags| tags.iter().any(|tag| any(tag) || tagged(tag)));
         let none = self.none_matches.as_ref();
-        let clashes = |tag: &String| any(tag) || (exists && tagged(tag));
+        // Of these also a weak one counts (RFC 9110, section 13.1.2).
+        let is_same = |tag: &String| {
+            let strong = tag.strip_prefix("W/").unwrap_or(tag);
+            etag.is_some_and(|etag| strong.trim_matches('"') == etag)
+        };
+        let clashes = |tag: &String| any(tag) || (exists && is_same(tag));
         matches && none.is_none_or(|tags| !tags.iter().any(clashes))
     }
 
@@ -202,7 +213,9 @@ impl Core {
         };
         // One user, one spelling.
         resource.document.user = Some(owner.to_string());
-        let conditions = Conditions::read(&head.headers);
+        let Some(conditions) = Conditions::read(&head.headers) else {
+            return Err(Box::new(plain(StatusCode::BAD_REQUEST, "a condition cannot be read")));
+        };
         if resource.document.auid == DIRECTORY_AUID {
             let answer =
                 if is_change { not_allowed("GET, HEAD") } else { self.directory_of(&owner, &resource) };
@@ -215,6 +228,16 @@ impl Core {
         let content_type =
             content_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         let task = Task { id, owner, usage, resource, method: head.method, conditions, content_type, body };
+        // Documents are read on the task that everything else waits for.
+        let document = &task.resource.document;
+        let kept = self.documents.get(&task.owner, &document.auid, &document.name);
+        let touched = match task.resource.node.is_some() {
+            true => kept.map_or(0, |kept| kept.body.len()) + task.body.len(),
+            false => task.body.len(),
+        };
+        if touched >= COSTLY && !self.rate.admits_as(peer.ip(), now, touched / COSTLY) {
+            return Err(Box::new(retry_after(StatusCode::TOO_MANY_REQUESTS, 1)));
+        }
         if is_change {
             self.perform(now, task);
             return Ok(());

@@ -126,9 +126,12 @@ impl Core {
                     _ if known => None,
                     (View::Shown(shown), Some(partial)) if !bare => {
                         let body = self.partial_body(partial, &shown);
-                        let notice = Notice::of(View::Shown(shown), true);
+                        let notice = Notice::of(View::Shown(shown), body.is_some());
                         let content_type = pidf_diff::MEDIA_TYPE.to_owned();
-                        Some(Notice { body: Some(body), content_type, ..notice })
+                        Some(match body {
+                            Some(body) => Notice { body: Some(body), content_type, ..notice },
+                            None => notice,
+                        })
                     }
                     (view, _) => Some(Notice::of(view, bare)),
                 }
@@ -140,7 +143,7 @@ impl Core {
             Subject::List(list) => self.list_notice(now, id, &watcher, list, transport),
             Subject::Watchers(..) | Subject::Documents(..) if ended && !fetch => None,
             Subject::Watchers(aor, watch) => self.watchers_notice(now, aor, watch, must, transport),
-            Subject::Documents(owner, watch) => self.documents_notice(owner, watch, must),
+            Subject::Documents(owner, watch) => self.documents_notice(owner, watch, must, transport),
             Subject::Taken => None,
         };
         let Some(subscription) = self.presence.subscriptions.get_mut(&id) else { return 1 };
@@ -196,7 +199,7 @@ impl Core {
             request.push(HeaderName::Route, &**route);
         }
         let mut reach = subscription.reach;
-        if let Some((contact, at, path)) = device_of(&self.registrar, &subscription.target, now) {
+        if let Some((contact, at, path)) = device_of(&self.registrar, &subscription.target, &watcher, now) {
             (request.uri, reach) = (contact, at);
             for hop in path.iter() {
                 request.push(HeaderName::Route, &**hop);
@@ -316,9 +319,18 @@ impl Core {
     }
 }
 
-/// Where a device is now that a watcher gave the address of (RFC 5627, section 5.4): its contact, and the way there.
-fn device_of(registrar: &Registrar, target: &str, now: Instant) -> Option<(String, Reach, Arc<[String]>)> {
+/// Where a device is now that a watcher gave the address of (RFC 5627, section 5.4): its contact, and the way there. Only
+/// for a device of its own: nobody has others told what they did not ask for.
+fn device_of(
+    registrar: &Registrar,
+    target: &str,
+    watcher: &Aor,
+    now: Instant,
+) -> Option<(String, Reach, Arc<[String]>)> {
     let (aor, device) = registrar.device(&Uri::parse_str(target).ok()?)?;
+    if aor != *watcher {
+        return None;
+    }
     let targets = registrar.targets(&aor, Some(&device?), now);
     targets.first().map(|one| (one.contact.as_str().to_owned(), one.reach, Arc::clone(&one.path)))
 }

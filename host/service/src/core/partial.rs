@@ -16,24 +16,28 @@ use crate::subscription::{Mark, Partial};
 /// Ways from one document to the next that are kept: watchers of one presentity take the same one at the same time.
 const KEPT: usize = 64;
 
+/// The namespace of presence documents.
+const PIDF: &str = "urn:ietf:params:xml:ns:pidf";
+
 /// Two documents, and the way between them if there is one.
 pub(super) type Way = ((Mark, Mark), Option<Arc<Changes>>);
 
 impl Core {
     /// What a watcher of changes is told: what changed since it was told last, or everything where that is not known, or
-    /// not shorter.
-    pub(super) fn partial_body(&mut self, partial: &mut Partial, shown: &Shown) -> Bytes {
+    /// not shorter. `None` where the document cannot be had as a tree: it is sent as it is then.
+    pub(super) fn partial_body(&mut self, partial: &mut Partial, shown: &Shown) -> Option<Bytes> {
         let version = partial.version;
+        let last = partial.last.take();
+        let now = self.tree_of(&shown.body)?;
+        let full = pidf_diff::write_full(&now, Some(version)).ok()?;
         partial.version = version.wrapping_add(1);
-        let last = partial.last.replace(shown.clone());
-        let now = read(&shown.body, self.limits.publication_bytes);
-        let full = pidf_diff::write_full(&now, Some(version)).unwrap_or_default();
+        partial.last = Some(shown.clone());
         let changes = last.and_then(|last| self.way(&last, shown, &now));
         let changes = changes.and_then(|changes| changes.write(Some(version)).ok());
-        match changes.filter(|changes| changes.len() < full.len()) {
+        Some(match changes.filter(|changes| changes.len() < full.len()) {
             Some(changes) => changes.into(),
             None => full.into(),
-        }
+        })
     }
 
     fn way(&mut self, from: &Shown, to: &Shown, to_tree: &Tree) -> Option<Arc<Changes>> {
@@ -41,13 +45,35 @@ impl Core {
         if let Some((_, way)) = self.ways.iter().find(|(known, _)| *known == key) {
             return way.clone();
         }
-        let from = read(&from.body, self.limits.publication_bytes);
-        let way = pidf_diff::diff(&from, to_tree).map(Arc::new);
+        let from = self.tree_of(&from.body);
+        let way = from.and_then(|from| pidf_diff::diff(&from, to_tree)).map(Arc::new);
         if self.ways.len() >= KEPT {
             self.ways.pop_front();
         }
         self.ways.push_back((key, way.clone()));
         way
+    }
+
+    /// A presence document as a tree. One that is only nearly what it should be, such as one without a namespace, is put
+    /// right first.
+    fn tree_of(&self, body: &[u8]) -> Option<Tree> {
+        // Composed of what all devices say, and of what holds without them; what has to be escaped grows.
+        let parts = self.limits.publications_per_user + 1;
+        let bounds = Limits {
+            bytes: self.limits.publication_bytes.saturating_mul(8 * parts),
+            depth: Limits::DEFAULT.depth,
+            elements: Limits::DEFAULT.elements.saturating_mul(2 * parts),
+            entries: Limits::DEFAULT.entries.saturating_mul(parts),
+            text: Limits::DEFAULT.text,
+        };
+        let read = |body: &[u8]| {
+            let tree = Tree::read(body, &bounds).ok()?;
+            tree.is(tree.root(), Some(PIDF), "presence").then_some(tree)
+        };
+        read(body).or_else(|| {
+            let document = pidf::read(body, &bounds).ok()?.document;
+            read(pidf::write(&document).as_bytes())
+        })
     }
 
     /// The document that a published body of partial presence makes of the one that was published before.
@@ -94,19 +120,8 @@ fn patch_error(name: &str) -> Box<Response> {
 }
 
 fn bounds(bytes: usize) -> Limits {
-    // What a document becomes by its changes counts anew, and a composed one holds several.
+    // What a document becomes by its changes counts anew.
     Limits { bytes: bytes.saturating_mul(16), ..Limits::DEFAULT }
-}
-
-/// A document as a tree. One that is only nearly well-formed is put right first.
-fn read(body: &[u8], bytes: usize) -> Tree {
-    let bounds = bounds(bytes);
-    Tree::read(body, &bounds).unwrap_or_else(|_| {
-        let document = pidf::read(body, &bounds).map(|parsed| parsed.document).unwrap_or_default();
-        let text = pidf::write(&document);
-        Tree::read(text.as_bytes(), &Limits { bytes: usize::MAX, ..bounds })
-            .expect("what this crate writes is well-formed")
-    })
 }
 
 /// Whether a watcher would rather hear what changed: it says so, and not that it likes whole documents better.

@@ -86,57 +86,76 @@ impl Core {
         readers: Option<Vec<Aor>>,
         members: Vec<String>,
     ) -> Result<(), ListError> {
-        let bounds = self.list_bounds();
-        let changed = self.lists.set(&self.directory, bounds, address, owner, readers, members)?;
-        for name in changed {
-            self.list_changed(now, &name);
-        }
+        let changed = self.place_list(address, owner, readers, members)?;
+        self.lists_changed(now, changed.into_iter().collect());
         Ok(())
     }
 
-    pub(super) fn drop_list(&mut self, now: Instant, address: &str, owner: Option<&Aor>) {
-        let name = lists::Lists::name(&self.directory, address);
-        let Some(watchers) = name.and_then(|name| Some(self.lists.get(&name)?.watchers.clone())) else {
-            return;
-        };
-        let bounds = self.list_bounds();
-        let changed = self.lists.remove(&self.directory, bounds, address, owner);
-        if changed.is_empty() {
-            return;
-        }
+    /// [`put_list`](Self::put_list), but that [`lists_changed`](Self::lists_changed) with the name is left to the caller.
+    pub(super) fn place_list(
+        &mut self,
+        address: &str,
+        owner: Option<Aor>,
+        readers: Option<Vec<Aor>>,
+        members: Vec<String>,
+    ) -> Result<Option<Arc<str>>, ListError> {
+        let bounds =
+            lists::Bounds { entries: self.limits.list_entries, per_owner: self.limits.lists_per_user };
+        self.lists.set(&self.directory, bounds, address, owner, readers, members)
+    }
+
+    fn drop_list(&mut self, now: Instant, address: &str, owner: Option<&Aor>) {
+        let gone = self.take_list(address, owner);
+        self.lists_changed(now, gone.into_iter().collect());
+    }
+
+    /// Forgets a list, but that [`lists_changed`](Self::lists_changed) with the name is left to the caller.
+    pub(super) fn take_list(&mut self, address: &str, owner: Option<&Aor>) -> Option<Arc<str>> {
+        let (name, watchers) = self.lists.remove(&self.directory, address, owner)?;
         for id in watchers {
             self.end(id, "noresource");
         }
-        for name in changed {
-            self.list_changed(now, &name);
+        Some(name)
+    }
+
+    /// Lists were set, or forgotten: their watchers, and those of lists in which they are, are told.
+    pub(super) fn lists_changed(&mut self, now: Instant, changed: Vec<Arc<str>>) {
+        for name in self.lists.refresh(&self.directory, self.limits.list_entries, changed) {
+            let Some(list) = self.lists.get(&name) else { continue };
+            let entries = Arc::clone(&list.entries);
+            for id in list.watchers.clone() {
+                if !self.exchange(now, id, Arc::clone(&entries)) {
+                    self.end(id, "giveup");
+                }
+            }
         }
     }
 
-    fn list_bounds(&self) -> lists::Bounds {
-        lists::Bounds { entries: self.limits.list_entries, per_owner: self.limits.lists_per_user }
+    /// Whether a watcher may watch so many more.
+    pub(super) fn has_room(&self, watcher: &Aor, more: usize) -> bool {
+        self.presence.count_of(watcher).watched + more <= self.limits.watched_per_user
+            && self.presence.watched + more <= self.limits.watched
     }
 
-    fn list_changed(&mut self, now: Instant, name: &str) {
-        let Some(list) = self.lists.get(name) else { return };
-        let entries = Arc::clone(&list.entries);
-        for id in list.watchers.clone() {
-            self.exchange(now, id, Arc::clone(&entries));
-        }
-    }
-
-    /// Other entries take the place of those that a subscription had.
-    pub(super) fn exchange(&mut self, now: Instant, id: u64, entries: Arc<[Entry]>) {
-        let Some(mut subscription) = self.presence.subscriptions.remove(&id) else { return };
+    /// Other entries take the place of those that a subscription had. Not where they are more than its watcher may watch:
+    /// then everything is as before, and this is `false`.
+    pub(super) fn exchange(&mut self, now: Instant, id: u64, entries: Arc<[Entry]>) -> bool {
+        let Some(mut subscription) = self.presence.subscriptions.remove(&id) else { return true };
         self.presence.detach(id, &subscription.watcher, &subscription.subject);
-        if let Subject::List(list) = &mut subscription.subject
-            && list.exchange(entries)
-        {
-            // Only a body with all resources can say that one is gone.
-            list.restart();
+        let mut fits = true;
+        if let Subject::List(list) = &mut subscription.subject {
+            fits = entries.len() <= list.entries.len() || self.has_room(&subscription.watcher, entries.len());
+            if fits && list.exchange(entries) {
+                // Only a body with all resources can say that one is gone.
+                list.restart();
+            }
         }
         self.presence.attach(id, &subscription.watcher, &subscription.subject);
         self.presence.subscriptions.insert(id, subscription);
-        self.list_news(now, id);
+        if fits {
+            self.list_news(now, id);
+        }
+        fits
     }
 
     /// One of those in a list may have changed: its watcher is told now, or when its quiet time is over.
@@ -150,7 +169,11 @@ impl Core {
     }
 
     /// The list that a request brings along (RFC 5367, section 4), if it does.
-    pub(super) fn requested_list(&self, request: &Message) -> Result<Option<Arc<[Entry]>>, Box<Response>> {
+    pub(super) fn requested_list(
+        &self,
+        request: &Message,
+        sender: &Aor,
+    ) -> Result<Option<Arc<[Entry]>>, Box<Response>> {
         let demanded = request.values(HeaderName::Require).any(|tag| tag == RECIPIENT_LIST.as_bytes());
         let body = request.body();
         let is_list = request.content_type().is_some_and(|kind| kind.is(RESOURCE_LISTS));
@@ -179,7 +202,7 @@ impl Core {
             let warning = format!("399 {} \"at most {most} resources in one request\"", self.warning_agent());
             return Err(Box::new(refusal.header(HeaderName::Warning, warning)));
         }
-        Ok(Some(self.lists.flatten(&self.directory, &members, most)))
+        Ok(Some(self.lists.flatten(&self.directory, Some(sender), &members, most)))
     }
 
     fn warning_agent(&self) -> &str {

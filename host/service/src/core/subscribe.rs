@@ -28,7 +28,8 @@ const MAX_ROUTES: usize = 70;
 /// Bytes of text that a subscription may have us keep for its time.
 const LARGEST_DIALOG: usize = 4 * 1024;
 
-/// Users in a list that is told as a whole again and again where its watcher wants that (RFC 6446).
+/// Users whom a watcher may watch, and subscriptions it may have, to be told of again and again where it wants that
+/// (RFC 6446).
 const MOST_REPEATED: usize = 200;
 
 impl Core {
@@ -55,7 +56,12 @@ impl Core {
         if request.to().is_ok_and(|to| to.tag().is_some()) {
             self.refresh(now, id, request, flow, &sender, expires);
         } else if let Some(subject) = self.subject(now, id, request, &sender) {
+            let presentity = if let Subject::Presence(aor) = &subject { Some(Aor::clone(aor)) } else { None };
             self.subscribe(now, id, request, flow, sender, subject, expires);
+            // Where that was refused, nothing is left of the look at what there is.
+            if let Some(presentity) = presentity {
+                self.forget_if_nobody(&presentity);
+            }
         }
     }
 
@@ -149,18 +155,13 @@ impl Core {
         if !domain(&uri).is_some_and(|domain| self.directory.is_ours(&domain)) {
             return Ok(None);
         }
-        if let Some(entries) = self.requested_list(request)? {
+        if let Some(entries) = self.requested_list(request, &sender.aor)? {
             return Ok(Some(ListWatch::new(uri.as_str().to_owned(), None, entries)));
         }
         let Some((name, list)) = identity(&uri).and_then(|name| self.lists.find(&name)) else {
             return Ok(None);
         };
-        let may = list.owner.as_ref() == Some(&sender.aor)
-            || match (&list.readers, &list.owner) {
-                (Some(readers), _) => readers.contains(&sender.aor),
-                (None, owner) => owner.is_none(),
-            };
-        if !may {
+        if !list.is_readable(&sender.aor) {
             return Err(Box::new(Response::new(403).reason("List Of Somebody Else")));
         }
         Ok(Some(ListWatch::new(uri.as_str().to_owned(), Some(name), Arc::clone(&list.entries))))
@@ -181,11 +182,9 @@ impl Core {
         let breadth = subject.breadth();
         if self.presence.subscriptions.len() >= self.limits.subscriptions
             || has.subscriptions >= self.limits.subscriptions_per_user
-            || has.watched + breadth > self.limits.watched_per_user
-            || self.presence.watched + breadth > self.limits.watched
+            || !self.has_room(&sender.aor, breadth)
         {
-            let refusal = Response::new(503).reason("Too Many Subscriptions");
-            self.respond(now, id, &refusal.header(HeaderName::RetryAfter, "60"));
+            self.respond(now, id, &too_many());
             return;
         }
         let tag = self.fresh_tag();
@@ -201,7 +200,7 @@ impl Core {
             return;
         }
         if let Some(event) = request.event() {
-            let repeats = breadth <= MOST_REPEATED;
+            let repeats = has.watched + breadth <= MOST_REPEATED && has.subscriptions < MOST_REPEATED;
             let rates = Rates::granted(&event, self.limits.notify_interval, repeats);
             subscription.pace = Pace::with(rates, subscription.pace.take());
         }
@@ -278,13 +277,30 @@ impl Core {
             self.refuse(now, id, 481, "");
             return;
         }
+        // Another package in the same dialog would be another subscription (RFC 6665, section 4.5.2).
+        let package = |event: &str| event.split(';').next().unwrap_or_default().to_owned();
+        let event = event_of(request).unwrap_or_default();
+        if package(&event) != package(&subscription.event) {
+            self.respond(now, id, &Response::new(489).header(HeaderName::AllowEvents, ALLOW_EVENTS));
+            return;
+        }
+        if event != subscription.event {
+            self.refuse(now, id, 481, "");
+            return;
+        }
         let cseq = request.cseq().map_or(0, |cseq| cseq.number);
         if cseq <= subscription.remote_cseq {
             self.refuse(now, id, 500, "Out Of Order");
             return;
         }
         subscription.remote_cseq = cseq;
-        let repeats = subscription.subject.breadth() <= MOST_REPEATED;
+        if let Err(refusal) = self.want_anew(now, number, request, sender) {
+            self.respond(now, id, &refusal);
+            return;
+        }
+        let has = self.presence.count_of(&sender.aor);
+        let repeats = has.watched <= MOST_REPEATED && has.subscriptions <= MOST_REPEATED;
+        let Some(subscription) = self.presence.subscriptions.get_mut(&number) else { return };
         if let Some(event) = request.event() {
             let rates = Rates::granted(&event, self.limits.notify_interval, repeats);
             subscription.pace = Pace::with(rates, subscription.pace.take());
@@ -307,20 +323,45 @@ impl Core {
             }
             return;
         }
-        match self.requested_list(request) {
-            Ok(Some(entries)) => self.exchange(now, number, entries),
-            Ok(None) => {}
-            Err(refusal) => {
-                self.respond(now, id, &refusal);
-                return;
-            }
-        }
         self.respond(now, id, &response);
         self.arm(now, number, expires);
         if let Some(subscription) = self.presence.subscriptions.get_mut(&number) {
             subscription.start_over();
+            // Who asks can take an answer.
+            (subscription.resting, subscription.tries) = (false, 0);
+            self.timers.clear(&Due::Renotify(number));
         }
         self.queue(number);
+    }
+
+    /// What a refresh wants to watch from now on, where it says so; nothing has changed where that is refused.
+    fn want_anew(
+        &mut self,
+        now: Instant,
+        number: u64,
+        request: &Message,
+        sender: &Sender,
+    ) -> Result<(), Box<Response>> {
+        let Some(subscription) = self.presence.subscriptions.get(&number) else { return Ok(()) };
+        match &subscription.subject {
+            Subject::List(list) if list.name.is_none() => {
+                if let Some(entries) = self.requested_list(request, &sender.aor)?
+                    && !self.exchange(now, number, entries)
+                {
+                    return Err(Box::new(too_many()));
+                }
+            }
+            Subject::Documents(owner, _) if !request.body().is_empty() => {
+                let wanted = self.wanted_documents(request, owner)?;
+                if let Some(Subscription { subject: Subject::Documents(_, watch), .. }) =
+                    self.presence.subscriptions.get_mut(&number)
+                {
+                    **watch = wanted;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Sets when a subscription ends; one of no time ends with the next NOTIFY.
@@ -344,6 +385,19 @@ impl Core {
         }
         self.end(id, "timeout");
     }
+}
+
+fn too_many() -> Response {
+    Response::new(503).reason("Too Many Subscriptions").header(HeaderName::RetryAfter, "60")
+}
+
+/// The value of Event in what belongs to a subscription: the package, with the watcher's `id`.
+fn event_of(request: &Message) -> Option<String> {
+    let event = request.event()?;
+    Some(match event.id() {
+        Some(id) => format!("{};id={id}", event.package),
+        None => event.package.to_owned(),
+    })
 }
 
 /// Whether the tags that a watcher named fit the state.
@@ -410,11 +464,7 @@ fn new_subscription(
     let rows = request.values(HeaderName::RecordRoute);
     let routes: Vec<String> =
         rows.map(|row| String::from_utf8_lossy(row).into_owned()).take(MAX_ROUTES).collect();
-    let event = request.event()?;
-    let event = match event.id() {
-        Some(id) => format!("{};id={id}", event.package),
-        None => event.package.to_owned(),
-    };
+    let event = event_of(request)?;
     let is_partial = matches!(subject, Subject::Presence(_)) && prefers_changes(request);
     Some(Subscription {
         dialog: DialogId {

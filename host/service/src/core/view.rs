@@ -54,9 +54,9 @@ impl Core {
         }
         let limits = Limits { bytes: self.limits.document_bytes, ..Limits::STORED };
         let (documents, most) = (&self.documents, self.limits.list_entries);
-        let mut is_member =
-            |list: &str, who: &str| Resolver::new(documents, presentity, &limits, most).has(list, who);
-        let granted = rules.decide(watcher, moment, &mut is_member);
+        // One for all lists, so that each document is read once.
+        let mut resolver = Resolver::new(documents, presentity, &limits, most);
+        let granted = rules.decide(watcher, moment, &mut |list| resolver.members(list));
         match granted.permissions.handling {
             SubHandling::Block => View::Rejected,
             SubHandling::Confirm => View::Pending,

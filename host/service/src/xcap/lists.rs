@@ -9,7 +9,7 @@ use std::rc::Rc;
 use attache_documents::select::{Dialect, Selector};
 use attache_documents::tree::{NodeId, NodeKind, Tree};
 use attache_documents::xcap::Resource;
-use attache_documents::{Limits, policy, resource_lists, rls_services};
+use attache_documents::{Limits, resource_lists, rls_services};
 use attache_sip::uri::Uri;
 
 use super::Documents;
@@ -19,6 +19,8 @@ use crate::directory::{Aor, identity};
 const DEEPEST: usize = 16;
 /// References that are followed for one list.
 const MOST_REFERENCES: usize = 1_024;
+/// The namespace of addresses that stand for lists.
+const NAMESPACE: Option<&str> = Some(rls_services::NAMESPACE);
 /// The root of all documents.
 pub(crate) const ROOT: &str = "/xcap-root";
 
@@ -51,47 +53,61 @@ impl<'a> Resolver<'a> {
         Self { documents, owner, limits, most, trees: HashMap::new() }
     }
 
-    /// The addresses of a user that stand for lists of presentities.
-    pub(crate) fn services(&mut self) -> Vec<Served> {
-        const NAMESPACE: Option<&str> = Some(rls_services::NAMESPACE);
+    /// The addresses of a user that stand for lists of presentities, at most so many.
+    pub(crate) fn addresses(&mut self, most: usize, mut each: impl FnMut(&str)) {
+        self.each_service(most, |_, tree, service| {
+            each(tree.attribute(service, None, "uri").unwrap_or_default());
+        });
+    }
+
+    /// The same with their members, one after the other: each can have as many as the document it refers to.
+    pub(crate) fn services(&mut self, most: usize, mut each: impl FnMut(Served)) {
+        self.each_service(most, |this, tree, service| {
+            let mut walk = Walk { members: Vec::new(), seen: HashSet::new(), references: 0 };
+            let part = tree
+                .elements(service)
+                .find(|part| ["resource-list", "list"].iter().any(|name| tree.is(*part, NAMESPACE, name)));
+            match part {
+                Some(part) if tree.is(part, NAMESPACE, "list") => this.list(tree, part, &mut walk, 0),
+                Some(part) => this.reference(tree.text(part).trim(), &mut walk, 0),
+                None => {}
+            }
+            let uri = tree.attribute(service, None, "uri").unwrap_or_default().to_owned();
+            each(Served { uri, members: walk.members });
+        });
+    }
+
+    fn each_service(&mut self, most: usize, mut each: impl FnMut(&mut Self, &Tree, NodeId)) {
         let documents: Vec<_> = self
             .documents
             .of_usage(self.owner, rls_services::AUID)
             .map(|(name, _)| name.to_owned())
             .collect();
-        let mut all = Vec::new();
+        let mut left = most;
         for name in documents {
             let Some(tree) = self.tree(rls_services::AUID, &name) else { continue };
             for service in tree.elements_named(tree.root(), NAMESPACE, "service") {
-                let Some(uri) = tree.attribute(service, None, "uri") else { continue };
                 let packages = tree.elements_named(service, NAMESPACE, "packages").next();
                 let for_presence = packages.is_none_or(|packages| {
                     tree.elements(packages).any(|package| tree.text(package).trim() == "presence")
                 });
-                if !for_presence {
+                if !for_presence || tree.attribute(service, None, "uri").is_none() {
                     continue;
                 }
-                let mut walk = Walk { members: Vec::new(), seen: HashSet::new(), references: 0 };
-                let part = tree.elements(service).find(|part| {
-                    ["resource-list", "list"].iter().any(|name| tree.is(*part, NAMESPACE, name))
-                });
-                match part {
-                    Some(part) if tree.is(part, NAMESPACE, "list") => self.list(&tree, part, &mut walk, 0),
-                    Some(part) => self.reference(tree.text(part).trim(), &mut walk, 0),
-                    None => {}
+                if left == 0 {
+                    return;
                 }
-                all.push(Served { uri: uri.to_owned(), members: walk.members });
+                left -= 1;
+                each(self, &tree, service);
             }
         }
-        all
     }
 
-    /// Whether the list to which a URI leads has an address.
-    pub(crate) fn has(&mut self, list: &str, who: &str) -> bool {
+    /// The members of the list to which a URI leads.
+    pub(crate) fn members(&mut self, list: &str) -> Vec<String> {
         let mut walk = Walk { members: Vec::new(), seen: HashSet::new(), references: 0 };
         self.reference(list, &mut walk, 0);
-        let who = Uri::parse_str(who).ok().and_then(|uri| identity(&uri));
-        who.is_some_and(|who| walk.members.iter().any(|member| policy::same_identity(member, &who)))
+        walk.members
     }
 
     /// Adds what a reference leads to: an entry, or the members of a list.

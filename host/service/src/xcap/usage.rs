@@ -1,6 +1,6 @@
 //! The application usages: which documents may be kept, and what must hold of them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use attache_documents::resource_lists::{self, List, Member};
 use attache_documents::xcap::{CAPS_AUID, Capabilities, Conflict, Exists, HARD_STATE_AUID, XcapError};
@@ -88,16 +88,25 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) is_taken: &'a dyn Fn(&str) -> bool,
     /// The addresses that other documents make stand for lists, in canonical spelling.
     pub(crate) services: &'a dyn Fn(&str) -> bool,
+    /// Lists of one user.
+    pub(crate) most_services: usize,
 }
 
-/// Reads a document, and checks what its schema and its application usage demand. Returns the presence that it states,
-/// where it does.
+/// What a document states that is felt elsewhere.
+#[derive(Default)]
+pub(crate) struct Stated {
+    pub(crate) presence: Option<pidf::Document>,
+    /// Addresses that stand for lists, in canonical spelling.
+    pub(crate) services: BTreeSet<String>,
+}
+
+/// Reads a document, and checks what its schema and its application usage demand. Returns what it states.
 pub(crate) fn check(
     usage: Usage,
     bytes: &[u8],
     limits: &Limits,
     around: &Surroundings<'_>,
-) -> Result<Option<pidf::Document>, XcapError> {
+) -> Result<Stated, XcapError> {
     let invalid = |error: DocumentError| Conflict::SchemaValidation.because(error.to_string());
     match usage {
         Usage::ResourceLists => {
@@ -111,10 +120,14 @@ pub(crate) fn check(
                 check_list(list, &path, &mut names)?;
             }
             names.finish()?;
-            Ok(None)
+            Ok(Stated::default())
         }
         Usage::RlsServices => {
             let document = rls_services::read(bytes, limits).map_err(invalid)?;
+            if document.services.len() > around.most_services {
+                return Err(Conflict::Constraint.because("there are more services than a user may have"));
+            }
+            let mut services = BTreeSet::new();
             let mut unique = Unique::default();
             for (number, service) in document.services.iter().enumerate() {
                 let path = format!("rls-services/service[{}]", number + 1);
@@ -129,6 +142,7 @@ pub(crate) fn check(
                     return Err(Conflict::Uniqueness(vec![Exists { field, alternatives: Vec::new() }]).into());
                 }
                 unique.add("uri", &address, &path);
+                services.insert(address);
                 match &service.members {
                     rls_services::Members::Reference(uri) => absolute(uri)?,
                     rls_services::Members::List(list) => {
@@ -137,7 +151,7 @@ pub(crate) fn check(
                 }
             }
             unique.finish()?;
-            Ok(None)
+            Ok(Stated { services, ..Stated::default() })
         }
         Usage::PresRules => {
             let document = policy::read(bytes, limits).map_err(invalid)?;
@@ -146,7 +160,7 @@ pub(crate) fn check(
                 unique.add("id", &rule.id, &format!("ruleset/rule[{}]", number + 1));
             }
             unique.finish()?;
-            Ok(None)
+            Ok(Stated::default())
         }
         Usage::HardState => {
             let document = pidf::read(bytes, limits).map_err(invalid)?.document;
@@ -154,7 +168,7 @@ pub(crate) fn check(
             if about.as_deref() != Some(around.owner) {
                 return Err(Conflict::Constraint.because("the entity must be the user's own address"));
             }
-            Ok(Some(document))
+            Ok(Stated { presence: Some(document), ..Stated::default() })
         }
     }
 }
