@@ -470,6 +470,8 @@ impl Engine {
                 self.resolves.push_back(resolve);
             } else if let Some(event) = self.agent.poll_event() {
                 self.on_agent_event(event);
+            } else if self.watch.has_newcomers() {
+                self.watch_newcomers();
             } else {
                 return;
             }

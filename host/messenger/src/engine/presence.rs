@@ -118,9 +118,14 @@ impl Engine {
 
     fn watch_person(&mut self, address: &Address) {
         if self.view.session == SessionState::SignedIn {
-            let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
-            self.watch.add(&mut hands, address);
+            self.watch.add(address);
         }
+    }
+
+    /// Watches those who came since the last time, all at once.
+    pub(super) fn watch_newcomers(&mut self) {
+        let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
+        self.watch.flush(&mut hands);
     }
 
     fn forget_person(&mut self, address: &Address) {
@@ -159,7 +164,7 @@ impl Engine {
         everybody.extend(others);
         for address in &everybody {
             // What comes next is a new beginning, by notifiers that are numbered anew.
-            self.presences.unvouch(address);
+            self.presences.begin_anew(address);
         }
         let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
         self.watch.start(&mut hands, &everybody);
@@ -199,6 +204,7 @@ impl Engine {
             person.documents = SmallVec::new();
             person.vouched = false;
             person.calls = None;
+            person.asked = false;
             person.next_change = None;
         }
         self.reconsider(|presence| {
@@ -229,8 +235,36 @@ impl Engine {
         let Some(person) = self.presences.people.get_mut(&address) else { return };
         let before = person.documents.len();
         person.documents.retain(|known| known.source != fork);
-        if person.documents.len() != before {
-            self.compose_person(&address, Word::Before);
+        if person.documents.len() == before {
+            return;
+        }
+        if person.documents.is_empty() {
+            // What the others say without a document is asked for: it may be that they hold nothing, or may not tell.
+            self.on_news((address.clone(), News::Listed));
+            return self.ask_again(&address);
+        }
+        self.compose_person(&address, Word::Before);
+    }
+
+    /// A notifier holds nothing. Of several, it does not speak for the others.
+    fn on_empty(&mut self, address: &Address, fork: Option<u32>, settled: bool) {
+        let Some(person) = self.presences.people.get_mut(address) else { return };
+        let before = person.documents.len();
+        match fork {
+            Some(fork) if person.vouched => person.documents.retain(|known| known.source != fork),
+            _ => person.documents.clear(),
+        }
+        if !person.documents.is_empty() {
+            if person.documents.len() != before {
+                self.compose_person(address, Word::Now);
+            }
+            return;
+        }
+        self.presences.drop_documents(address);
+        if settled {
+            self.compose_person(address, Word::Now);
+        } else {
+            self.on_news((address.clone(), News::Listed));
         }
     }
 
@@ -239,6 +273,8 @@ impl Engine {
         match news {
             News::Documents { parts, sources, live } => self.on_documents(&address, parts, &sources, live),
             News::Dialogs(document) => self.on_dialogs(&address, document.as_deref()),
+            // What is there still is what could not be read.
+            News::Unchanged if person.asked => {}
             News::Unchanged => {
                 if !person.documents.is_empty() && person.is_whole() {
                     if let Some(person) = self.presences.people.get_mut(&address) {
@@ -253,13 +289,7 @@ impl Engine {
                     self.show(&address, presence);
                 }
             }
-            News::Empty => {
-                // Of several notifiers, one that holds nothing does not speak for the others.
-                if person.documents.len() < 2 {
-                    self.presences.drop_documents(&address);
-                    self.compose_person(&address, Word::Now);
-                }
-            }
+            News::Empty { fork, settled } => self.on_empty(&address, fork, settled),
             News::Pending => {
                 self.presences.drop_documents(&address);
                 self.show(&address, Presence::unknown(UnknownReason::Pending));
@@ -274,11 +304,11 @@ impl Engine {
                     _ => self.show(&address, Presence::unknown(UnknownReason::Pending)),
                 }
             }
-            News::Restart => self.presences.unvouch(&address),
+            News::Restart => self.presences.begin_anew(&address),
             News::Away(cause) => {
                 // What comes next is a new beginning: documents of notifiers that are gone must not be merged into it.
                 let shown = person.shown.clone();
-                self.presences.unvouch(&address);
+                self.presences.begin_anew(&address);
                 match (&shown.freshness, shown.availability) {
                     (Freshness::Live, Some(_)) => self.show_stale(&address, &shown),
                     (Freshness::Stale(_), Some(_)) => {}
@@ -304,7 +334,7 @@ impl Engine {
     fn on_documents(&mut self, address: &Address, parts: SmallVec<[Part; 1]>, sources: &[u32], live: bool) {
         let Some(person) = self.presences.people.get_mut(address) else { return };
         let mut changed = person.shown.freshness != Freshness::Live || !live;
-        let (mut ask, mut unreadable) = (false, None);
+        let (mut lost, mut unreadable) = (false, None);
         if !person.vouched {
             if parts.is_empty() {
                 return self.on_news((address.clone(), News::Listed));
@@ -337,22 +367,26 @@ impl Engine {
             let body = if *part.media_type == *pidf_diff::MEDIA_TYPE {
                 let known = kept.content.whole().cloned().unwrap_or_default();
                 match partial::take(kept.versions.get_or_insert_default(), &known, &part.body) {
-                    partial::Outcome::Whole(body) => body,
+                    partial::Outcome::Whole(body) => {
+                        person.asked = false;
+                        body
+                    }
                     partial::Outcome::Old => continue,
                     partial::Outcome::Ask => {
-                        ask = true;
+                        lost = true;
                         continue;
                     }
                     // What it would have changed is unknown, and so the next changes are.
                     partial::Outcome::Unreadable(error) => {
                         kept.versions = None;
                         unreadable = Some(error);
-                        ask = true;
+                        lost = true;
                         continue;
                     }
                 }
             } else {
                 kept.versions = None;
+                person.asked = false;
                 part.body
             };
             // The usual refresh brings nothing new to read.
@@ -364,18 +398,21 @@ impl Engine {
         person.documents.retain(|kept| !matches!(kept.content, Content::Nothing));
         // To be merged with another one, a document is needed that is not kept: what is shown stands until it comes.
         let wanting = changed && !person.documents.is_empty() && !person.is_whole();
-        ask |= wanting;
-        if let Some(error) = unreadable {
+        let ask = wanting || (lost && !person.asked);
+        person.asked |= lost;
+        if let Some(error) = &unreadable {
             self.diagnose(format!("changes to the presence document of {address} cannot be read: {error}"));
         }
         if ask {
             self.ask_again(address);
+        } else if let Some(error) = unreadable {
+            return self.show_unreadable(address, error);
         }
         let Some(person) = self.presences.people.get_mut(address) else { return };
         if person.documents.is_empty() {
             return self.on_news((address.clone(), News::Listed));
         }
-        if changed && !wanting {
+        if changed && !wanting && !person.asked {
             self.compose_person(address, if live { Word::Now } else { Word::Once });
         }
     }
@@ -394,7 +431,9 @@ impl Engine {
             },
             None => person.calls.take().is_some_and(|calls| calls.is_talking()),
         };
-        let Some(person) = self.presences.people.get(address).filter(|_| changed) else { return };
+        // Where no document is, dialogs alone make nobody anything.
+        let person = self.presences.people.get(address);
+        let Some(person) = person.filter(|person| changed && !person.documents.is_empty()) else { return };
         if person.is_whole() {
             self.compose_person(address, Word::Before);
         } else {
@@ -442,14 +481,10 @@ impl Engine {
                 person.forgiven = true;
             }
         }
-        // What cannot be read says nothing; least of all that somebody is offline.
         if documents.is_empty()
             && let Some(error) = unreadable
         {
-            if before.availability.is_none() {
-                self.show(address, Presence::unknown(UnknownReason::Other(error.into())));
-            }
-            return;
+            return self.show_unreadable(address, error);
         }
         let calls = self.presences.people.get(address).and_then(|person| person.calls.as_ref());
         documents.extend(calls.and_then(|calls| calls.statement()).filter(|_| !documents.is_empty()));
@@ -545,7 +580,7 @@ impl Engine {
     /// Does what time asks for: composes again what it has changed.
     pub(super) fn recompose(&mut self) {
         let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
-        self.watch.due(&mut hands);
+        self.watch.due(&mut hands, self.view.session != SessionState::SignedIn);
         self.settle_presence();
         while let Some((at, address)) = self.presences.changes.first().cloned()
             && at <= self.now.wall

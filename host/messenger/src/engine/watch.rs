@@ -14,7 +14,7 @@ pub(super) mod report;
 
 use core::time::Duration;
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Instant,
 };
@@ -57,7 +57,12 @@ pub(super) enum News {
     /// The service answers for the person, and what is known is still so.
     Unchanged,
     /// The service answers for the person, and holds nothing.
-    Empty,
+    Empty {
+        /// Which notifier says so, of several; `None` for all.
+        fork: Option<u32>,
+        /// Whether every notifier has had its say.
+        settled: bool,
+    },
     /// Nobody has allowed it yet, or nothing has come.
     Pending,
     /// The service has the person on a list, and has said nothing more yet.
@@ -128,11 +133,13 @@ struct Sub {
     in_force: bool,
     /// The tag of the state that was told last (RFC 5839).
     etag: Option<Arc<str>>,
+    /// The whole list was asked for because what came could not be read, and has not come since.
+    asked: bool,
 }
 
 impl Sub {
     fn new(about: About) -> Self {
-        Self { about, in_force: false, etag: None }
+        Self { about, in_force: false, etag: None, asked: false }
     }
 }
 
@@ -145,7 +152,8 @@ enum About {
     Dialogs(Address),
     ServerList(ListState),
     RequestList {
-        members: HashSet<Address>,
+        /// By the address that the request and the answer name, which is not always spelt like theirs.
+        members: HashMap<Address, Address>,
         state: ListState,
     },
 }
@@ -185,6 +193,8 @@ pub(super) struct Watch {
     /// Tags of states that are known still, for subscriptions that begin anew.
     etags: HashMap<Address, Arc<str>>,
     known_list: Option<(ListState, Option<Arc<str>>)>,
+    /// People who came since the last [`flush`](Self::flush).
+    added: BTreeSet<Address>,
     signed_in: bool,
     pub(super) tally: Tally,
 }
@@ -224,6 +234,7 @@ impl Watch {
             dialogs: HashMap::new(),
             etags: HashMap::new(),
             known_list: None,
+            added: BTreeSet::new(),
             signed_in: false,
             tally: Tally::default(),
         }
@@ -289,6 +300,7 @@ impl Watch {
             })
             .cloned()
             .collect();
+        self.added.clear();
         self.assign(hands, unwatched);
         self.etags = HashMap::new();
         self.dialogs.retain(|_, id| self.subs.contains_key(id));
@@ -300,6 +312,7 @@ impl Watch {
     /// Watches nobody any longer.
     pub(super) fn stop(&mut self, hands: &mut Hands<'_>) {
         self.signed_in = false;
+        self.added.clear();
         let mut ids: Vec<SubscriptionId> = self.subs.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {
@@ -316,16 +329,30 @@ impl Watch {
         self.known_list = None;
     }
 
-    /// Watches somebody more.
-    pub(super) fn add(&mut self, hands: &mut Hands<'_>, address: &Address) {
+    /// Watches somebody more, from the next [`flush`](Self::flush) on.
+    pub(super) fn add(&mut self, address: &Address) {
         if self.signed_in && !self.people.contains_key(address) {
-            self.assign(hands, vec![address.clone()]);
+            self.added.insert(address.clone());
+        }
+    }
+
+    /// Whether [`flush`](Self::flush) has something to do.
+    pub(super) fn has_newcomers(&self) -> bool {
+        !self.added.is_empty()
+    }
+
+    /// Finds a way for all who came together: a list that was fetched makes not one subscription for each on it.
+    pub(super) fn flush(&mut self, hands: &mut Hands<'_>) {
+        let added: Vec<Address> = core::mem::take(&mut self.added).into_iter().collect();
+        self.assign(hands, added.clone());
+        for address in &added {
             self.ask_calls(hands, address);
         }
     }
 
     /// Watches somebody no longer.
     pub(super) fn remove(&mut self, hands: &mut Hands<'_>, address: &Address) {
+        self.added.remove(address);
         if let Some(id) = self.dialogs.remove(address) {
             self.drop_sub(hands, id);
         }
@@ -362,16 +389,19 @@ impl Watch {
         [list, self.polls.first().map(|(at, _)| *at)].into_iter().flatten().min()
     }
 
-    /// Does what time asks for.
-    pub(super) fn due(&mut self, hands: &mut Hands<'_>) {
+    /// Does what time asks for. While the service is `away`, nothing follows from a list that does not tell.
+    pub(super) fn due(&mut self, hands: &mut Hands<'_>, away: bool) {
         let now = hands.now.instant;
         if let Server::Asked { id, until: Some(until) } = self.server
             && until <= now
         {
-            self.server = Server::Asked { id, until: None };
-            self.tally.because(Strategy::OneEach, "the service's list has not told yet who is on it");
-            let left = self.listed();
-            self.individually(hands, left);
+            let until = away.then(|| now + LIST_PATIENCE);
+            self.server = Server::Asked { id, until };
+            if !away {
+                self.tally.because(Strategy::OneEach, "the service's list has not told yet who is on it");
+                let left = self.listed();
+                self.individually(hands, left);
+            }
         }
         while let Some((at, address)) = self.polls.first().cloned()
             && at <= now
@@ -476,14 +506,20 @@ impl Watch {
 
     fn request_list(&mut self, hands: &mut Hands<'_>, members: &[Address]) {
         let Some(target) = self.requests.clone() else { return };
-        let entries = members
-            .iter()
-            .filter_map(|address| address.to_uri().ok())
-            .map(|uri| {
-                let uri = uri.as_str().to_owned();
-                Member::Entry(Entry { uri, ..Entry::default() })
-            })
-            .collect();
+        let mut entries = Vec::with_capacity(members.len());
+        let mut named = HashMap::with_capacity(members.len());
+        let mut rest = Vec::new();
+        for address in members {
+            // Two spellings of one address would not be told apart in what comes.
+            match sent(address) {
+                Some(as_sent) if !named.contains_key(&as_sent) => {
+                    let uri = as_sent.as_str().to_owned();
+                    entries.push(Member::Entry(Entry { uri, ..Entry::default() }));
+                    named.insert(as_sent, address.clone());
+                }
+                _ => rest.push(address),
+            }
+        }
         let list = List { members: entries, ..List::default() };
         let body = resource_lists::write(&ResourceLists { lists: vec![list], ..ResourceLists::default() });
         let params = SubscribeParams {
@@ -495,13 +531,13 @@ impl Watch {
             ..SubscribeParams::presence(target)
         };
         let Some(id) = hands.agent.subscribe(hands.now.instant, params) else { return };
-        let about = About::RequestList {
-            members: members.iter().cloned().collect(),
-            state: ListState::new(members.len()),
-        };
-        self.subs.insert(id, Sub::new(about));
-        for address in members {
+        for address in named.values() {
             self.set(address, Some(How::Requested(id)));
+        }
+        let state = ListState::new(named.len());
+        self.subs.insert(id, Sub::new(About::RequestList { members: named, state }));
+        for address in rest {
+            self.one(hands, address);
         }
     }
 
@@ -582,7 +618,7 @@ impl Watch {
             Some(How::Requested(id)) => {
                 let empty = match self.subs.get_mut(&id).map(|sub| &mut sub.about) {
                     Some(About::RequestList { members, .. }) => {
-                        members.remove(address);
+                        members.retain(|_, member| member != address);
                         members.is_empty()
                     }
                     _ => false,
@@ -600,6 +636,11 @@ impl Watch {
             hands.agent.unsubscribe(hands.now.instant, id);
         }
     }
+}
+
+/// An address as requests and answers have it.
+fn sent(address: &Address) -> Option<Address> {
+    address.to_uri().ok().and_then(|uri| Address::parse(uri.as_str()).ok())
 }
 
 /// The types of documents that are understood.

@@ -360,6 +360,85 @@ fn a_service_that_forgot_a_list_is_found_out_by_the_next_refresh() {
 }
 
 #[test]
+fn a_list_that_worked_and_then_fails_keeps_nobody_waiting() {
+    let mut world = everybody(19, Some("friends"));
+    world.service(|s| s.set_list("friends", &["bob", "carol", "dave"]));
+    sign_in(&mut world);
+    world.service(|s| s.fail_lists(500));
+    says(&mut world, "bob", "meanwhile");
+    world.sim.run_for(Duration::from_secs(2 * 3600));
+    assert_eq!(live(&mut world, "bob").as_deref(), Some("meanwhile"));
+    assert_eq!(ways(&mut world), [(Strategy::OneEach, 3)]);
+    world.service(|s| s.lists.down = None);
+    world.sim.run_for(Duration::from_secs(2 * 3600));
+    assert_eq!(ways(&mut world), [(Strategy::ServerList, 3)], "as soon as it works again");
+    assert_eq!(live(&mut world, "bob").as_deref(), Some("meanwhile"));
+}
+
+#[test]
+fn a_list_that_cannot_be_read_any_more_is_given_up() {
+    let mut world = everybody(20, Some("friends"));
+    world.service(|s| s.set_list("friends", &["bob", "carol", "dave"]));
+    sign_in(&mut world);
+    let before = world.service(|s| s.count("SUBSCRIBE"));
+    world.service(|s| s.lists.broken = true);
+    says(&mut world, "bob", "in some way");
+    world.settle();
+    assert_eq!(ways(&mut world), [(Strategy::OneEach, 3)]);
+    assert_eq!(live(&mut world, "bob").as_deref(), Some("in some way"));
+    assert_eq!(refused(&mut world, "server-list"), Some(None));
+    let asked = world.service(|s| s.count("SUBSCRIBE")) - before;
+    assert!(asked <= 10, "{asked}");
+}
+
+#[test]
+fn whoever_is_left_out_of_a_list_in_a_request_is_watched_alone() {
+    let mut world = everybody(21, None);
+    world.service(|s| {
+        s.lists.in_requests = true;
+        s.lists.most = Some(2);
+    });
+    sign_in(&mut world);
+    assert_eq!(ways(&mut world), [(Strategy::RequestList, 2), (Strategy::OneEach, 1)]);
+    for name in ["bob", "carol", "dave"] {
+        assert_eq!(live(&mut world, name).as_deref(), Some(name));
+    }
+}
+
+#[test]
+fn an_address_that_is_sent_in_another_spelling_is_known_again() {
+    let mut world = World::new(22);
+    world.service(|s| s.lists.in_requests = true);
+    let people = ["pres:bob@example.com", "sip:carol@example.com"];
+    let people = people.map(|text| attache_messenger::address::Address::parse(text).unwrap());
+    for person in &people {
+        world.run(ALICE, Command::AddContact { address: person.clone(), name: "".into() }).unwrap();
+    }
+    says(&mut world, "bob", "here");
+    sign_in(&mut world);
+    assert_eq!(ways(&mut world), [(Strategy::RequestList, 2)]);
+    let snapshot = world.snapshot(ALICE);
+    let bob = snapshot.contacts[&snapshot.by_address[&people[0]]].presence.clone();
+    assert_eq!((&*bob.note, &bob.freshness), ("here", &Freshness::Live));
+}
+
+#[test]
+fn people_who_come_together_are_watched_together() {
+    let mut world = World::new(23);
+    world.restart_with(ALICE, |config| config, |node| node.commit_delay(Duration::from_millis(50)));
+    world.service(|s| s.lists.in_requests = true);
+    sign_in(&mut world);
+    for name in ["bob", "carol", "dave"] {
+        world.start(ALICE, Command::AddContact { address: address(name), name: "".into() });
+    }
+    world.settle();
+    assert_eq!(world.service(|s| s.lists.requested), 1);
+    let listed = ways(&mut world).into_iter().find(|(way, _)| *way == Strategy::RequestList);
+    // The first may have been kept before the others came.
+    assert!(listed.is_some_and(|(_, people)| people >= 2), "{listed:?}");
+}
+
+#[test]
 fn the_same_seed_makes_the_same_traffic() {
     let run = || {
         let mut world = everybody(18, Some("friends"));

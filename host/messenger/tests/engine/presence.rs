@@ -89,7 +89,7 @@ fn a_contact_added_while_signed_in_is_watched_at_once() {
 }
 
 #[test]
-fn a_document_that_cannot_be_read_changes_nothing() {
+fn a_document_that_cannot_be_read_makes_what_was_known_stale_and_nobody_offline() {
     let mut world = World::friends(7);
     world.publish(BOB, Availability::Busy, "").unwrap();
     world.settle();
@@ -98,7 +98,9 @@ fn a_document_that_cannot_be_read_changes_nothing() {
         .sim
         .with(SERVICE.into(), |s: &mut crate::service::Service, now| s.publish_as(now, "bob", "<presence"));
     world.settle();
-    assert_eq!(world.sees(ALICE), before);
+    let seen = world.sees(ALICE);
+    assert_eq!((seen.availability, &seen.note), (before.availability, &before.note));
+    assert!(matches!(seen.freshness, Freshness::Stale(_)), "{seen:?}");
     let told = world.with(ALICE, |node| {
         node.events()
             .iter()
@@ -255,6 +257,70 @@ fn time_makes_nobody_offline_who_denies_us() {
     world.sim.run_for(std::time::Duration::from_secs(2 * 86_400));
     let seen = world.sees(ALICE);
     assert_eq!((seen.availability, seen.freshness.clone()), (None, Freshness::Denied));
+}
+
+const OPEN: &str = r#"<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:bob@example.com">
+    <tuple id="f"><status><basic>open</basic></status></tuple></presence>"#;
+
+/// What Alice sees of Bob once another notifier of his has said this.
+fn another_notifier(world: &mut World, cseq: u32, state: &str, body: &str) -> Option<Availability> {
+    world.sim.with(SERVICE.into(), |s: &mut crate::service::Service, now| {
+        s.notify_as_fork(now, "bob", cseq, state, body);
+    });
+    world.settle();
+    world.sees(ALICE).availability
+}
+
+#[test]
+fn a_notifier_that_holds_nothing_does_not_speak_for_another() {
+    let mut world = World::friends(23);
+    world.run(BOB, Command::SignOut).unwrap();
+    world.settle();
+    let open = Some(Availability::Available);
+    assert_eq!(another_notifier(&mut world, 1, "active;expires=600", OPEN), open);
+    world.sim.with(SERVICE.into(), |s: &mut crate::service::Service, now| s.tell_again(now, "bob"));
+    world.settle();
+    assert_eq!(world.sees(ALICE).availability, open);
+    assert_eq!(world.sees(ALICE).freshness, Freshness::Live);
+}
+
+#[test]
+fn a_notifier_that_may_not_tell_yet_does_not_speak_for_another() {
+    let mut world = World::friends(24);
+    world.publish(BOB, Availability::Busy, "").unwrap();
+    world.settle();
+    let seen = another_notifier(&mut world, 1, "pending;expires=600", "");
+    assert_eq!((seen, &world.sees(ALICE).freshness), (Some(Availability::Busy), &Freshness::Live));
+}
+
+#[test]
+fn a_document_that_a_notifier_withdraws_no_longer_counts() {
+    let mut world = World::friends(25);
+    let closed = OPEN.replace("open", "closed");
+    world.sim.with(SERVICE.into(), |s: &mut crate::service::Service, now| s.publish_as(now, "bob", &closed));
+    let state = "active;expires=600";
+    assert_eq!(another_notifier(&mut world, 1, state, OPEN), Some(Availability::Available));
+    assert_eq!(another_notifier(&mut world, 2, state, ""), Some(Availability::Offline));
+}
+
+#[test]
+fn changes_that_cannot_be_read_are_asked_about_once() {
+    let mut world = World::friends(26);
+    world.publish(BOB, Availability::Busy, "").unwrap();
+    world.settle();
+    let before = world.service(|s| s.count("SUBSCRIBE"));
+    world.service(|s| s.document_type = "application/pidf-diff+xml");
+    world.sim.with(SERVICE.into(), |s: &mut crate::service::Service, now| s.publish_as(now, "bob", "<none"));
+    world.settle();
+    let asked = world.service(|s| s.count("SUBSCRIBE")) - before;
+    assert!((1..=2).contains(&asked), "{asked}, one of them perhaps challenged");
+    let seen = world.sees(ALICE);
+    assert!(matches!(seen.freshness, Freshness::Stale(_)), "{seen:?}");
+    world.service(|s| s.document_type = "application/pidf+xml");
+    world.sim.with(SERVICE.into(), |s: &mut crate::service::Service, now| s.publish_as(now, "bob", OPEN));
+    world.settle();
+    let seen = world.sees(ALICE);
+    assert_eq!((seen.availability, &seen.freshness), (Some(Availability::Available), &Freshness::Live));
 }
 
 #[test]

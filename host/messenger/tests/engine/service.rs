@@ -68,6 +68,8 @@ pub(crate) struct Service {
     pub(crate) dialogs: Option<BTreeMap<String, dialogs::Watcher>>,
     /// Presence is told when asked, and never by itself.
     pub(crate) fetch_only: bool,
+    /// The type by which presence documents go.
+    pub(crate) document_type: &'static str,
     next: u64,
     now: Instant,
 }
@@ -90,6 +92,7 @@ impl Service {
             lists: lists::Lists::default(),
             dialogs: None,
             fetch_only: false,
+            document_type: "application/pidf+xml",
             next: 0,
             now,
         }
@@ -114,6 +117,12 @@ impl Service {
         let until = now + Duration::from_secs(1_000_000);
         let body = Bytes::copy_from_slice(body.as_bytes());
         self.published.insert(user.into(), vec![Published { etag: "foreign".into(), body, until }]);
+        self.notify(user);
+    }
+
+    /// Tells those who watch somebody once more what is held.
+    pub(crate) fn tell_again(&mut self, now: Instant, user: &str) {
+        self.now = now;
         self.notify(user);
     }
 
@@ -329,6 +338,9 @@ impl Service {
             target = "service".into();
         }
         let members = self.lists.asked(request, &target);
+        if let Some(status) = self.lists.down.filter(|_| members.is_some()) {
+            return self.respond(id, &Response::new(status));
+        }
         if members.is_none() && !self.passwords.contains_key(&target) {
             return self.respond(id, &Response::new(404));
         }
@@ -397,7 +409,7 @@ impl Service {
             && !last
             && let Some(body) = body
         {
-            request = request.body("application/pidf+xml", body);
+            request = request.body(self.document_type, body);
         }
         let destination = watcher.destination;
         self.endpoint.send_request(self.now, &request, destination, None).unwrap();

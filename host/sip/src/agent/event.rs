@@ -149,6 +149,10 @@ pub struct Terms {
     /// The notifier says that the state we have is the present one, without sending it again: a 204, or a notification without a body
     /// and with our tag. A notification without a body that does not say so tells that there is nothing to show.
     pub unchanged: bool,
+    /// Which notifier says this, as [`NotifyBody::fork`]; `None` where it is about the subscription as a whole.
+    pub fork: Option<u32>,
+    /// Every notifier that is known has said that the subscription is active: what they say together is the whole.
+    pub settled: bool,
     /// How often it notifies (RFC 6446), where it said so.
     pub rates: Rates,
 }

@@ -497,13 +497,13 @@ impl Subscriptions {
             subscription.phase = Phase::Waiting { until: now + after, outage };
             subscription.reported = Some(state.clone());
         }
-        self.tell(core, id, state, notify, false);
+        self.tell(core, id, state, notify, false, None);
         self.arm(core, id);
     }
 
     fn finish(&mut self, core: &mut Core, id: u64, cause: Cause, notify: Option<NotifyBody>) {
         if self.all.contains_key(&id) {
-            self.tell(core, id, SubscriptionState::Terminated { cause }, notify, false);
+            self.tell(core, id, SubscriptionState::Terminated { cause }, notify, false, None);
             self.all.remove(&id);
         }
     }
@@ -515,9 +515,12 @@ impl Subscriptions {
         state: SubscriptionState,
         notify: Option<NotifyBody>,
         unchanged: bool,
+        fork: Option<u32>,
     ) {
         let Some(subscription) = self.all.get(&id) else { return };
-        let terms = Terms { etag: subscription.etag.clone(), unchanged, rates: subscription.rates };
+        let (etag, rates) = (subscription.etag.clone(), subscription.rates);
+        let settled = subscription.forks.iter().all(|fork| fork.active);
+        let terms = Terms { etag, unchanged, fork, settled, rates };
         core.events.push_back(AgentEvent::Subscription { id: SubscriptionId(id), state, notify, terms });
     }
 

@@ -56,6 +56,9 @@ pub(super) struct Person {
     pub(super) vouched: bool,
     /// Why what is shown is so, where the documents are not kept to tell.
     pub(super) reasons: Box<[Reason]>,
+    /// The whole was asked for because changes could not be used, and nothing that can be has come since: it is not asked for
+    /// over and over.
+    pub(super) asked: bool,
     /// The latest document of each notifier.
     pub(super) documents: SmallVec<[Kept; 1]>,
     /// The person's dialogs, where those are told.
@@ -117,6 +120,7 @@ impl Person {
             lingers: false,
             forgiven: false,
             vouched: false,
+            asked: false,
             reasons: Box::from([]),
             documents: SmallVec::new(),
             calls: None,
@@ -146,11 +150,20 @@ impl Presences {
         self.unsettled.remove(address);
     }
 
+    /// As [`unvouch`](Self::unvouch), and what comes next comes of another subscription.
+    pub(super) fn begin_anew(&mut self, address: &Address) {
+        self.unvouch(address);
+        if let Some(person) = self.people.get_mut(address) {
+            person.asked = false;
+        }
+    }
+
     /// The documents say nothing any more.
     pub(super) fn drop_documents(&mut self, address: &Address) {
         if let Some(person) = self.people.get_mut(address) {
             person.documents = SmallVec::new();
             person.vouched = false;
+            person.asked = false;
         }
         self.unsettled.remove(address);
         self.expect_change(address, None);

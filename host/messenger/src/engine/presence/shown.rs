@@ -6,7 +6,7 @@ use crate::{
     address::Address,
     engine::Engine,
     event::{EventKind, PresenceChange, WatchedChange},
-    presence::{Availability, Freshness, Presence},
+    presence::{Availability, Freshness, Presence, UnknownReason},
     snapshot::{ContactEntry, WatchedEntry},
 };
 
@@ -32,6 +32,17 @@ impl Engine {
     pub(super) fn show_stale(&mut self, address: &Address, shown: &Presence) {
         let freshness = Freshness::Stale(self.session.alive_at);
         self.show(address, Presence { freshness, ..shown.clone() });
+    }
+
+    /// What cannot be read says nothing; least of all that somebody is offline. But what was known before may hold no longer.
+    pub(super) fn show_unreadable(&mut self, address: &Address, error: String) {
+        let Some(person) = self.presences.people.get(address) else { return };
+        let shown = person.shown.clone();
+        match (&shown.freshness, shown.availability) {
+            (_, None) => self.show(address, Presence::unknown(UnknownReason::Other(error.into()))),
+            (Freshness::Live, Some(_)) => self.show_stale(address, &shown),
+            _ => {}
+        }
     }
 
     pub(super) fn show(&mut self, address: &Address, presence: Presence) {

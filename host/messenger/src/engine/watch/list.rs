@@ -73,6 +73,8 @@ pub(in crate::engine) enum Outcome {
 #[derive(Debug, Default)]
 pub(in crate::engine) struct ListState {
     lists: HashMap<String, Level>,
+    /// The list that holds all others.
+    root: Option<String>,
     complete: bool,
     /// Most members.
     limit: usize,
@@ -82,6 +84,8 @@ pub(in crate::engine) struct ListState {
 struct Level {
     versions: Versions,
     members: HashSet<Address>,
+    /// Lists within it.
+    children: HashSet<String>,
 }
 
 impl ListState {
@@ -123,12 +127,15 @@ impl ListState {
         };
         let mut told = Vec::new();
         let mut removed = Vec::new();
-        match self.bundle(&bundle, 0, &mut told, &mut removed) {
+        match self.bundle(&bundle, None, 0, &mut told, &mut removed) {
             Ok((Arrival::Gap, _)) => Outcome::Gap,
             Ok((Arrival::Old, _)) => Outcome::Repeated,
             Ok((_, whole)) => {
                 self.complete |= whole;
+                self.forget_lists(&mut removed);
                 // Somebody may be on another of the lists still.
+                removed.sort_unstable();
+                removed.dedup();
                 removed.retain(|address| !self.holds(address));
                 Outcome::Applied { whole, told, removed }
             }
@@ -136,9 +143,30 @@ impl ListState {
         }
     }
 
+    /// Forgets lists that are in none any more, and adds who was on them to those who are gone.
+    fn forget_lists(&mut self, removed: &mut Vec<Address>) {
+        let mut held: HashSet<String> = HashSet::new();
+        let mut next: Vec<String> = self.root.iter().cloned().collect();
+        while let Some(uri) = next.pop() {
+            if let Some(level) = self.lists.get(&uri)
+                && held.insert(uri)
+            {
+                next.extend(level.children.iter().cloned());
+            }
+        }
+        self.lists.retain(|uri, level| {
+            let holds = held.contains(uri);
+            if !holds {
+                removed.extend(level.members.drain());
+            }
+            holds
+        });
+    }
+
     fn bundle(
         &mut self,
         bundle: &Multipart,
+        parent: Option<&str>,
         depth: usize,
         told: &mut Vec<(Address, Said)>,
         removed: &mut Vec<Address>,
@@ -149,16 +177,31 @@ impl ListState {
         }
         let rlmi::List { uri, version, full_state, resources, .. } =
             rlmi::read(root.body(), &rlmi::LIMITS).map_err(|error| error.to_string())?.document;
-        if self.lists.len() >= MAX_LISTS && !self.lists.contains_key(&uri) {
+        // A whole list is taken in any case: it puts those out that are not in it.
+        let is_root = full_state && parent.is_none();
+        if self.lists.len() >= MAX_LISTS && !self.lists.contains_key(&uri) && !is_root {
             return Err("there are too many lists in it".to_owned());
+        }
+        if let Some(parent) = parent.and_then(|parent| self.lists.get_mut(parent)) {
+            parent.children.insert(uri.clone());
         }
         let level = self.lists.entry(uri.clone()).or_default();
         let step = level.versions.take(version.into(), full_state);
         if matches!(step, Arrival::Gap | Arrival::Old) {
             return Ok((step, false));
         }
+        // What is whole replaces what was there, and changes add to it.
+        let mut named = HashSet::new();
+        if full_state {
+            level.children.clear();
+        } else {
+            named = core::mem::take(&mut level.members);
+        }
+        if is_root {
+            self.root = Some(uri.clone());
+        }
         let parts = bundle.by_id();
-        let mut named = HashSet::with_capacity(resources.len());
+        let mut children = Vec::new();
         let mut nested = Vec::new();
         for resource in resources {
             let mut documents = SmallVec::new();
@@ -196,12 +239,16 @@ impl ListState {
                     }
                 }
             }
-            if lists {
+            // Of a list that is known there may be nothing new.
+            if lists || (documents.is_empty() && self.lists.contains_key(&resource.uri)) {
+                if self.lists.contains_key(&resource.uri) {
+                    children.push(resource.uri);
+                }
                 continue;
             }
             let Ok(address) = Address::parse(&resource.uri) else { continue };
-            if named.len() >= self.limit {
-                break;
+            if named.len() >= self.limit && !named.contains(&address) {
+                continue;
             }
             named.insert(address.clone());
             let said = if !sources.is_empty() {
@@ -215,23 +262,21 @@ impl ListState {
             };
             told.push((address, said));
         }
-        let level = self.lists.entry(uri).or_default();
+        let level = self.lists.entry(uri.clone()).or_default();
         if full_state {
             removed.extend(level.members.difference(&named).cloned());
-            level.members = named;
-        } else {
-            level.members.extend(named);
         }
+        level.members = named;
+        level.children.extend(children);
         // Of lists in the list, each counts for itself; one that is damaged does not spoil the others.
         for part in nested {
             if depth + 1 < MAX_DEPTH
                 && let Ok(inner) = part.parts(MAX_PARTS)
-                && matches!(self.bundle(&inner, depth + 1, told, removed), Ok((Arrival::Gap, _)))
+                && matches!(self.bundle(&inner, Some(&uri), depth + 1, told, removed), Ok((Arrival::Gap, _)))
             {
                 return Ok((Arrival::Gap, false));
             }
         }
-        removed.sort_unstable();
         Ok((step, full_state))
     }
 }

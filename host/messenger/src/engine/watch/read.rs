@@ -1,5 +1,7 @@
 //! What the agent reports of subscriptions, and which way of watching follows from it.
 
+use std::collections::HashMap;
+
 use attache_sip::{
     agent::{Cause, NotifyBody, SubscriptionId, Terms},
     usage::SubscriptionState,
@@ -7,7 +9,7 @@ use attache_sip::{
 use smallvec::smallvec;
 
 use super::{
-    About, FIRST_POLL, Hands, How, News, Server, Told, Watch,
+    About, FIRST_POLL, Hands, How, LIST_PATIENCE, News, Server, Sub, Told, Watch,
     list::{Outcome, Part, Said},
 };
 use crate::{address::Address, report::Strategy};
@@ -23,7 +25,6 @@ impl Watch {
         terms: &Terms,
     ) -> Vec<Told> {
         let Some(sub) = self.subs.get_mut(&id) else { return Vec::new() };
-        let unchanged = terms.unchanged;
         sub.etag.clone_from(&terms.etag);
         match &state {
             SubscriptionState::Pending | SubscriptionState::Active => sub.in_force = true,
@@ -33,7 +34,7 @@ impl Watch {
         match &sub.about {
             About::Person(address) => {
                 let address = address.clone();
-                self.read_person(hands, id, address, state, notify, unchanged)
+                self.read_person(hands, id, address, state, notify, terms)
             }
             About::Question(address) => {
                 let address = address.clone();
@@ -43,7 +44,7 @@ impl Watch {
                 let address = address.clone();
                 self.read_dialogs(hands, id, address, state, notify)
             }
-            About::ServerList(_) => self.read_server_list(hands, id, state, notify, unchanged),
+            About::ServerList(_) => self.read_server_list(hands, id, state, notify, terms.unchanged),
             About::RequestList { .. } => self.read_request_list(hands, id, state, notify),
         }
     }
@@ -55,14 +56,14 @@ impl Watch {
         address: Address,
         state: SubscriptionState,
         notify: Option<NotifyBody>,
-        unchanged: bool,
+        terms: &Terms,
     ) -> Vec<Told> {
         let news = match state {
             SubscriptionState::Pending => News::Pending,
             SubscriptionState::Active => match notify {
                 Some(body) if !body.body.is_empty() => document(body, true),
-                _ if unchanged => News::Unchanged,
-                _ => News::Empty,
+                _ if terms.unchanged => News::Unchanged,
+                _ => News::Empty { fork: terms.fork, settled: terms.settled },
             },
             SubscriptionState::Retrying { cause, .. } => News::Away(cause),
             SubscriptionState::Terminated { cause } => {
@@ -154,7 +155,7 @@ impl Watch {
         notify: Option<NotifyBody>,
         unchanged: bool,
     ) -> Vec<Told> {
-        let Some(About::ServerList(list)) = self.subs.get_mut(&id).map(|sub| &mut sub.about) else {
+        let Some(Sub { about: About::ServerList(list), asked, .. }) = self.subs.get_mut(&id) else {
             return Vec::new();
         };
         match state {
@@ -168,6 +169,7 @@ impl Watch {
                 let was_complete = list.is_complete();
                 match list.take(&body.content_type, &body.body) {
                     Outcome::Applied { whole, told, removed } => {
+                        *asked &= !whole;
                         self.list_told(hands, id, whole, told, removed)
                     }
                     Outcome::Repeated => Vec::new(),
@@ -175,35 +177,41 @@ impl Watch {
                         hands.agent.refresh(hands.now.instant, id);
                         Vec::new()
                     }
-                    // One that is damaged in between is made good by the next whole one.
-                    Outcome::NoList(_) if was_complete => {
+                    // One that is damaged in between is made good by the next whole one, unless that is damaged too.
+                    Outcome::NoList(_) if was_complete && !*asked => {
+                        *asked = true;
                         hands.agent.refresh(hands.now.instant, id);
                         Vec::new()
                     }
                     Outcome::NoList(what) => {
                         let cause = Cause::Invalid(what);
+                        let told = if was_complete { self.listed_away(&cause) } else { Vec::new() };
                         self.drop_sub(hands, id);
                         self.list_refused(hands, &cause, "what the service sends for the list is no list");
-                        Vec::new()
+                        told
                     }
                 }
             }
             SubscriptionState::Retrying { cause, .. } => {
                 list.restart();
                 if let Server::Works(id) = self.server {
-                    self.server = Server::Asked { id, until: None };
+                    self.server = Server::Asked { id, until: Some(hands.now.instant + LIST_PATIENCE) };
                 }
-                self.listed().into_iter().map(|address| (address, News::Away(cause.clone()))).collect()
+                self.listed_away(&cause)
             }
             SubscriptionState::Terminated { cause } => {
                 self.subs.remove(&id);
-                let told =
-                    self.listed().into_iter().map(|address| (address, News::Away(cause.clone()))).collect();
+                let told = self.listed_away(&cause);
                 self.list_refused(hands, &cause, "the service does not give the list");
                 told
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The list tells nothing more of those on it.
+    fn listed_away(&self, cause: &Cause) -> Vec<Told> {
+        self.listed().into_iter().map(|address| (address, News::Away(cause.clone()))).collect()
     }
 
     /// The list is as it was, and so are those on it.
@@ -285,13 +293,13 @@ impl Watch {
         state: SubscriptionState,
         notify: Option<NotifyBody>,
     ) -> Vec<Told> {
-        let Some(About::RequestList { members, state: list }) =
-            self.subs.get_mut(&id).map(|sub| &mut sub.about)
+        let Some(Sub { about: About::RequestList { members, state: list }, asked, .. }) =
+            self.subs.get_mut(&id)
         else {
             return Vec::new();
         };
-        let everybody = |members: &std::collections::HashSet<Address>| {
-            let mut all: Vec<Address> = members.iter().cloned().collect();
+        let everybody = |members: &HashMap<Address, Address>| {
+            let mut all: Vec<Address> = members.values().cloned().collect();
             all.sort_unstable();
             all
         };
@@ -300,25 +308,42 @@ impl Watch {
                 let Some(body) = notify.filter(|body| !body.body.is_empty()) else { return Vec::new() };
                 let was_complete = list.is_complete();
                 match list.take(&body.content_type, &body.body) {
-                    Outcome::Applied { told, .. } => {
+                    Outcome::Applied { whole, told, .. } => {
                         self.tally.forgive("request-list");
-                        return told
+                        *asked &= !whole;
+                        let mut told: Vec<Told> = told
                             .into_iter()
-                            .filter(|(address, _)| members.contains(address))
-                            .map(|(address, said)| (address, news(said)))
+                            .filter_map(|(address, said)| Some((members.get(&address)?.clone(), news(said))))
                             .collect();
+                        if whole {
+                            let left = members.iter().filter(|(as_sent, _)| !list.holds(as_sent));
+                            let mut left: Vec<Address> = left.map(|(_, member)| member.clone()).collect();
+                            left.sort_unstable();
+                            self.left_out(hands, &left);
+                            told.extend(left.into_iter().map(|address| (address, News::Listed)));
+                        }
+                        return told;
                     }
                     Outcome::Repeated => return Vec::new(),
-                    Outcome::NoList(what) if !was_complete => {
+                    Outcome::NoList(what) if !was_complete || *asked => {
                         let all = everybody(members);
                         self.drop_sub(hands, id);
                         self.requests_refused = true;
                         let sentence = "what the service sends for a list in a request is no list";
-                        self.tally.refuse("request-list", &Cause::Invalid(what), sentence, hands.now.wall);
-                        self.individually(hands, all);
+                        let cause = Cause::Invalid(what);
+                        self.tally.refuse("request-list", &cause, sentence, hands.now.wall);
+                        self.individually(hands, all.clone());
+                        if !was_complete {
+                            return Vec::new();
+                        }
+                        return all.into_iter().map(|address| (address, News::Away(cause.clone()))).collect();
+                    }
+                    Outcome::NoList(_) => {
+                        *asked = true;
+                        hands.agent.refresh(hands.now.instant, id);
                         return Vec::new();
                     }
-                    Outcome::Gap | Outcome::NoList(_) => {
+                    Outcome::Gap => {
                         hands.agent.refresh(hands.now.instant, id);
                         return Vec::new();
                     }
@@ -340,6 +365,19 @@ impl Watch {
         self.tally.refuse("request-list", &cause, sentence, hands.now.wall);
         self.individually(hands, all.clone());
         all.into_iter().map(|address| (address, News::Away(cause.clone()))).collect()
+    }
+}
+
+impl Watch {
+    /// Watches those one by one whom the service left out of a list in a request.
+    fn left_out(&mut self, hands: &mut Hands<'_>, left: &[Address]) {
+        if !left.is_empty() {
+            self.tally.because(Strategy::OneEach, "the service left these out of a list in a request");
+        }
+        for address in left {
+            self.detach(hands, address);
+            self.one(hands, address);
+        }
     }
 }
 

@@ -31,6 +31,12 @@ pub(crate) struct Lists {
     pub(crate) first_is_bare: bool,
     /// The next notifications leave numbers out.
     pub(crate) skip: u32,
+    /// So many members of a list in a request are taken.
+    pub(crate) most: Option<usize>,
+    /// What is sent for a list is none.
+    pub(crate) broken: bool,
+    /// Lists are refused so.
+    pub(crate) down: Option<u16>,
     /// How many subscriptions with a list in the request came.
     pub(crate) requested: usize,
     pub(super) watchers: BTreeMap<String, ListWatcher>,
@@ -57,7 +63,7 @@ impl Lists {
             other => panic!("{other:?}"),
         });
         self.requested += 1;
-        Some(members.collect())
+        Some(members.take(self.most.unwrap_or(usize::MAX)).collect())
     }
 
     pub(super) fn add(&mut self, dialog: Watcher, members: Vec<String>) {
@@ -81,6 +87,12 @@ impl Service {
         for call_id in told {
             self.notify_list(&call_id, None, false);
         }
+    }
+
+    /// Lists fail from now on, also those that are subscribed to.
+    pub(crate) fn fail_lists(&mut self, status: u16) {
+        self.lists.down = Some(status);
+        self.lists.watchers.clear();
     }
 
     /// Tells watchers of lists that somebody changed.
@@ -161,7 +173,9 @@ impl Service {
             .header(HeaderName::SubscriptionState, state)
             .header(HeaderName::Contact, "<sip:10.0.0.9:5060>");
         if !last {
-            request = request.body(writer.related_type(rlmi::MEDIA_TYPE, "root@x.invalid"), writer.finish());
+            let kind = writer.related_type(rlmi::MEDIA_TYPE, "root@x.invalid");
+            let body = if self.lists.broken { Bytes::from_static(b"no list") } else { writer.finish() };
+            request = request.body(kind, body);
         }
         let destination = dialog.destination;
         self.endpoint.send_request(self.now, &request, destination, None).unwrap();

@@ -139,7 +139,7 @@ impl Subscriptions {
         }
         if subscription.params.expires == 0 {
             let state = SubscriptionState::Terminated { cause: Cause::Ended { reason: String::new() } };
-            self.tell(core, id, state, None, true);
+            self.tell(core, id, state, None, true, None);
             self.all.remove(&id);
             return;
         }
@@ -163,7 +163,7 @@ impl Subscriptions {
             return self.close(core, now, id, fork);
         }
         subscription.reported = Some(SubscriptionState::Active);
-        self.tell(core, id, SubscriptionState::Active, None, true);
+        self.tell(core, id, SubscriptionState::Active, None, true, None);
         self.arm(core, id);
     }
 
@@ -233,7 +233,7 @@ impl Subscriptions {
         // nothing published any more.
         if !closing {
             subscription.reported = Some(state.clone());
-            self.tell(core, id, state, notify, unchanged);
+            self.tell(core, id, state, notify, unchanged, Some(fork));
         }
         if closing && idle {
             self.close(core, now, id, fork);

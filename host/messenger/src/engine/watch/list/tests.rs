@@ -181,6 +181,71 @@ fn members_of_a_list_within_the_list_count_too() {
     assert!(matches!(state.take(&kind, &body), Outcome::Gap), "a list in the list has versions of its own");
 }
 
+/// A list of others, each with one member of its own, and without documents.
+fn outer(state: &mut ListState, uri: &str, inner: &[(&str, &str)]) -> Vec<Address> {
+    let teams =
+        inner.iter().map(|(team, _)| resource(team, vec![instance("1", State::Active, None, Some(team))]));
+    let list = List { uri: uri.into(), full_state: true, resources: teams.collect(), ..List::default() };
+    let inner: Vec<(&str, (String, Bytes))> = inner
+        .iter()
+        .map(|(team, member)| {
+            let resources = vec![resource(member, Vec::new())];
+            let uri = format!("sip:{team}@example.com");
+            (*team, bundle(&List { uri, full_state: true, resources, ..List::default() }, &[]))
+        })
+        .collect();
+    let parts: Vec<(&str, &str, Bytes)> =
+        inner.iter().map(|(team, (kind, body))| (*team, kind.as_str(), body.clone())).collect();
+    let (kind, body) = bundle(&list, &parts);
+    applied(state.take(&kind, &body)).2
+}
+
+#[test]
+fn a_list_that_left_the_list_is_forgotten_with_its_members() {
+    let mut state = ListState::new(100);
+    outer(&mut state, "sip:everybody@example.com", &[("team", "bob"), ("crew", "carol")]);
+    let removed = outer(&mut state, "sip:everybody@example.com", &[("crew", "carol")]);
+    assert_eq!(removed, [at("bob")]);
+    assert!(!state.holds(&at("bob")) && state.holds(&at("carol")));
+    assert_eq!(state.lists.len(), 2);
+}
+
+#[test]
+fn a_list_that_is_as_it_was_keeps_its_members() {
+    let mut state = ListState::new(100);
+    outer(&mut state, "sip:everybody@example.com", &[("team", "bob")]);
+    let quiet = resource("team", vec![instance("1", State::Active, None, None)]);
+    let list = List {
+        uri: "sip:everybody@example.com".into(),
+        version: 1,
+        full_state: true,
+        resources: vec![quiet],
+        ..List::default()
+    };
+    let (kind, body) = bundle(&list, &[]);
+    let (_, told, removed) = applied(state.take(&kind, &body));
+    assert!(told.is_empty() && removed.is_empty(), "{told:?} {removed:?}");
+    assert!(state.holds(&at("bob")));
+}
+
+#[test]
+fn another_root_takes_the_place_of_the_one_before() {
+    let mut state = ListState::new(100);
+    for n in 0..2 * MAX_LISTS {
+        outer(&mut state, &format!("sip:{n}@example.com"), &[("team", "bob")]);
+    }
+    assert_eq!(state.lists.len(), 2);
+}
+
+#[test]
+fn changes_make_a_list_no_longer_than_allowed() {
+    let mut state = ListState::new(2);
+    take(&mut state, 0, true, vec![known("a"), known("b")]);
+    let (_, told, _) = applied(take(&mut state, 1, false, vec![known("c"), known("b")]));
+    assert_eq!(told.iter().map(|(address, _)| address).collect::<Vec<_>>(), [&at("b")]);
+    assert!(state.holds(&at("a")) && !state.holds(&at("c")));
+}
+
 #[test]
 fn lists_in_lists_end_somewhere() {
     let mut state = ListState::new(100);
