@@ -52,6 +52,11 @@ impl Common {
         self.settings == Settings::of(config)
     }
 
+    /// Reads the certificate of the same settings again, which may have been renewed.
+    pub(crate) fn renew(&self) -> Result<(), Error> {
+        self.tls.reload().map_err(|error| unusable(&error))
+    }
+
     /// TLS and HTTP for an account, which may have settings of its own.
     pub(crate) fn secure(&self, account: &AccountConfig) -> Result<(Tls, HttpClient), Error> {
         match &account.tls {
@@ -92,7 +97,9 @@ pub(crate) fn ready(config: &TlsConfig) -> Result<Tls, Error> {
             attache_net::Identity::Files { certificate: certificate.clone(), key: key.clone() }
         }),
     };
-    Tls::new(&options).map_err(|error| {
-        Error::new(Code::InvalidArgument, "the TLS settings cannot be used").because(error.to_string())
-    })
+    Tls::new(&options).map_err(|error| unusable(&error))
+}
+
+fn unusable(error: &attache_net::TlsError) -> Error {
+    Error::new(Code::InvalidArgument, "the TLS settings cannot be used").because(error.to_string())
 }

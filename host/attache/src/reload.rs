@@ -28,7 +28,7 @@ pub struct Reloaded {
 }
 
 impl Host {
-    /// Takes another configuration over: adds, removes and changes accounts by what differs from the configuration before.
+    /// Takes another configuration over, and reads a certificate again that may have been renewed at its place: adds, removes and changes accounts by what differs from the configuration before.
     /// Accounts that are as they were notice nothing, and those that the application added by itself with
     /// [`add_account`](Self::add_account) stay. Whether an account signs in by itself counts for those that are added or
     /// changed.
@@ -51,6 +51,9 @@ impl Host {
                 let message = format!("{} is twice in the configuration", account.address);
                 return Err(Error::new(Code::InvalidArgument, message));
             }
+        }
+        if same_common {
+            self.common().renew()?;
         }
         if let Some(common) = common {
             *self.inner.common.lock().unwrap_or_else(PoisonError::into_inner) = common.clone();

@@ -136,9 +136,11 @@ async fn read<I: Inbound>(
                     pulse.message();
                     meaningless = 0;
                     garbage = 0;
+                    pulse.stall(true);
                     if reports.send(Report::Message(flow, bytes)).await.is_err() {
                         return FlowError::Closed;
                     }
+                    pulse.stall(false);
                 }
                 Received::Ping => {
                     meaningless = 0;
@@ -243,6 +245,10 @@ async fn watch<I: Inbound>(urgent: &mpsc::Sender<Sending>, pulse: &Pulse, manner
         {
             pinged = times;
             pong_by = Some(now + limits.pong_timeout);
+        }
+        // What nobody reads is no sign of a peer that is gone.
+        if pulse.is_stalled() {
+            pong_by = pong_by.map(|_| now + limits.pong_timeout);
         }
         if let Some(by) = pong_by {
             if by <= now {

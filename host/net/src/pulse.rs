@@ -17,6 +17,8 @@ pub(crate) struct Pulse {
     message_began: AtomicU64,
     has_message: AtomicBool,
     answers_pings: AtomicBool,
+    /// The owner is behind, so that nothing is read.
+    stalled: AtomicBool,
     /// How often something had been heard when the owner sent a ping that nobody has looked after yet.
     asked: AtomicU64,
     woken: Notify,
@@ -35,6 +37,7 @@ impl Pulse {
             message_began: AtomicU64::new(NONE),
             has_message: AtomicBool::new(false),
             answers_pings: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             asked: AtomicU64::new(NONE),
             woken: Notify::new(),
         }
@@ -102,6 +105,14 @@ impl Pulse {
 
     pub(crate) fn has_message(&self) -> bool {
         self.has_message.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.stalled.store(stalled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
     }
 
     pub(crate) fn answers_pings(&self) -> bool {

@@ -16,6 +16,8 @@ pub(crate) struct Gate {
     queue: VecDeque<UsageKey>,
     /// When the first of the queue may go.
     slot: Option<Instant>,
+    /// A place was drawn for it.
+    drawn: bool,
     /// The service is overloaded until then.
     held_until: Option<Instant>,
     /// How many had to wait so far.
@@ -24,7 +26,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(super) fn new(budget: Option<Arc<Budget>>) -> Self {
-        Self { budget, queue: VecDeque::new(), slot: None, held_until: None, waits: 0 }
+        Self { budget, queue: VecDeque::new(), slot: None, drawn: false, held_until: None, waits: 0 }
     }
 
     pub(super) fn waits(&self) -> u64 {
@@ -38,6 +40,7 @@ impl Gate {
     /// When one more request could go.
     fn reserve(&mut self, now: Instant) -> Instant {
         let start = self.held_until.filter(|until| *until > now).unwrap_or(now);
+        self.drawn = self.budget.is_none() || start <= now;
         match &self.budget {
             // While the service asks for time, nothing is drawn; the place is found when that is over.
             Some(_) if start > now => start,
@@ -77,7 +80,8 @@ impl Core {
             self.next_slot(now);
             return None;
         }
-        if self.gate.held_until.take().is_some() {
+        self.gate.held_until = None;
+        if !self.gate.drawn {
             // Only now a place is drawn.
             self.next_slot(now);
             if self.gate.slot.is_none_or(|at| at > now) {

@@ -116,6 +116,8 @@ pub(crate) struct Publication {
     /// A 412 was answered with a new initial PUBLISH, and no success since.
     restarted: bool,
     deadline: Option<Instant>,
+    /// It waits for its turn.
+    waits: bool,
     outage: bool,
     failures: u32,
     call_id: String,
@@ -152,6 +154,7 @@ impl Publication {
             raised: false,
             restarted: false,
             deadline: None,
+            waits: false,
             outage: false,
             failures: 0,
             call_id: core.call_id(),
@@ -178,7 +181,7 @@ impl Publication {
         self.patch = patch.filter(|_| current);
         self.dirty = true;
         // A service that is away, or asked for time, is not asked more often because the document changes.
-        if self.deadline.is_some() && self.failures > 0 {
+        if (self.deadline.is_some() || self.waits) && self.failures > 0 {
             return Fate::Lives;
         }
         self.step(core, now, id)
@@ -212,12 +215,13 @@ impl Publication {
             return self.step(core, now, id);
         }
         self.deadline = None;
+        self.waits = true;
         Fate::Lives
     }
 
     /// Its turn has come, unless what it waited for was done by hand meanwhile.
     pub(crate) fn on_admitted(&mut self, core: &mut Core, now: Instant, id: PublicationId) -> Fate {
-        if self.deadline.is_none() { self.step(core, now, id) } else { Fate::Lives }
+        if self.waits { self.step(core, now, id) } else { Fate::Lives }
     }
 
     /// Sends what is due, unless something is on its way already.
@@ -226,6 +230,7 @@ impl Publication {
             return Fate::Lives;
         }
         self.deadline = None;
+        self.waits = false;
         if self.held_until.is_some_and(|until| until <= now) {
             // After a long sleep the tag is worth nothing; asking with it would only cost a 412.
             self.etag = None;

@@ -231,6 +231,8 @@ struct Subscription {
     /// Call-ID of this attempt; empty when no dialog of it may live.
     call_id: Box<str>,
     cseq: u32,
+    /// The SUBSCRIBE that begins everything has no final answer yet: it may be on its way to the next target.
+    asked: bool,
     /// Counts beginnings, so that answers to an earlier one are told apart.
     attempt: u32,
     /// The last beginning, for the time in which forks may show up.
@@ -306,6 +308,7 @@ impl Subscriptions {
             next_fork: 0,
             call_id: "".into(),
             cseq: 0,
+            asked: false,
             attempt: 0,
             started: None,
             granted: None,
@@ -389,6 +392,7 @@ impl Subscriptions {
     }
 
     pub(crate) fn on_timeout(&mut self, core: &mut Core, now: Instant, id: u64) {
+        let timer_n = now + core.config.timers.timeout();
         let Some(subscription) = self.all.get_mut(&id) else { return };
         subscription.deadline = None;
         if subscription.closing.is_some_and(|at| at <= now) {
@@ -396,7 +400,11 @@ impl Subscriptions {
         }
         match subscription.phase {
             Phase::Waiting { until, .. } if until <= now => return self.restart(core, now, id),
-            Phase::Starting { timer_n } if timer_n <= now => {
+            // A request fails over when its own time is up, which is that of timer N.
+            Phase::Starting { timer_n: due } if due <= now && subscription.asked => {
+                subscription.phase = Phase::Starting { timer_n };
+            }
+            Phase::Starting { timer_n: due } if due <= now => {
                 return self.ended(core, now, id, Cause::NoNotify, When::Later(None), None);
             }
             _ => {}
@@ -407,7 +415,11 @@ impl Subscriptions {
             if fork.expires_at <= now {
                 over.push((fork.id, fork.refused.take().unwrap_or(Cause::Expired)));
             } else if fork.timer_n.is_some_and(|at| at <= now) {
-                over.push((fork.id, Cause::NoNotify));
+                if fork.busy {
+                    fork.timer_n = Some(timer_n);
+                } else {
+                    over.push((fork.id, Cause::NoNotify));
+                }
             } else if fork.refresh_at.is_some_and(|at| at <= now) {
                 fork.refresh_at = None;
                 if !fork.busy {

@@ -117,6 +117,20 @@ fn the_next_target_is_tried_when_one_is_dead() {
 }
 
 #[test]
+fn a_subscription_that_fails_over_waits_anew_for_its_notification() {
+    let mut pair = Pair::new();
+    pair.sim.kill(server());
+    let second: std::net::SocketAddr = "127.0.0.3:5060".parse().unwrap();
+    pair.sim.add(second, Endpoint::new(EndpointConfig::at(second), [3; 32]));
+    pair.agent(|agent, now| {
+        agent.set_next_hop(now, vec![udp("127.0.0.1:5060"), udp("127.0.0.3:5060")]);
+        agent.subscribe(now, SubscribeParams::presence(uri("sip:bob@example.com")));
+    });
+    pair.no_event(seconds(60));
+    assert!(pair.sim.trace().iter().any(|packet| packet.to == second && packet.is("SUBSCRIBE")));
+}
+
+#[test]
 fn a_name_is_looked_up_once_and_again_when_all_its_targets_failed() {
     let mut pair = Pair::with(|config| config.service = Some(uri("sip:sip.example.com;transport=udp")));
     pair.agent(|agent, now| {

@@ -239,3 +239,19 @@ fn a_notifier_that_goes_on_after_481_costs_next_to_nothing() {
     assert!((1..=32).contains(&told), "told, but not each time: {told}");
     assert_eq!(pair.agent(|agent, _| agent.subscriptions()), 0);
 }
+
+#[test]
+fn a_subscription_that_nobody_wants_any_more_is_not_begun_for_longer() {
+    let mut pair = Pair::new();
+    let id =
+        pair.agent(|agent, now| agent.subscribe(now, SubscribeParams::presence(uri("sip:bob@example.com"))));
+    let request = pair.expect("SUBSCRIBE");
+    pair.agent(|agent, now| agent.unsubscribe(now, id.unwrap()));
+    pair.respond(&request, &Response::new(423).header(HeaderName::MinExpires, "7200"));
+    let AgentEvent::Subscription { state: SubscriptionState::Terminated { cause: Cause::Closed }, .. } =
+        pair.event()
+    else {
+        panic!("it is over")
+    };
+    pair.quiet(seconds(600));
+}

@@ -79,6 +79,7 @@ impl Subscriptions {
         subscription.phase = Phase::Starting { timer_n };
         subscription.call_id = core.call_id().into();
         subscription.attempt = subscription.attempt.wrapping_add(1);
+        subscription.asked = true;
         subscription.started = Some(now);
         subscription.granted = None;
         subscription.cseq += 1;
@@ -170,9 +171,14 @@ impl Subscriptions {
     }
 
     fn on_started(&mut self, core: &mut Core, now: Instant, id: u64, outcome: Result<Message, Cause>) {
+        let timer_n = now + core.config.timers.timeout();
         let Some(subscription) = self.all.get_mut(&id) else { return };
+        subscription.asked = false;
         let (cause, wait) = match outcome {
             Ok(answer) if answer.status().is_some_and(|status| status < 300) => {
+                if matches!(subscription.phase, Phase::Starting { .. }) {
+                    subscription.phase = Phase::Starting { timer_n };
+                }
                 // Only a NOTIFY makes a dialog (RFC 6665 §4.4.1); this says how long to hope for.
                 subscription.granted = answer.expires();
                 if answer.status() == Some(204) {
@@ -180,7 +186,9 @@ impl Subscriptions {
                 }
                 return;
             }
-            Ok(answer) if answer.status() == Some(423) && !subscription.raised => {
+            Ok(answer)
+                if answer.status() == Some(423) && !subscription.raised && subscription.closing.is_none() =>
+            {
                 match answer.min_expires().filter(|minimum| *minimum > subscription.params.expires) {
                     Some(minimum) if subscription.params.expires > 0 => {
                         subscription.raised = true;
@@ -211,6 +219,7 @@ impl Subscriptions {
         fork: u32,
         outcome: Result<Message, Cause>,
     ) {
+        let timer_n = now + core.config.timers.timeout();
         let Some(subscription) = self.all.get_mut(&id) else { return };
         let closing = subscription.closing.is_some();
         let (raised, expires) = (subscription.raised, subscription.params.expires);
@@ -220,6 +229,7 @@ impl Subscriptions {
             Ok(answer) if answer.status().is_some_and(|status| status < 300) => {
                 known.failures = 0;
                 known.refused = None;
+                known.timer_n = known.timer_n.map(|_| timer_n);
                 if let Some(Ok(contact)) = answer.contacts().next()
                     && let Ok(uri) = contact.uri()
                 {
