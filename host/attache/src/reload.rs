@@ -28,7 +28,8 @@ pub struct Reloaded {
 }
 
 impl Host {
-    /// Takes another configuration over, and reads a certificate again that may have been renewed at its place: adds, removes and changes accounts by what differs from the configuration before.
+    /// Takes another configuration over: adds, removes and changes accounts by what differs from the configuration before. The
+    /// certificate that all accounts share is read again in any case, for it may have been renewed at its place.
     /// Accounts that are as they were notice nothing, and those that the application added by itself with
     /// [`add_account`](Self::add_account) stay. Whether an account signs in by itself counts for those that are added or
     /// changed.
