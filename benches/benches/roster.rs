@@ -1,8 +1,9 @@
 //! What it takes to sign in with a long contact list: 10,000 people, all of whom publish a status and a note.
 //!
 //! The service runs in a process of its own and holds the list (RFC 4662). Measured are the time from signing in until
-//! everybody is live, and the growth of the resident set from the empty account to then, divided by the contacts. In the
-//! same run the same is done with one subscription for each contact: what the list saves is a ratio.
+//! everybody is live, and what a contact adds to the resident set by then: the difference between the whole list and a
+//! tenth of it, so that what the host needs without contacts is left out. In the same run the same is done with one
+//! subscription for each contact: what the list saves is a ratio.
 //!
 //! Each way is measured in a process of its own, for memory that one gave back the other would take again unseen.
 //!
@@ -12,6 +13,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     net::UdpSocket,
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -30,6 +32,8 @@ use attache_sip::{
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Says that this process is to be the service.
 const SERVE: &str = "--serve";
+/// Says that this process is to fill a folder with contacts.
+const FILL: &str = "--fill";
 /// Says that this process is to measure one way.
 const MEASURE: &str = "--measure";
 const LIST: &str = "sip:everybody@example.com";
@@ -40,17 +44,22 @@ fn main() {
         serve(contacts.parse().expect("a number of contacts"));
         return;
     }
-    if let Some(at) = arguments.iter().position(|argument| argument == MEASURE) {
-        let cost =
-            measure(arguments[at + 2].parse().expect("a number of contacts"), arguments[at + 1] == "list");
-        println!("{} {}", cost.seconds, cost.bytes);
+    let after = |name| arguments.iter().position(|argument| argument == name).map(|at| &arguments[at + 1..]);
+    if let Some([folder, contacts, ..]) = after(FILL) {
+        fill(Path::new(folder), contacts.parse().expect("a number of contacts"));
+        return;
+    }
+    if let Some([folder, way, contacts, ..]) = after(MEASURE) {
+        let cost = measure(Path::new(folder), contacts.parse().expect("a number of contacts"), way == "list");
+        println!("{} {} {}", cost.seconds, cost.processor, cost.bytes);
         return;
     }
     let contacts = if arguments.iter().any(|argument| argument == "--test") { 200 } else { 10_000 };
     println!("{contacts} contacts, each with a status and a note; until everybody is live");
     println!("strategy      seconds  contacts/s  CPU s  bytes/contact");
-    let list = measure_apart(contacts, "list");
-    let each = measure_apart(contacts, "each");
+    let (few, many) = (Filled::new(contacts / 10), Filled::new(contacts));
+    let list = compare(&few, &many, "list");
+    let each = compare(&few, &many, "each");
     println!(
         "one each against the list: time {:.2}, memory {:.2}",
         each.seconds / list.seconds,
@@ -58,24 +67,53 @@ fn main() {
     );
 }
 
-fn measure_apart(contacts: usize, way: &str) -> Cost {
+/// This program with other work.
+fn again(arguments: &[&str]) -> String {
     let output = Command::new(std::env::current_exe().expect("this program"))
-        .args([MEASURE, way, &contacts.to_string()])
+        .args(arguments)
         .stderr(Stdio::inherit())
         .output()
         .expect("it starts");
-    let text = String::from_utf8(output.stdout).expect("text");
-    let mut lines = text.lines();
-    println!("{}", lines.next().expect("a row"));
-    let mut figures =
-        lines.next().expect("figures").split(' ').map(|figure| figure.parse().expect("a number"));
-    let mut figure = || figures.next().expect("two figures");
-    Cost { seconds: figure(), bytes: figure() }
+    assert!(output.status.success(), "{arguments:?} failed");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// A data folder with contacts.
+struct Filled {
+    folder: tempfile::TempDir,
+    contacts: usize,
+}
+
+impl Filled {
+    fn new(contacts: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        again(&[FILL, folder.path().to_str().expect("UTF-8"), &contacts.to_string()]);
+        Self { folder, contacts }
+    }
+
+    fn measure(&self, way: &str) -> Cost {
+        let folder = self.folder.path().to_str().expect("UTF-8");
+        let text = again(&[MEASURE, folder, way, &self.contacts.to_string()]);
+        let mut figures = text.trim().split(' ').map(|figure| figure.parse().expect("a number"));
+        let mut figure = || figures.next().expect("three figures");
+        Cost { seconds: figure(), processor: figure(), bytes: figure() }
+    }
+}
+
+/// Time of the whole list, and what each contact beyond the first few adds.
+fn compare(few: &Filled, many: &Filled, way: &str) -> Cost {
+    let base = few.measure(way);
+    let mut cost = many.measure(way);
+    cost.bytes = (cost.bytes - base.bytes) / (many.contacts - few.contacts) as f64;
+    let rate = many.contacts as f64 / cost.seconds;
+    println!("{way:<12}  {:>7.2}  {rate:>10.0}  {:>5.2}  {:>13.0}", cost.seconds, cost.processor, cost.bytes);
+    cost
 }
 
 struct Cost {
     seconds: f64,
-    /// Of one contact.
+    /// Seconds of processor time.
+    processor: f64,
     bytes: f64,
 }
 
@@ -178,26 +216,44 @@ impl Drop for Server {
     }
 }
 
-fn measure(contacts: usize, by_list: bool) -> Cost {
-    let server = Server::start(contacts);
+/// The account as it is, signed out.
+async fn account(host: &Host, service: Option<&str>, list: bool) -> Messenger {
+    let address = Address::parse("sip:alice@example.com").expect("an address");
+    let mut config = AccountConfig::new(address, Secret::new("secret"));
+    config.service = service.map(|at| format!("sip:{at};transport=tcp"));
+    config.sign_in = false;
+    config.list = list.then(|| LIST.to_owned());
+    host.add_account(config).await.expect("an account")
+}
+
+async fn host(folder: &Path) -> Host {
+    let mut config = HostConfig::default();
+    config.data_dir = Some(folder.to_owned());
+    Host::start(config).await.expect("the host starts")
+}
+
+/// Puts the contacts on the list, long before they are looked at.
+fn fill(folder: &Path, contacts: usize) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let host = Host::start(HostConfig::default()).await.expect("the host starts");
-        let mut config = AccountConfig::new(
-            Address::parse("sip:alice@example.com").expect("an address"),
-            Secret::new("secret"),
-        );
-        config.service = Some(format!("sip:{};transport=tcp", server.at));
-        config.sign_in = false;
-        if by_list {
-            config.list = Some(LIST.to_owned());
-        }
-        let alice = host.add_account(config).await.expect("an account");
-        let before = resident();
+        let host = host(folder).await;
+        let alice = account(&host, Some("127.0.0.1:9"), false).await;
         for number in 0..contacts {
             let person = Address::parse(&address(number)).expect("an address");
             alice.add_contact(&person, &format!("Person {number}")).await.expect("a contact");
         }
+        host.shutdown().await;
+    });
+}
+
+fn measure(folder: &Path, contacts: usize, by_list: bool) -> Cost {
+    let server = Server::start(contacts);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let before = resident();
+        let host = host(folder).await;
+        let alice = account(&host, Some(&server.at), by_list).await;
+        assert_eq!(alice.snapshot().contacts.size(), contacts);
         let (begun, busy) = (Instant::now(), processor_time());
         alice.sign_in().await.expect("signed in");
         while live(&alice) < contacts {
@@ -210,15 +266,10 @@ fn measure(contacts: usize, by_list: bool) -> Cost {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let seconds = begun.elapsed().as_secs_f64();
-        let busy = (processor_time() - busy).as_secs_f64();
-        let bytes = resident().saturating_sub(before) as f64 / contacts as f64;
-        let name = if by_list { "list" } else { "one each" };
-        println!(
-            "{name:<12}  {seconds:>7.2}  {:>10.0}  {busy:>5.2}  {bytes:>13.0}",
-            contacts as f64 / seconds
-        );
+        let processor = (processor_time() - busy).as_secs_f64();
+        let bytes = resident().saturating_sub(before) as f64;
         host.shutdown().await;
-        Cost { seconds, bytes }
+        Cost { seconds, processor, bytes }
     })
 }
 

@@ -201,11 +201,12 @@ impl Engine {
         for contact in restored.contacts {
             ids.skip_past(contact.id.0);
             let contact = Arc::new(contact);
-            view.by_address.insert_mut(contact.address.clone(), contact.id);
             view.contacts
                 .insert_mut(contact.id, ContactEntry { contact: contact.clone(), presence: nothing.clone() });
             roster.put_contact(contact);
         }
+        // One map for both, until one of them changes.
+        view.by_address = roster.by_address().clone();
         let mut inbox = Inbox::default();
         let mut seen = restored.seen;
         seen.sort_unstable_by_key(|(_, at)| *at);

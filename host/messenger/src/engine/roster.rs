@@ -129,6 +129,10 @@ impl Roster {
         }
     }
 
+    pub(super) fn by_address(&self) -> &HashTrieMapSync<Address, ContactId> {
+        &self.by_address
+    }
+
     pub(super) fn put_contact(&mut self, contact: Arc<Contact>) {
         self.by_address.insert_mut(contact.address.clone(), contact.id);
         self.contacts.insert_mut(contact.id, contact);
