@@ -220,11 +220,8 @@ impl World {
                 // A copy that only the engine can keep alive.
                 self.tell(
                     |now| {
-                        engine.handle_input(
-                            now,
-                            flow(CLIENT, SERVICE, 1 << 40),
-                            Bytes::copy_from_slice(&bytes),
-                        )
+                        let bytes = Bytes::copy_from_slice(&bytes);
+                        engine.handle_input(now, flow(CLIENT, SERVICE, 1 << 40), bytes);
                     },
                     |()| {},
                 );
