@@ -165,7 +165,7 @@ pub struct Statistics {
     pub registered_users: usize,
     /// Subscriptions.
     pub subscriptions: usize,
-    /// Users watched, counted once for each of their watchers.
+    /// Users watched, and others in lists, counted once for each of their watchers.
     pub watched: usize,
     /// Users who published something, or are watched.
     pub presentities: usize,

@@ -31,9 +31,9 @@ pub struct Limits {
     pub subscriptions_per_user: usize,
     /// Subscriptions of all users together. 200,000.
     pub subscriptions: usize,
-    /// Users whom one user watches, in lists and alone. 100,000.
+    /// Users whom one user watches, in lists and alone, and others in those lists. 100,000.
     pub watched_per_user: usize,
-    /// Users whom all users together watch. 2,000,000, which takes about 100 MiB.
+    /// The same for all users together. 2,000,000, which takes about 100 MiB.
     pub watched: usize,
     /// Resources in one list; a longer one is refused or cut. 20,000.
     pub list_entries: usize,

@@ -81,7 +81,7 @@ pub(crate) struct Presence {
     pub(crate) subscriptions: HashMap<u64, Subscription>,
     pub(crate) dialogs: HashMap<DialogId, u64>,
     per_watcher: HashMap<Aor, Count>,
-    /// Users watched, counted once for each watcher.
+    /// Users watched, and others in lists, counted once for each watcher.
     pub(crate) watched: usize,
     /// Users who have gained or lost a watcher; those who want to know of it are told next.
     pub(crate) watched_anew: BTreeSet<Aor>,
@@ -92,7 +92,7 @@ pub(crate) struct Presence {
 #[derive(Copy, Clone, Debug, Default)]
 pub(crate) struct Count {
     pub(crate) subscriptions: usize,
-    /// Users in them.
+    /// Users in them, and others in lists.
     pub(crate) watched: usize,
 }
 

@@ -511,3 +511,25 @@ fn a_refresh_with_a_list_that_is_too_long_changes_nothing() {
     let last = told(&mut net, ALICE).pop().unwrap();
     assert_eq!(last.of("sip:bob@example.com").unwrap().2.as_deref(), Some("here"));
 }
+
+#[test]
+fn a_change_deep_inside_is_told_to_who_watches_the_outermost_list() {
+    let mut net = Net::new();
+    let set = |net: &mut Net, name: &str, member: &str| {
+        let (address, member) = (format!("sip:{name}@example.com"), format!("sip:{member}@example.com"));
+        net.core(|core, now| core.set_list(now, &address, Some("alice"), vec![member])).unwrap();
+    };
+    set(&mut net, "outer", "middle");
+    set(&mut net, "middle", "inner");
+    set(&mut net, "inner", "bob");
+    let request = list_request(&mut net, ALICE, "sip:outer@example.com", 600);
+    net.send(ALICE, request);
+    net.run(2);
+    assert_eq!(told(&mut net, ALICE)[0].uris(), ["sip:bob@example.com"]);
+    set(&mut net, "inner", "carol");
+    net.run(2);
+    assert_eq!(told(&mut net, ALICE).pop().unwrap().uris(), ["sip:carol@example.com"]);
+    net.core(|core, now| core.remove_list(now, "sip:inner@example.com", Some("alice")));
+    net.run(2);
+    assert_eq!(told(&mut net, ALICE).pop().unwrap().uris(), ["sip:inner@example.com"]);
+}

@@ -471,3 +471,38 @@ fn nobody_keeps_more_services_than_lists() {
     assert_eq!(net.keep("alice", "rls-services", SERVICES, &all(3)).status(), 409);
     assert_eq!(net.keep("alice", "rls-services", SERVICES, &all(2)).status(), 201);
 }
+
+#[test]
+fn an_address_that_waits_to_be_written_for_one_user_is_not_given_to_another() {
+    let mut config = config();
+    config.is_durable = true;
+    let mut net = Net::with(config);
+    let service = "<rls-services xmlns=\"urn:ietf:params:xml:ns:rls-services\">\
+                   <service uri=\"sip:wanted@example.com\"><list/></service></rls-services>";
+    assert_eq!(net.keep("alice", "rls-services", SERVICES, service).status(), 503, "not on disk yet");
+    assert_eq!(net.keep("bob", "rls-services", SERVICES, service).status(), 409);
+}
+
+#[test]
+fn each_of_several_lists_in_rules_counts_for_its_own_members() {
+    let mut net = Net::new();
+    let list = |who: &str| format!("<list name=\"{who}s\"><entry uri=\"sip:{who}@example.com\"/></list>");
+    let document = format!(
+        "<resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\">{}{}</resource-lists>",
+        list("alice"),
+        list("carol")
+    );
+    net.keep("bob", "resource-lists", LISTS, &document);
+    let rule = |name: &str, handling| {
+        let anchor = format!(
+            "http://x/xcap-root/resource-lists/users/sip:bob@example.com/index/~~/resource-lists/\
+             list%5B@name=%22{name}%22%5D"
+        );
+        let mut rule = rule(name, "nobody", handling);
+        rule.conditions = vec![Condition::ExternalList(vec![anchor])];
+        rule
+    };
+    net.keep_rules("bob", &[rule("alices", SubHandling::Block), rule("carols", SubHandling::Allow)]);
+    assert_eq!(status(&net.subscribe(ALICE, TO_BOB, 600)), 403);
+    assert_eq!(status(&net.subscribe(CAROL, TO_BOB, 600)), 200);
+}

@@ -374,3 +374,27 @@ fn a_subscription_that_would_have_us_keep_too_much_is_refused() {
     assert_eq!(status(&net.send(ALICE, request.header(HeaderName::RecordRoute, long))), 513);
     assert_eq!(net.core(|core, _| core.statistics()).subscriptions, 0);
 }
+
+#[test]
+fn a_refused_subscription_leaves_nothing() {
+    let mut config = config();
+    config.limits.subscriptions_per_user = 0;
+    let mut net = Net::with(config);
+    assert_eq!(status(&net.subscribe(ALICE, "sip:bob@example.com", 600)), 503);
+    assert_eq!(net.core(|core, _| core.statistics().presentities), 0);
+}
+
+#[test]
+fn a_watcher_that_refreshes_is_told_at_once_though_it_could_take_nothing_before() {
+    let mut net = Net::new();
+    let answer = net.subscribe(ALICE, "sip:bob@example.com", 600);
+    net.run(2);
+    net.client(ALICE, |alice| alice.answer_with = 503);
+    net.publish(BOB, "lost", None);
+    net.run(2);
+    net.notes(ALICE);
+    net.client(ALICE, |alice| alice.answer_with = 200);
+    again(&mut net, ALICE, &answer, "600");
+    net.run(1);
+    assert_eq!(net.notes(ALICE), ["lost"]);
+}
