@@ -329,6 +329,26 @@ fn who_asks_is_told_once_and_answered() {
 }
 
 #[test]
+fn whom_the_service_forgot_is_told_again_when_they_ask_again() {
+    let mut world = World::new(10, DefaultPolicy::Confirm);
+    world.befriend("bob", "alice");
+    world.settle();
+    assert_eq!(world.asked("alice"), [address("bob")]);
+    for name in PEOPLE {
+        world.run(name, Command::SignOut).unwrap();
+    }
+    // The service remembers for a week who asked.
+    world.sim.run_for(Duration::from_secs(8 * 24 * 3600));
+    world.restart("alice");
+    world.run("alice", Command::SignIn).unwrap();
+    world.settle();
+    assert_eq!(world.asked("alice"), []);
+    world.run("bob", Command::SignIn).unwrap();
+    world.settle();
+    assert_eq!(world.asked("alice"), [address("bob")]);
+}
+
+#[test]
 fn a_change_on_another_device_is_told_at_once() {
     let mut world = World::new(9, DefaultPolicy::Allow);
     let local = vec![(Transport::Udp, at("carol")), (Transport::Tcp, at("carol"))];

@@ -139,3 +139,22 @@ fn everybody_can_be_removed_on_another_device() {
     world.settle();
     assert!(world.shown(1).0.is_empty() && world.shown(0).0.is_empty());
 }
+
+#[test]
+fn a_write_whose_fate_is_known_leaves_nothing_behind() {
+    let mut world = World::signed_in(1, 47);
+    world.add(0, "bob");
+    world.settle();
+    world.server().no_writes = Some(503);
+    world.add(0, "carol");
+    world.settle();
+    let tried = |world: &World| {
+        let records = world.stores[0].restored().records;
+        records.iter().any(|record| &*record.key == "resource-lists/tried")
+    };
+    assert!(tried(&world));
+    let carol = world.contact(0, "carol");
+    world.run(0, Command::RemoveContact(carol)).unwrap();
+    world.sim.run_for(Duration::from_secs(30));
+    assert!(world.is_synced(0) && !tried(&world));
+}
