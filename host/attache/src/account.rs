@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, hash_map::Entry},
     sync::Arc,
     time::Instant,
 };
@@ -41,16 +41,26 @@ pub(crate) struct Shared {
     connection: Arc<ArcSwap<Connection>>,
     events: broadcast::WeakSender<Arc<[Event]>>,
     commands: mpsc::Sender<Request>,
-    /// Leases that are given back. Unbounded, because a guard that is dropped cannot wait; there are never more in it than there
-    /// were leases.
+    /// Closed when the task has ended.
+    running: watch::Receiver<()>,
+}
+
+/// A lease of the application, and how it is told what changes. Wherever it is dropped, also on its way to whoever asked,
+/// it is given back.
+pub(crate) struct Leased {
+    lease: LeaseId,
+    pub(crate) presence: watch::Receiver<Arc<Presence>>,
     released: mpsc::UnboundedSender<LeaseId>,
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        let _ = self.released.send(self.lease);
+    }
 }
 
 /// What is done with the engine beside commands.
 type Function = Box<dyn FnOnce(&mut Engine, Now) + Send>;
-
-/// A lease, and how it is told what changes.
-pub(crate) type Leased = (LeaseId, watch::Receiver<Arc<Presence>>);
 
 pub(crate) enum Request {
     Command {
@@ -64,7 +74,7 @@ pub(crate) enum Request {
     /// Look at the engine, or do with it what is no command.
     With(Function),
     /// Sign out, tell the service, and end the task.
-    Stop(oneshot::Sender<()>),
+    Stop,
 }
 
 impl Shared {
@@ -76,11 +86,6 @@ impl Shared {
         let (answer, answered) = oneshot::channel();
         self.send(Request::Watch { address, answer }).await?;
         answered.await.unwrap_or_else(|_| Err(self.closed()))
-    }
-
-    /// Never waits.
-    pub(crate) fn release(&self, lease: LeaseId) {
-        let _ = self.released.send(lease);
     }
 
     /// What a function of the engine answers.
@@ -139,12 +144,12 @@ impl Shared {
         self.commands.send(request).await.map_err(|_| self.closed())
     }
 
-    /// Signs out and ends the task; at once when it has ended.
+    /// Signs out and waits for the end of the task, whoever stopped it first; at once when it has ended.
     pub(crate) async fn stop(&self) {
-        let (done, stopped) = oneshot::channel();
-        if self.commands.send(Request::Stop(done)).await.is_ok() {
-            let _ = stopped.await;
-        }
+        // Not taken on when it is stopping already.
+        let _ = self.commands.send(Request::Stop).await;
+        let mut running = self.running.clone();
+        while running.changed().await.is_ok() {}
     }
 }
 
@@ -179,6 +184,7 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
     let (events, _) = broadcast::channel(events::CAPACITY);
     let (commands, requests) = mpsc::channel(COMMANDS);
     let (released, releases) = mpsc::unbounded_channel();
+    let (running, ended) = watch::channel(());
     let snapshot = Arc::new(ArcSwap::from_pointee(engine.snapshot()));
     let track = Track::default();
     let shared = Arc::new(Shared {
@@ -187,7 +193,7 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         connection: track.shared(),
         events: events.downgrade(),
         commands,
-        released,
+        running: ended,
     });
     let task = Task {
         account,
@@ -203,8 +209,9 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         events,
         requests,
         releases,
+        released,
         track,
-        leases: HashSet::new(),
+        leases: HashMap::new(),
         watched: HashMap::new(),
         renew_at: None,
         answers: HashMap::new(),
@@ -215,6 +222,7 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         resolving: FuturesUnordered::new(),
         asking: FuturesUnordered::new(),
         stopping: None,
+        _running: running,
     };
     Ok(Ready { shared, task })
 }
@@ -255,11 +263,14 @@ struct Task {
     events: broadcast::Sender<Arc<[Event]>>,
     requests: mpsc::Receiver<Request>,
     releases: mpsc::UnboundedReceiver<LeaseId>,
+    /// For leases to come back by. Unbounded, because what is dropped cannot wait; there are never more in it than there were
+    /// leases.
+    released: mpsc::UnboundedSender<LeaseId>,
     track: Track,
     /// Leases of the application, which are taken anew until they are given back.
-    leases: HashSet<LeaseId>,
-    /// Who is told of people under a lease.
-    watched: HashMap<Address, watch::Sender<Arc<Presence>>>,
+    leases: HashMap<LeaseId, Address>,
+    /// Who is told of people under a lease, and how many leases there are.
+    watched: HashMap<Address, (watch::Sender<Arc<Presence>>, usize)>,
     renew_at: Option<Instant>,
     answers: HashMap<u64, Waiting>,
     done: HashMap<RequestId, oneshot::Sender<Result<(), Error>>>,
@@ -268,7 +279,9 @@ struct Task {
     storing: FuturesUnordered<BoxFuture<Stored>>,
     resolving: FuturesUnordered<BoxFuture<Resolved>>,
     asking: FuturesUnordered<BoxFuture<Asked>>,
-    stopping: Option<(Instant, Vec<oneshot::Sender<()>>)>,
+    stopping: Option<Instant>,
+    /// Dropped last: nothing of the account is left then.
+    _running: watch::Sender<()>,
 }
 
 /// How long a sign-out may take before the task ends without the service's word.
@@ -281,8 +294,8 @@ impl Task {
             if self.finished() {
                 break;
             }
-            let stop_at = self.stopping.as_ref().map(|(until, _)| *until);
-            let deadline = [self.engine.poll_timeout(), stop_at, self.renew_at].into_iter().flatten().min();
+            let deadline =
+                [self.engine.poll_timeout(), self.stopping, self.renew_at].into_iter().flatten().min();
             let timer = async {
                 match deadline {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -294,7 +307,7 @@ impl Task {
                 request = self.requests.recv(), if self.stopping.is_none() => match request {
                     Some(request) => self.request(request),
                     // Every handle is gone, the host's own among them: nobody is left to stop this task.
-                    None => self.stop(None),
+                    None => self.stop(),
                 },
                 Some((batch, result)) = self.storing.next() => {
                     if let Err(error) = &result
@@ -317,18 +330,14 @@ impl Task {
             }
         }
         self.plugins.remove_account(self.account);
-        let (_, waiting) = self.stopping.unwrap_or_else(|| (Instant::now(), Vec::new()));
-        for done in waiting {
-            let _ = done.send(());
-        }
     }
 
     /// Signed out and everything kept, or out of patience.
     fn finished(&self) -> bool {
-        let Some((until, _)) = &self.stopping else { return false };
+        let Some(until) = self.stopping else { return false };
         let quiet =
             self.engine.snapshot().session == crate::SessionState::SignedOut && self.storing.is_empty();
-        quiet || *until <= Instant::now()
+        quiet || until <= Instant::now()
     }
 
     fn input(&mut self, input: Input) {
@@ -360,16 +369,12 @@ impl Task {
                 self.engine.handle_command(Now::read(), token, Command::Watch { address, ttl: LEASE });
             }
             Request::With(function) => function(&mut self.engine, Now::read()),
-            Request::Stop(done) => self.stop(Some(done)),
+            Request::Stop => self.stop(),
         }
     }
 
-    fn stop(&mut self, done: Option<oneshot::Sender<()>>) {
-        if let Some((_, waiting)) = &mut self.stopping {
-            waiting.extend(done);
-            return;
-        }
-        self.stopping = Some((Instant::now() + SIGN_OUT, done.into_iter().collect()));
+    fn stop(&mut self) {
+        self.stopping = Some(Instant::now() + SIGN_OUT);
         self.requests.close();
         self.tell(Command::SignOut);
     }
@@ -387,11 +392,14 @@ impl Task {
     }
 
     fn release(&mut self, lease: LeaseId) {
-        if !self.leases.remove(&lease) {
-            return;
-        }
+        let Some(address) = self.leases.remove(&lease) else { return };
         self.tell(Command::Unwatch(lease));
-        self.watched.retain(|_, readers| readers.receiver_count() > 0);
+        if let Entry::Occupied(mut readers) = self.watched.entry(address) {
+            readers.get_mut().1 -= 1;
+            if readers.get().1 == 0 {
+                readers.remove();
+            }
+        }
         if self.leases.is_empty() {
             self.renew_at = None;
         }
@@ -401,7 +409,7 @@ impl Task {
         if self.renew_at.is_none_or(|at| Instant::now() < at) {
             return;
         }
-        for lease in self.leases.iter().copied().collect::<Vec<_>>() {
+        for lease in self.leases.keys().copied().collect::<Vec<_>>() {
             self.tell(Command::ExtendLease { lease, ttl: LEASE });
         }
         self.renew_at = Some(Instant::now() + RENEW);
@@ -409,19 +417,22 @@ impl Task {
 
     /// Begins to tell a reader of the application about somebody.
     fn leased(&mut self, address: Address, lease: LeaseId, reply: oneshot::Sender<Result<Leased, Error>>) {
-        self.leases.insert(lease);
         self.renew_at.get_or_insert_with(|| Instant::now() + RENEW);
-        let snapshot = self.engine.snapshot();
+        let snapshot = Arc::new(self.engine.snapshot());
+        // Whoever has the lease finds it there.
+        self.snapshot.store(snapshot.clone());
         let now = snapshot.watched.get(&address).map_or_else(
             || Arc::new(Presence::unknown(UnknownReason::Pending)),
             |entry| entry.presence.clone(),
         );
-        let readers = self.watched.entry(address).or_insert_with(|| watch::Sender::new(now.clone()));
-        readers.send_if_modified(|known| core::mem::replace(known, now.clone()) != now);
-        if reply.send(Ok((lease, readers.subscribe()))).is_err() {
-            // Nobody waits any more, and so nobody would give it back.
-            self.release(lease);
-        }
+        self.leases.insert(lease, address.clone());
+        let (readers, leases) =
+            self.watched.entry(address).or_insert_with(|| (watch::Sender::new(now.clone()), 0));
+        *leases += 1;
+        show(readers, now);
+        // If nobody waits any more, it comes back by being dropped.
+        let _ =
+            reply.send(Ok(Leased { lease, presence: readers.subscribe(), released: self.released.clone() }));
     }
 
     /// Passes on everything that the engine has to say.
@@ -497,8 +508,8 @@ impl Task {
                 }
                 EventKind::WatchedPresenceChanged(changes) => {
                     for change in changes.iter() {
-                        if let Some(readers) = self.watched.get(&change.address) {
-                            readers.send_replace(change.presence.clone());
+                        if let Some((readers, _)) = self.watched.get(&change.address) {
+                            show(readers, change.presence.clone());
                         }
                     }
                 }
@@ -521,4 +532,9 @@ impl Task {
         let account = self.account;
         self.storing.push(Box::pin(async move { (id, storage.commit(account, batch).await) }));
     }
+}
+
+/// What was there already is no change.
+fn show(readers: &watch::Sender<Arc<Presence>>, now: Arc<Presence>) {
+    readers.send_if_modified(|known| core::mem::replace(known, now.clone()) != now);
 }

@@ -104,12 +104,19 @@ impl Accounts {
         });
     }
 
-    fn remove(&self, id: AccountId) {
-        self.0.rcu(|accounts| {
+    /// Removes this account, and none that took its place meanwhile; whether it was there.
+    fn remove(&self, id: AccountId, shared: &Arc<Shared>) -> bool {
+        let is_it = |accounts: &BTreeMap<_, Arc<Shared>>| {
+            accounts.get(&id).is_some_and(|known| Arc::ptr_eq(known, shared))
+        };
+        let before = self.0.rcu(|accounts| {
             let mut accounts = BTreeMap::clone(accounts);
-            accounts.remove(&id);
+            if is_it(&accounts) {
+                accounts.remove(&id);
+            }
             accounts
         });
+        is_it(&before)
     }
 }
 
@@ -287,9 +294,11 @@ impl Host {
         // Known before it begins: the first thing that a plugin does may be to ask for it.
         self.inner.accounts.insert(id, &ready.shared);
         let shared = ready.begin();
-        if sign_in {
-            // Only that it was taken on: the service may be away for hours.
-            shared.command(Command::SignIn).await?;
+        // Only that it was taken on: the service may be away for hours.
+        if sign_in && let Err(error) = shared.command(Command::SignIn).await {
+            shared.stop().await;
+            self.inner.accounts.remove(id, &shared);
+            return Err(error);
         }
         Ok(self.handle(shared))
     }
@@ -308,8 +317,9 @@ impl Host {
             Error::new(Code::AccountNotFound, format!("{address} is no account of this host"))
         })?;
         shared.stop().await;
-        self.inner.accounts.remove(id);
-        self.configured().remove(&id);
+        if self.inner.accounts.remove(id, &shared) {
+            self.configured().remove(&id);
+        }
         Ok(())
     }
 
@@ -347,13 +357,22 @@ impl Host {
     /// Signs every account out, stops the plugins and closes the store. Takes at most a few seconds,
     /// whether the service answers or not. Handles stay valid and answer [`Code::Closed`].
     pub async fn shutdown(&self) {
-        let accounts = self.inner.accounts.0.swap(Arc::default());
-        let mut stopping = tokio::task::JoinSet::new();
-        for shared in accounts.values() {
-            let shared = Arc::clone(shared);
-            stopping.spawn(async move { shared.stop().await });
+        // Forgotten when they have ended, so that another one who shuts down waits for them as well.
+        loop {
+            let accounts = self.inner.accounts.0.load_full();
+            if accounts.is_empty() {
+                break;
+            }
+            let mut stopping = tokio::task::JoinSet::new();
+            for (id, shared) in accounts.iter() {
+                let (inner, id, shared) = (self.inner.clone(), *id, shared.clone());
+                stopping.spawn(async move {
+                    shared.stop().await;
+                    inner.accounts.remove(id, &shared);
+                });
+            }
+            while stopping.join_next().await.is_some() {}
         }
-        while stopping.join_next().await.is_some() {}
         self.inner.plugins.shutdown().await;
         if let Some(store) = &self.inner.store {
             store.close().await;

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use attache_messenger::{id::LeaseId, presence::Presence};
-use tokio::sync::watch;
+use attache_messenger::presence::Presence;
 
 use crate::{
     Address,
@@ -17,15 +16,15 @@ use crate::{
 /// over outages and sign-outs, for as long as the account is there.
 #[must_use = "dropping it ends the lease"]
 pub struct Watching {
-    shared: Arc<Shared>,
     address: Address,
-    lease: LeaseId,
-    presence: watch::Receiver<Arc<Presence>>,
+    leased: Leased,
+    /// The account goes on as long as somebody watches by it.
+    _shared: Arc<Shared>,
 }
 
 impl Watching {
-    pub(crate) fn new(shared: Arc<Shared>, address: Address, (lease, presence): Leased) -> Self {
-        Self { shared, address, lease, presence }
+    pub(crate) fn new(shared: Arc<Shared>, address: Address, leased: Leased) -> Self {
+        Self { address, leased, _shared: shared }
     }
 
     /// Who is watched.
@@ -38,7 +37,7 @@ impl Watching {
     /// somebody else watches already.
     #[must_use]
     pub fn presence(&self) -> Arc<Presence> {
-        self.presence.borrow().clone()
+        self.leased.presence.borrow().clone()
     }
 
     /// Waits for a change, and gives what holds then: a reader that is slow sees the latest value, not every value. `None` when
@@ -46,14 +45,8 @@ impl Watching {
     ///
     /// What was there when the lease began is no change: see [`presence`](Self::presence). Cancellation safe.
     pub async fn changed(&mut self) -> Option<Arc<Presence>> {
-        self.presence.changed().await.ok()?;
-        Some(self.presence.borrow_and_update().clone())
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.shared.release(self.lease);
+        self.leased.presence.changed().await.ok()?;
+        Some(self.leased.presence.borrow_and_update().clone())
     }
 }
 

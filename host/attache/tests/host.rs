@@ -7,6 +7,7 @@ use attache::{
     Secret, SessionState, View,
 };
 use attache_service::{Service, ServiceConfig};
+use futures_util::FutureExt as _;
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -250,6 +251,73 @@ async fn somebody_who_is_no_contact_is_watched_as_long_as_the_guard_is_held() {
         }
     };
     tokio::time::timeout(PATIENCE, released).await.expect("in time");
+    host.shutdown().await;
+}
+
+// On one thread, so that the answer cannot come while it is asked for.
+#[tokio::test]
+async fn a_lease_that_nobody_waits_for_any_more_is_given_back() {
+    let service = service();
+    let host = host(None).await;
+    let alice = host.add_account(account(&service, "alice", "wonderland")).await.expect("an account");
+    let bob = address("sip:bob@example.com");
+    let mut changes = alice.view().changes;
+    let mut asked = Box::pin(alice.watch(&bob));
+    // Asked for, and not looked at again: the answer lies there when whoever asked goes away.
+    tokio::select! {
+        biased;
+        _ = &mut asked => unreachable!("nobody has answered"),
+        () = core::future::ready(()) => {}
+    }
+    let leased = async {
+        while alice.snapshot().watched.get(&bob).is_none() {
+            changes.next().await.expect("it goes on");
+        }
+    };
+    tokio::time::timeout(PATIENCE, leased).await.expect("in time");
+    drop(asked);
+    let released = async {
+        // Nothing tells of the release but what happens after it.
+        for n in 0.. {
+            if alice.snapshot().watched.get(&bob).is_none() {
+                break;
+            }
+            alice.add_group(&format!("group {n}")).await.expect("added");
+        }
+    };
+    tokio::time::timeout(PATIENCE, released).await.expect("in time");
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_cannot_sign_in_is_not_left_behind() {
+    let host = host(None).await;
+    let telephone = address("tel:+12015550123");
+    let config = AccountConfig::new(telephone.clone(), Secret::new("secret"));
+    for _ in 0..2 {
+        let error = host.add_account(config.clone()).await.expect_err("a telephone number does not sign in");
+        assert_eq!(error.code(), Code::InvalidAddress);
+        assert!(host.messenger(&telephone).is_none());
+    }
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_removes_an_account_waits_until_it_has_ended() {
+    let service = service();
+    let host = host(None).await;
+    let alice = signed_in(&host, &service, "alice", "wonderland").await;
+    // Signing out takes its time now.
+    service.shutdown().await;
+    let mut changes = alice.view().changes;
+    let one = async { host.remove_account(alice.address()).await.expect("removed") };
+    let other = async {
+        host.remove_account(alice.address()).await.expect("removed");
+        let ended = async { while changes.next().await.is_some() {} };
+        assert!(ended.now_or_never().is_some(), "it is still about to end");
+    };
+    tokio::join!(one, other);
+    assert!(host.messenger(alice.address()).is_none());
     host.shutdown().await;
 }
 
