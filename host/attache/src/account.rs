@@ -429,7 +429,7 @@ impl Task {
         let (readers, leases) =
             self.watched.entry(address).or_insert_with(|| (watch::Sender::new(now.clone()), 0));
         *leases += 1;
-        show(readers, now);
+        show(readers, &now);
         // If nobody waits any more, it comes back by being dropped.
         let _ =
             reply.send(Ok(Leased { lease, presence: readers.subscribe(), released: self.released.clone() }));
@@ -509,7 +509,7 @@ impl Task {
                 EventKind::WatchedPresenceChanged(changes) => {
                     for change in changes.iter() {
                         if let Some((readers, _)) = self.watched.get(&change.address) {
-                            show(readers, change.presence.clone());
+                            show(readers, &change.presence);
                         }
                     }
                 }
@@ -535,6 +535,6 @@ impl Task {
 }
 
 /// What was there already is no change.
-fn show(readers: &watch::Sender<Arc<Presence>>, now: Arc<Presence>) {
-    readers.send_if_modified(|known| core::mem::replace(known, now.clone()) != now);
+fn show(readers: &watch::Sender<Arc<Presence>>, now: &Arc<Presence>) {
+    readers.send_if_modified(|known| core::mem::replace(known, now.clone()) != *now);
 }
