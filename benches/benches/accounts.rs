@@ -10,12 +10,11 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use attache::{AccountConfig, Address, Freshness, Host, HostConfig, Messenger, Secret};
+use attache_benches::process::{Server, processor_time, resident};
 use attache_service::{Service, ServiceConfig};
 
 /// Longest wait for the accounts to be complete.
@@ -77,37 +76,8 @@ fn serve(users: usize) {
     });
 }
 
-struct Server {
-    process: Child,
-    at: String,
-}
-
-impl Server {
-    fn start(users: usize) -> Self {
-        let mut process = Command::new(std::env::current_exe().expect("this program"))
-            .args([SERVE, &users.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the service starts");
-        let mut at = String::new();
-        let output = process.stdout.take().expect("it is piped");
-        BufReader::new(output).read_line(&mut at).expect("the service says where it is");
-        Self { process, at: at.trim().to_owned() }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut input) = self.process.stdin.take() {
-            let _ = input.write_all(b"\n");
-        }
-        let _ = self.process.wait();
-    }
-}
-
 fn measure(accounts: usize, watch: Duration) -> Cost {
-    let server = Server::start(accounts);
+    let server = Server::start(&[SERVE, &accounts.to_string()]);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let cost = runtime.block_on(async {
         let host = Host::start(HostConfig::default()).await.expect("the host starts");
@@ -157,13 +127,6 @@ fn is_complete(messenger: &Messenger) -> bool {
     snapshot.contacts.values().all(live)
 }
 
-/// Bytes of this process in memory.
-fn resident() -> u64 {
-    let text = fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number");
-    pages * rustix::param::page_size() as u64
-}
-
 /// How often threads of this process went to sleep since they began, which is how often they were woken.
 fn wake_ups() -> u64 {
     let threads = fs::read_dir("/proc/self/task").expect("Linux");
@@ -173,12 +136,4 @@ fn wake_ups() -> u64 {
         line.trim().parse::<u64>().ok()
     };
     threads.flatten().filter_map(of_thread).sum()
-}
-
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(
-        time.tv_sec.try_into().expect("since the start"),
-        time.tv_nsec.try_into().expect("below a second"),
-    )
 }

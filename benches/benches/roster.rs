@@ -10,15 +10,14 @@
 //! With `--test`, few contacts.
 
 use std::{
-    fs,
-    io::{BufRead as _, BufReader, Write as _},
     net::UdpSocket,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use attache::{AccountConfig, Address, Availability, Freshness, Host, HostConfig, Messenger, Secret};
+use attache_benches::process::{Server, processor_time, resident};
 use attache_messenger::{compose::express, time::Timestamp};
 use attache_service::{Service, ServiceConfig};
 use attache_sip::{
@@ -187,35 +186,6 @@ fn publish(socket: &UdpSocket, service: std::net::SocketAddr, number: usize) {
     }
 }
 
-struct Server {
-    process: Child,
-    at: String,
-}
-
-impl Server {
-    fn start(contacts: usize) -> Self {
-        let mut process = Command::new(std::env::current_exe().expect("this program"))
-            .args([SERVE, &contacts.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the service starts");
-        let mut at = String::new();
-        let output = process.stdout.take().expect("it is piped");
-        BufReader::new(output).read_line(&mut at).expect("the service says where it is");
-        Self { process, at: at.trim().to_owned() }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut input) = self.process.stdin.take() {
-            let _ = input.write_all(b"\n");
-        }
-        let _ = self.process.wait();
-    }
-}
-
 /// The account as it is, signed out.
 async fn account(host: &Host, service: Option<&str>, list: bool) -> Messenger {
     let address = Address::parse("sip:alice@example.com").expect("an address");
@@ -247,7 +217,7 @@ fn fill(folder: &Path, contacts: usize) {
 }
 
 fn measure(folder: &Path, contacts: usize, by_list: bool) -> Cost {
-    let server = Server::start(contacts);
+    let server = Server::start(&[SERVE, &contacts.to_string()]);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let before = resident();
@@ -280,19 +250,4 @@ fn live(messenger: &Messenger) -> usize {
         .values()
         .filter(|entry| entry.presence.freshness == Freshness::Live && !entry.presence.note.is_empty())
         .count()
-}
-
-/// Bytes of this process in memory.
-fn resident() -> u64 {
-    let text = fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number");
-    pages * rustix::param::page_size() as u64
-}
-
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(
-        time.tv_sec.try_into().expect("since the start"),
-        time.tv_nsec.try_into().expect("below a second"),
-    )
 }

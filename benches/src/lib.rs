@@ -3,6 +3,8 @@
 //! Times differ from machine to machine and from minute to minute; ratios of things measured in turns do not. Every bench here
 //! takes its subjects round robin and reports the median of many short batches.
 
+pub mod process;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
