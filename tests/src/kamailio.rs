@@ -97,6 +97,8 @@ pub struct Options<'a> {
     pub xcap: bool,
     /// Whether it serves lists (RFC 4662) that `rls-services` documents name. Wants [`xcap`](Self::xcap).
     pub lists: bool,
+    /// Whether it publishes who is in a call (RFC 4235), to be subscribed to as `dialog`.
+    pub calls: bool,
 }
 
 impl Default for Options<'_> {
@@ -114,6 +116,7 @@ impl Default for Options<'_> {
             websocket: false,
             xcap: false,
             lists: false,
+            calls: false,
         }
     }
 }
@@ -134,6 +137,7 @@ impl std::fmt::Debug for Options<'_> {
             .field("websocket", &self.websocket)
             .field("xcap", &self.xcap)
             .field("lists", &self.lists)
+            .field("calls", &self.calls)
             .finish()
     }
 }

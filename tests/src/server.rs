@@ -114,6 +114,7 @@ impl Server {
                     websocket: true,
                     xcap: true,
                     lists: true,
+                    calls: true,
                     ..Options::default()
                 };
                 Running::Kamailio(Box::new(Kamailio::start(&options)?))

@@ -390,6 +390,7 @@ fn engine_config(config: AccountConfig, local: Vec<(Transport, SocketAddr)>, see
     engine.credential = credential;
     engine.xcap = config.xcap;
     engine.flows = if config.outbound { engine.flows } else { 1 };
+    engine.calls = config.calls;
     engine.display_name = config.display_name.into();
     engine.auth_user = config.auth_user;
     engine.service = config.service;

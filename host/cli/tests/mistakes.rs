@@ -51,6 +51,14 @@ fn a_wrong_type_is_named() -> Result<()> {
 }
 
 #[test]
+fn calls_are_a_switch_of_an_account() -> Result<()> {
+    let account = "[[account]]\naddress = \"sip:a@example.com\"\npassword = \"x\"\n";
+    let (code, errors) = check(&format!("{account}calls = true\n"))?;
+    assert_eq!(code, Some(0), "{errors}");
+    refuses(&format!("{account}calls = \"yes\"\n"), &["attache.toml:4", "account.calls", "boolean"])
+}
+
+#[test]
 fn an_address_that_is_none_is_named() -> Result<()> {
     refuses(
         "[[account]]\naddress = \"alice\"\npassword = \"x\"\n",

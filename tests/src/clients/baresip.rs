@@ -30,6 +30,7 @@ pub struct Baresip {
     process: Process,
     control: BufReader<TcpStream>,
     texts: usize,
+    calls: usize,
     _folder: TempDir,
 }
 
@@ -81,7 +82,7 @@ impl Baresip {
         process
             .wait_for(&mut 0, "baresip's registration", |line| line.contains("[1 binding]").then_some(()))?;
         let control = BufReader::new(connect(control)?);
-        let mut baresip = Self { process, control, texts: 0, _folder: folder };
+        let mut baresip = Self { process, control, texts: 0, calls: 0, _folder: folder };
         // Only now: loaded with the others, it publishes twice at once, trips over its own credentials, and is silent for
         // half a minute.
         baresip.command("insmod", "presence")?;
@@ -102,6 +103,25 @@ impl Baresip {
                 return Ok(answer["data"].as_str().unwrap_or_default().to_owned());
             }
         }
+    }
+
+    /// Calls somebody, and waits until the call is established.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub fn call(&mut self, target: &str) -> Result<()> {
+        self.command("dial", target)?;
+        self.process.wait_for(&mut self.calls, "an established call", |line| {
+            line.to_ascii_lowercase().contains("call established").then_some(())
+        })
+    }
+
+    /// Ends the call.
+    ///
+    /// # Errors
+    /// When baresip cannot be told.
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.command("hangup", "").map(drop)
     }
 
     fn netstring(&mut self) -> Result<Value> {

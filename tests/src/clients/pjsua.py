@@ -3,7 +3,9 @@
 Commands: {"do": "online", "open": true, "note": "..."}, {"do": "send", "to": "sip:...", "text": "..."}, {"do": "quit"}.
 Events:   {"event": "registered", "code": 200}, {"event": "presence", "of": "sip:...", "open": true, "note": "..."},
           {"event": "message", "from": "sip:...", "type": "...", "text": "..."}, {"event": "sent", "code": 200},
-          {"event": "typing", "from": "sip:...", "typing": true}.
+          {"event": "typing", "from": "sip:...", "typing": true}, {"event": "call", "state": "CONFIRMED"}.
+
+Whoever calls is answered.
 """
 
 import json
@@ -42,7 +44,25 @@ class Buddy(pj.Buddy):
         )
 
 
+class Call(pj.Call):
+    def onCallState(self, prm):
+        info = self.getInfo()
+        say(event="call", state=info.stateText)
+        if info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
+            calls.pop(info.id, None)
+
+
+# The library forgets a call that nobody holds.
+calls = {}
+
+
 class Account(pj.Account):
+    def onIncomingCall(self, prm):
+        call = calls[prm.callId] = Call(self, prm.callId)
+        answer = pj.CallOpParam()
+        answer.statusCode = 200
+        call.answer(answer)
+
     def onRegState(self, prm):
         say(event="registered", code=int(prm.code), active=self.getInfo().regIsActive)
 
@@ -85,6 +105,7 @@ account_config.sipConfig.authCreds.append(
 )
 account_config.sipConfig.proxies.append(setup["service"])
 account_config.presConfig.publishEnabled = True
+account_config.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
 account = Account()
 account.create(account_config)
 

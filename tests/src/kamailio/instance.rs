@@ -106,6 +106,8 @@ impl Instance {
             (options.xcap, "XCAP"),
             (options.websocket || options.xcap, "HTTP"),
             (options.lists, "LISTS"),
+            (options.calls, "CALLS"),
+            (options.lists || options.calls, "PUA"),
         ] {
             if wanted {
                 writeln!(settings, "#!define WITH_{name}")?;

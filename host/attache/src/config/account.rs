@@ -30,6 +30,8 @@ pub(super) struct AccountTable {
     list: Option<Spanned<String>>,
     #[serde(default = "yes")]
     outbound: bool,
+    #[serde(default)]
+    calls: bool,
     tuning: Option<Spanned<Tuning>>,
 }
 
@@ -140,6 +142,7 @@ impl Reader<'_> {
             xcap: given(xcap)?,
             list: given(list)?,
             outbound: table.outbound,
+            calls: table.calls,
             tuning,
         })
     }
@@ -259,4 +262,24 @@ fn check_list(list: &str) -> Result<(), String> {
     Address::parse(list)
         .map(drop)
         .map_err(|_| format!("`{list}` is no address of a list, such as sip:alice-list@example.com"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::HostConfig;
+
+    #[test]
+    fn calls_are_asked_for_only_where_the_account_says_so() {
+        let account = "[[account]]\naddress = \"sip:a@example.com\"\npassword = \"x\"\n";
+        let calls = |line: &str| {
+            let config = HostConfig::from_toml(&format!("{account}{line}\n"), Path::new("x.toml"))?;
+            Ok::<_, crate::ConfigError>(config.accounts.iter().any(|account| account.calls))
+        };
+        assert!(!calls("").expect("left out"));
+        assert!(calls("calls = true").expect("asked for"));
+        let wrong = calls("calls = \"yes\"").expect_err("no boolean").to_string();
+        assert!(wrong.contains("x.toml:4: account.calls"), "{wrong}");
+    }
 }

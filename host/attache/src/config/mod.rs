@@ -155,6 +155,9 @@ pub struct AccountConfig {
     pub list: Option<String>,
     /// Whether connections are registered by RFC 5626 where the service offers it. Default true.
     pub outbound: bool,
+    /// Whether to ask for contacts' dialogs as well (RFC 4235), and show who is on the phone. One more subscription for
+    /// each contact; many services tell it in presence by themselves. Default false.
+    pub calls: bool,
     /// Times and bounds.
     pub tuning: Tuning,
 }
@@ -185,6 +188,7 @@ impl AccountConfig {
             xcap: None,
             list: None,
             outbound: true,
+            calls: false,
             tuning: Tuning::default(),
         }
     }
