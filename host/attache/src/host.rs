@@ -280,6 +280,8 @@ impl Host {
         if refuses_messages {
             // Somebody who only looks wants to know soon what the service answers to OPTIONS.
             engine.keep_alive = LOOK;
+            // And shall not be seen by others.
+            engine.publish = false;
         }
         let ready = account::prepare(Setup {
             config: engine,

@@ -33,7 +33,7 @@ async fn nothing_is_in_the_way_of_a_healthy_account() {
     find(&examination, Topic::Clock, "is the service's");
     find(&examination, Topic::Registration, "is signed in");
     find(&examination, Topic::Service, "takes the methods");
-    find(&examination, Topic::Publication, "is published");
+    find(&examination, Topic::Publication, "publishing was not tried");
     find(&examination, Topic::Watching, "people are watched");
     find(&examination, Topic::Watching, "comes back");
     find(&examination, Topic::Contacts, "the same here and on the service");
@@ -154,4 +154,48 @@ async fn the_doctor_may_come_while_the_account_is_signed_in() {
     until(&alice, "still signed in", |it| it.snapshot().session == SessionState::SignedIn).await;
     assert_eq!(alice.own_presence().availability, Some(attache::Availability::Busy));
     host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_sees_that_the_doctor_was_there() {
+    let world = World::start();
+    let host = world.host().await;
+    let account = world.account("alice", "wonderland", Transport::Tcp);
+    let alice = signed_in(&host, account.clone()).await;
+    alice.publish(attache::Availability::DoNotDisturb, "").await.expect("published");
+    let bob = signed_in(&host, world.account("bob", "builder", Transport::Tcp)).await;
+    let mut watching = bob.watch(&account.address).await.expect("a lease");
+    let shows = |watching: &attache::Watching, wanted| {
+        let presence = watching.presence();
+        presence.freshness == attache::Freshness::Live && presence.availability == Some(wanted)
+    };
+    let seen = async {
+        while !shows(&watching, attache::Availability::DoNotDisturb) {
+            watching.changed().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.expect("in time");
+    let view = bob.view();
+    examined(&world.host_config(), &account).await;
+    // The mark comes after whatever the doctor could have caused.
+    alice.publish(attache::Availability::Away, "a mark").await.expect("published");
+    let between = common::event(view, |kind| match kind {
+        attache::EventKind::WatchedPresenceChanged(changes) => {
+            changes.iter().find(|it| it.address == account.address).map(|it| it.presence.availability)
+        }
+        _ => None,
+    })
+    .await;
+    assert_eq!(between, Some(attache::Availability::Away));
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_xcap_root_that_leads_nowhere_is_noted_with_its_key() {
+    let world = World::with("127.0.0.1", 2120, "xcap = \"127.0.0.1:0\"");
+    let root = world.xcap().replace("xcap-root", "elsewhere");
+    let account = world.account("alice", "wonderland", Transport::Tcp).xcap(root);
+    let examination = examined(&world.host_config(), &account).await;
+    let finding = find(&examination, Topic::Contacts, "was not found below the root");
+    assert_eq!((finding.level, finding.key), (Level::Note, Some("account.xcap")));
 }

@@ -13,11 +13,11 @@ use crate::{Failure, json, text};
 
 /// What `attache doctor --help` says at its end.
 pub(crate) const HELP: &str = "\
-Each account signs in for a moment as one more device, which takes no messages, beside `attache run` or without it. The exit
+Each account signs in for a moment, publishes nothing, and takes no messages, beside `attache run` or without it. The exit
 code is 0 when nothing is in the way, 1 when something is, 2 when the command line is wrong, and 3 when the
 configuration file is.
 
-With --json, one object is printed: {\"accounts\": […]}, each with
+With --json, one object is printed: {\"error\": …} when the examination cannot begin, or {\"accounts\": […]}, each with
   account, ok, session, reason   as in the events of `run`
   findings      level (fine, note, problem), topic (lookup, transport, certificate, clock, registration,
                 service, publication, watching, contacts, privacy), sentence, advice, key
@@ -32,6 +32,20 @@ pub(crate) async fn run(
     as_json: bool,
     patience: u64,
 ) -> Result<(), Failure> {
+    let outcome = look(path, account, as_json, patience).await;
+    if as_json {
+        // Whoever reads the output gets an object in any case.
+        let error = match &outcome {
+            Err(Failure::Configuration(problem) | Failure::Usage(problem)) => problem.clone(),
+            Err(Failure::Failed(error)) => format!("{error:#}"),
+            Ok(()) | Err(Failure::Problems) => return outcome,
+        };
+        crate::print(&format!("{}\n", json!({ "error": error })))?;
+    }
+    outcome
+}
+
+async fn look(path: &Path, account: Option<&str>, as_json: bool, patience: u64) -> Result<(), Failure> {
     let config = crate::read(path)?;
     let wanted =
         account.map(Address::parse).transpose().map_err(|error| Failure::Usage(error.to_string()))?;

@@ -180,7 +180,9 @@ fn the_doctor_says_what_is_in_the_way_to_people_and_programs() -> Result<()> {
 
     let (code, _) = doctor(&wrong, &["--account", ALICE])?;
     assert_eq!(code, Some(2), "no such account in the file");
-    let (code, _) = doctor(&folder.path().join("none.toml"), &[])?;
+    let (code, said) = doctor(&folder.path().join("none.toml"), &["--json"])?;
     assert_eq!(code, Some(3));
+    let value: serde_json::Value = serde_json::from_str(&said)?;
+    assert!(value["error"].as_str().is_some_and(|error| error.contains("none.toml")), "{said}");
     Ok(())
 }

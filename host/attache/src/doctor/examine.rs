@@ -26,7 +26,6 @@ pub(super) struct Seen<'a> {
     pub(super) messenger: &'a Messenger,
     pub(super) certificates: Vec<(Destination, Inspection)>,
     pub(super) token: Option<Arc<TokenNeeded>>,
-    pub(super) published: Option<Result<(), Error>>,
     pub(super) watching: Option<Watching>,
 }
 
@@ -59,21 +58,12 @@ pub async fn examine(
 async fn look(host: &Host, account: &AccountConfig, deadline: Instant) -> Result<Examination, Error> {
     let (tls, _) = host.common().secure(account)?;
     let messenger = host.add(account.clone(), true).await?;
-    let mut seen = Seen {
-        account,
-        messenger: &messenger,
-        certificates: Vec::new(),
-        token: None,
-        published: None,
-        watching: None,
-    };
+    let mut seen =
+        Seen { account, messenger: &messenger, certificates: Vec::new(), token: None, watching: None };
     seen.token = sign_in(&messenger, deadline).await;
     if messenger.snapshot().session == SessionState::SignedIn {
-        // One's own presence shows both whether it is taken and how others are watched.
-        let publish = timeout_at(deadline, messenger.publish_automatic(""));
-        let watch = timeout_at(deadline, messenger.watch(messenger.address()));
-        let (published, watching) = futures_util::join!(publish, watch);
-        seen.published = published.ok();
+        // One's own presence shows how others are watched.
+        let watching = timeout_at(deadline, messenger.watch(messenger.address())).await;
         seen.watching = watching.ok().and_then(Result::ok);
         settle(&seen, deadline).await;
     }

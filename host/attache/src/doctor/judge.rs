@@ -64,6 +64,11 @@ pub(super) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
     findings.0
 }
 
+/// A number with the words for one and for many.
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 fn place(destination: &Destination) -> String {
     format!("{} over {}", destination.remote, destination.transport.via_name())
 }
@@ -267,10 +272,11 @@ fn registration(findings: &mut Findings, seen: &Seen<'_>, connection: &Connectio
     if snapshot.session == SessionState::SignedIn {
         let mut sentence = format!("{} is signed in", seen.account.address);
         if let Some(at) = report.next_refresh {
-            sentence.push_str(&format!(", and says so again at {at}"));
+            sentence.push_str(&format!(", and will renew that at {at}"));
         }
         if report.outbound_flows > 0 {
-            sentence.push_str(&format!(", by {} flows of its own (RFC 5626)", report.outbound_flows));
+            let flows = counted(report.outbound_flows as usize, "flow", "flows");
+            sentence.push_str(&format!(", by {flows} of its own (RFC 5626)"));
         }
         if let Some(gruu) = &report.gruu {
             sentence.push_str(&format!(", reachable as {gruu}"));
@@ -343,26 +349,27 @@ fn service(findings: &mut Findings, seen: &Seen<'_>) {
 }
 
 fn presence(findings: &mut Findings, seen: &Seen<'_>) {
-    match &seen.published {
-        Some(Ok(())) => findings.fine(Topic::Publication, "own presence is published"),
-        Some(Err(error)) => {
-            findings.problem(Topic::Publication, format!("own presence is not published: {error}")).advise(
+    // Others would see it, beside what another device of the person publishes.
+    let untried = "publishing was not tried, because others would see it";
+    let service = &seen.messenger.report().service;
+    if service.allow.iter().any(|method| method.eq_ignore_ascii_case("PUBLISH")) {
+        findings.fine(Topic::Publication, format!("the service says that it takes own presence; {untried}"));
+    } else if service.allow.is_empty() {
+        findings.note(Topic::Publication, untried);
+    } else {
+        findings
+            .note(Topic::Publication, format!("the service does not name PUBLISH among its methods; {untried}"))
+            .advise(
                 None,
-                "let the service's operator turn presence (PUBLISH, RFC 3903) on for this account",
+                "if others do not see own presence, let the service's operator turn presence (PUBLISH, RFC 3903) on \
+                 for this account",
             );
-        }
-        None => findings
-            .problem(
-                Topic::Publication,
-                "the service has not answered in time whether own presence is published",
-            )
-            .advise(None, "try again with more time; if that does not help, ask the service's operator"),
     }
     for used in &seen.messenger.report().watching {
         let how = match used.strategy {
             Strategy::ServerList => "by one list that the service keeps",
             Strategy::RequestList => "by lists in requests",
-            Strategy::OneEach => "one by one",
+            Strategy::OneEach => "one at a time",
             Strategy::Polling => "by asking now and then",
         };
         let level = if used.strategy == Strategy::Polling { Level::Note } else { Level::Fine };
@@ -392,6 +399,7 @@ fn refused(findings: &mut Findings, seen: &Seen<'_>) {
             "server-list" if configured => (Topic::Watching, Level::Problem, Some("account.list")),
             "one-each" | "polling" => (Topic::Watching, Level::Problem, None),
             "watcher-info" => (Topic::Privacy, Level::Note, None),
+            "xcap-caps" => (Topic::Contacts, Level::Note, Some("account.xcap")),
             "xcap" => (Topic::Contacts, Level::Problem, Some("account.xcap")),
             _ => (Topic::Watching, Level::Note, None),
         };
@@ -413,7 +421,10 @@ fn contacts(findings: &mut Findings, seen: &Seen<'_>) {
         }
         XcapState::Synced { at } => findings.fine(
             Topic::Contacts,
-            format!("{} contacts are the same here and on the service since {at}", snapshot.contacts.size()),
+            match snapshot.contacts.size() {
+                1 => format!("one contact is the same here and on the service since {at}"),
+                many => format!("{many} contacts are the same here and on the service since {at}"),
+            },
         ),
         XcapState::Offline { cause, .. } => findings
             .problem(Topic::Contacts, format!("the XCAP server does not answer: {cause}"))
@@ -432,11 +443,10 @@ fn contacts(findings: &mut Findings, seen: &Seen<'_>) {
             .advise(Some("account.xcap"), "check host, port and path of `xcap`, or try again with more time"),
     }
     if matches!(snapshot.report.xcap, XcapState::Synced { .. }) {
-        let sentence = format!(
-            "{} rules say who may see own presence, and {} people watch it or want to",
-            snapshot.rules.len(),
-            snapshot.watchers.size()
-        );
+        let rules = counted(snapshot.rules.len(), "rule says", "rules say");
+        let watchers =
+            counted(snapshot.watchers.size(), "person watches it or wants", "people watch it or want");
+        let sentence = format!("{rules} who may see own presence, and {watchers} to");
         findings.fine(Topic::Privacy, sentence);
     }
 }

@@ -1,8 +1,8 @@
 //! What an account's service can do, what is in the way, and what to change.
 //!
 //! [`examine()`] signs an account in for a bounded time, with a store in memory and without plugins, looks, and signs out
-//! again. It may run beside a host that has the account signed in. Meanwhile the account has one more device, which
-//! publishes itself as available and takes no messages: the service keeps those for the others. Where an XCAP root is
+//! again. It may run beside a host that has the account signed in. Meanwhile the account has one more
+//! registration, which publishes nothing and takes no messages: the service keeps those for the others. Where an XCAP root is
 //! configured, the list of contacts is read, and a list for watching them is made where there is none, as by every
 //! sign-in.
 

@@ -38,6 +38,8 @@ pub struct EngineConfig {
     /// Whether to ask the service who watches this account (RFC 3857). Default yes; a service that does not offer it is not asked
     /// again.
     pub watcher_info: bool,
+    /// Whether own presence is published. Default yes; without it others see nothing of this sign-in.
+    pub publish: bool,
     /// Where this account receives, by transport. Concrete addresses, not `0.0.0.0`.
     pub local: Vec<(Transport, SocketAddr)>,
     /// Entropy, fresh for every start.
@@ -153,6 +155,7 @@ impl EngineConfig {
             xcap: None,
             xcap_user: None,
             watcher_info: true,
+            publish: true,
             local,
             seed,
             user_agent: concat!("Attache/", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -366,9 +366,10 @@ fn failure(cause: &Cause) -> Error {
             (Code::SessionAuthenticationFailed, "the service did not accept the credentials")
         }
         Cause::Timeout => (Code::RecipientUnavailable, "nobody answered for the other side"),
-        Cause::Transport(_) | Cause::NotFound(_) => (Code::Connect, "the service could not be reached"),
+        Cause::Transport(_) => (Code::Connect, "the service could not be reached"),
+        Cause::NotFound(_) => (Code::Connect, "the address of the service was not found"),
         Cause::Invalid(_) => (Code::Internal, "the message could not be written"),
         _ => (Code::Unexpected, "the message was not taken"),
     };
-    Error::new(code, text).because(cause.to_string())
+    Error::new(code, text).because(super::session::detail(cause))
 }

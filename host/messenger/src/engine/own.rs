@@ -295,6 +295,11 @@ impl Engine {
         if self.view.session != SessionState::SignedIn {
             return;
         }
+        if !self.config.publish {
+            let text = "this sign-in publishes nothing";
+            self.complete_publish(&Err(Error::new(Code::PolicyRestricted, text)));
+            return;
+        }
         let now = self.now;
         let paid = self.own.paid_until.map_or(now.instant, |at| at.max(now.instant));
         self.own.paid_until = Some(paid + PAUSE);

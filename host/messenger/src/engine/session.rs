@@ -388,5 +388,13 @@ fn failure(cause: &Cause) -> Error {
         Cause::NotFound(_) => (Code::InvalidServerName, "the address of the service was not found"),
         _ => (Code::Unexpected, "the sign-in failed"),
     };
-    Error::new(code, text).because(cause.to_string())
+    Error::new(code, text).because(detail(cause))
+}
+
+/// A cause in words, without those that our own sentence has already.
+pub(super) fn detail(cause: &Cause) -> String {
+    match cause {
+        Cause::Transport(reason) | Cause::NotFound(reason) => reason.clone(),
+        cause => cause.to_string(),
+    }
 }

@@ -21,6 +21,7 @@ use core::time::Duration;
 use std::{sync::Arc, time::Instant};
 
 use attache_documents::{Limits, xcap};
+use attache_sip::agent::Cause;
 use bytes::Bytes;
 use http::{Request, Response};
 
@@ -317,6 +318,15 @@ impl Engine {
 
     /// What a server says of itself is good to know, and no more: some say it wrongly, and contacts work all the same.
     fn on_capabilities(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Document { .. } => self.watch.tally.forgive("xcap-caps"),
+            Outcome::Absent => {
+                let cause = Cause::Status { code: 404, reason: "Not Found".to_owned() };
+                let text = "the document that says what an XCAP server can do was not found below the root";
+                self.watch.tally.refuse("xcap-caps", &cause, text, self.now.wall);
+            }
+            _ => {}
+        }
         let text = match outcome {
             Outcome::Document { body, .. } => match xcap::read_capabilities(body, &Limits::STORED) {
                 Ok(offers) => format!("the XCAP server offers {}", offers.auids.join(", ")),

@@ -495,7 +495,7 @@ impl Watch {
             (Server::Refused, _) => "the service's list cannot be used",
             (Server::Asked { .. }, _) => "the service's list has not told yet who is on it",
             (Server::None, true) => "the service refused lists in requests",
-            (Server::None, false) if self.requests.is_some() => "these came one by one",
+            (Server::None, false) if self.requests.is_some() => "so few are not worth a list in a request",
             (Server::None, false) => "the account has no list on the service, and it takes none in requests",
         };
         self.tally.because(Strategy::OneEach, reason);

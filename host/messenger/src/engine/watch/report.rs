@@ -117,6 +117,9 @@ fn advice(feature: &str, status: Option<u16>) -> &'static str {
         ("watcher-info", _) => {
             "requests to see your presence are not announced: let the operator turn on watcher information"
         }
+        ("xcap-caps", _) => {
+            "check the path of `xcap` in the account; nothing needs to be changed where the service has no such document"
+        }
         ("publish", Some(403)) => "the service does not let this account publish: ask its operator",
         ("publish", _) => "let the operator turn on the presence server",
         _ => "",
