@@ -15,7 +15,7 @@ pub(crate) struct Input {
 impl Input {
     /// Whether it ends the program.
     pub(crate) fn is_quit(&self) -> bool {
-        matches!(self.command, Command::Quit)
+        matches!(self.command, Command::Quit {})
     }
 }
 
@@ -25,9 +25,9 @@ impl core::fmt::Debug for Input {
     }
 }
 
-/// What a person or a program asks. Not `Debug`: it may hold a password.
+/// What a person or a program asks. All but one have braces, so that arguments that do not exist are refused. Not `Debug`: it may hold a password.
 #[derive(Deserialize)]
-#[serde(tag = "command", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[serde(tag = "command", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Command {
     Status {
         availability: String,
@@ -45,7 +45,7 @@ pub(crate) enum Command {
         #[serde(default)]
         since: Option<String>,
     },
-    Active,
+    Active {},
     Fact {
         source: String,
         #[serde(default)]
@@ -68,7 +68,7 @@ pub(crate) enum Command {
     Unwatch {
         address: String,
     },
-    Watched,
+    Watched {},
     Alert {
         #[serde(alias = "contact")]
         address: String,
@@ -83,12 +83,12 @@ pub(crate) enum Command {
         #[serde(default, alias = "contact")]
         address: Option<String>,
     },
-    Watchers,
+    Watchers {},
     Answer {
         address: String,
         decision: String,
     },
-    Rules,
+    Rules {},
     Rule {
         who: String,
         /// None, or left out, removes the rule.
@@ -98,27 +98,25 @@ pub(crate) enum Command {
     Preview {
         address: String,
     },
-    Undo,
-    Conflicts,
+    Undo {},
+    Conflicts {},
     KeepMine {
         conflict: String,
     },
     KeepTheirs {
         conflict: String,
     },
-    Report,
-    Accounts,
-    AddAccount {
-        #[serde(flatten)]
-        table: serde_json::Map<String, Value>,
-    },
+    Report {},
+    Accounts {},
+    /// The keys of `[[account]]`.
+    AddAccount(serde_json::Map<String, Value>),
     RemoveAccount {
         address: String,
     },
     SetToken {
         token: String,
     },
-    Reload,
+    Reload {},
     Add {
         #[serde(alias = "contact")]
         address: String,
@@ -133,8 +131,8 @@ pub(crate) enum Command {
         to: String,
         text: String,
     },
-    Contacts,
-    Groups,
+    Contacts {},
+    Groups {},
     AddGroup {
         name: String,
     },
@@ -163,11 +161,11 @@ pub(crate) enum Command {
         #[serde(default)]
         limit: Option<u32>,
     },
-    Plugins,
-    SignIn,
-    SignOut,
-    Help,
-    Quit,
+    Plugins {},
+    SignIn {},
+    SignOut {},
+    Help {},
+    Quit {},
 }
 
 fn yes() -> bool {
@@ -247,10 +245,39 @@ fn parse_json(line: &str) -> Result<Input, (Value, Error)> {
         fields.remove("id");
         fields.remove("account");
     }
-    match serde_json::from_value(value) {
+    match read(value) {
         Ok(command) => Ok(Input { id, account, command }),
-        Err(error) => Err((id, invalid(error.to_string()))),
+        Err(error) => Err((id, error)),
     }
+}
+
+/// Reads a command; whatever is not known is named with what was probably meant.
+fn read(value: Value) -> Result<Command, Error> {
+    let name = value.get("command").and_then(Value::as_str).unwrap_or_default().to_owned();
+    serde_json::from_value(value).map_err(|error| {
+        let message = error.to_string();
+        let mut names = message.split('`').skip(1).step_by(2);
+        let (unknown, known) = (names.next().unwrap_or_default().to_owned(), names);
+        if message.starts_with("unknown variant") {
+            let hint = nearest(&unknown, known).unwrap_or_else(|| "`help` lists them".to_owned());
+            invalid(format!("`{unknown}` is no command; {hint}"))
+        } else if message.starts_with("unknown field") {
+            let known: Vec<&str> = known.collect();
+            let hint = nearest(&unknown, known.iter().copied()).unwrap_or_else(|| match &*known {
+                [] => "it takes none".to_owned(),
+                known => format!("known are {}", known.join(", ")),
+            });
+            invalid(format!("`{name}` has no argument `{unknown}`; {hint}"))
+        } else {
+            invalid(message)
+        }
+    })
+}
+
+/// The question whether the nearest known name was meant, if one is near.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let (distance, candidate) = known.map(|it| (strsim::damerau_levenshtein(name, it), it)).min()?;
+    (distance <= 1 + candidate.len() / 3).then(|| format!("did you mean `{candidate}`?"))
 }
 
 fn parse_text(line: &str) -> Result<Input, Error> {
@@ -268,7 +295,7 @@ fn parse_text(line: &str) -> Result<Input, Error> {
     let command = match word {
         "status" => {
             let (availability, rest) = split(rest);
-            let (until, note) = until(rest);
+            let (until, note) = until(rest)?;
             Command::Status {
                 availability: need(availability, "an availability")?,
                 note: unquote(note),
@@ -277,11 +304,11 @@ fn parse_text(line: &str) -> Result<Input, Error> {
         }
         "automatic" => Command::Automatic { note: unquote(rest) },
         "idle" => Command::Idle { since: (!rest.is_empty()).then(|| unquote(rest)) },
-        "active" => Command::Active,
+        "active" => Command::Active {},
         "fact" => {
             let (source, rest) = split(rest);
             let (activity, rest) = split(rest);
-            let (until, note) = until(rest);
+            let (until, note) = until(rest)?;
             Command::Fact {
                 source: need(source, "a source, such as calendar")?,
                 activity: need(activity, "an activity, such as meeting")?,
@@ -294,33 +321,33 @@ fn parse_text(line: &str) -> Result<Input, Error> {
         "no-fact" => Command::NoFact { source: need(rest, "a source")? },
         "watch" => Command::Watch { address: need(rest, "an address")? },
         "unwatch" => Command::Unwatch { address: need(rest, "an address")? },
-        "watched" => Command::Watched,
+        "watched" => Command::Watched {},
         "alert" | "no-alert" => Command::Alert { address: need(rest, "an address")?, on: word == "alert" },
         "refresh" => Command::Refresh { address: need(rest, "an address")? },
         "why" => Command::Why { address: (!rest.is_empty()).then(|| unquote(rest)) },
-        "watchers" => Command::Watchers,
+        "watchers" => Command::Watchers {},
         "answer" => {
             let (address, decision) = split(rest);
             let address = need(address, "an address")?;
             Command::Answer { address, decision: need(decision, "allow, block, polite-block or confirm")? }
         }
-        "rules" => Command::Rules,
+        "rules" => Command::Rules {},
         "rule" => {
             let (who, decision) = split(rest);
             let decision = (!decision.is_empty()).then(|| unquote(decision));
             Command::Rule { who: need(who, "an address, @DOMAIN, or * for everybody")?, decision }
         }
         "preview" => Command::Preview { address: need(rest, "an address")? },
-        "undo" => Command::Undo,
-        "conflicts" => Command::Conflicts,
+        "undo" => Command::Undo {},
+        "conflicts" => Command::Conflicts {},
         "keep-mine" => Command::KeepMine { conflict: need(rest, "the id of a conflict")? },
         "keep-theirs" => Command::KeepTheirs { conflict: need(rest, "the id of a conflict")? },
-        "report" => Command::Report,
-        "accounts" => Command::Accounts,
-        "add-account" => Command::AddAccount { table: inline_table(rest)? },
+        "report" => Command::Report {},
+        "accounts" => Command::Accounts {},
+        "add-account" => Command::AddAccount(inline_table(rest)?),
         "remove-account" => Command::RemoveAccount { address: need(rest, "an address")? },
         "set-token" => Command::SetToken { token: need(rest, "a token")? },
-        "reload" => Command::Reload,
+        "reload" => Command::Reload {},
         "add" => {
             let (address, name) = split(rest);
             Command::Add { address: need(address, "an address")?, name: unquote(name) }
@@ -330,8 +357,8 @@ fn parse_text(line: &str) -> Result<Input, Error> {
             let (to, text) = split(rest);
             Command::Im { to: need(to, "an address")?, text: need(text, "a text")? }
         }
-        "contacts" => Command::Contacts,
-        "groups" => Command::Groups,
+        "contacts" => Command::Contacts {},
+        "groups" => Command::Groups {},
         "add-group" => Command::AddGroup { name: need(rest, "a name")? },
         "remove-group" => Command::RemoveGroup { name: need(rest, "a name")? },
         "add-to-group" | "remove-from-group" => {
@@ -348,25 +375,46 @@ fn parse_text(line: &str) -> Result<Input, Error> {
             let text = (!rest.is_empty()).then(|| unquote(rest));
             Command::History { text, peer: None, since: None, until: None, limit: None }
         }
-        "plugins" => Command::Plugins,
-        "sign-in" => Command::SignIn,
-        "sign-out" => Command::SignOut,
-        "help" | "?" => Command::Help,
-        "quit" | "exit" => Command::Quit,
-        other => return Err(invalid(format!("`{other}` is no command; `help` lists them"))),
+        "plugins" => Command::Plugins {},
+        "sign-in" => Command::SignIn {},
+        "sign-out" => Command::SignOut {},
+        "help" | "?" => Command::Help {},
+        "quit" | "exit" => Command::Quit {},
+        // Names are those of JSON, which knows what is near.
+        other => read(serde_json::json!({ "command": other }))?,
     };
     Ok(Input { id: Value::Null, account, command })
 }
 
-/// Takes `until TIME` from the beginning. `until Monday` is a note.
-fn until(text: &str) -> (Option<String>, &str) {
-    if let ("until", rest) = split(text)
-        && let (time, note) = split(rest)
-        && moment(time).is_ok()
-    {
-        return (Some(time.to_owned()), note);
+/// Takes `until TIME`, or `+PERIOD` alone, from before or after the note. Whoever means such words as a note quotes them.
+fn until(text: &str) -> Result<(Option<String>, &str), Error> {
+    if let Some((time, note)) = time(text)? {
+        return Ok((Some(time), note));
     }
-    (None, text)
+    // After a note in quotes.
+    if text.starts_with('"')
+        && let Some((end, _)) = text.char_indices().skip(1).filter(|(_, c)| *c == '"').last()
+        && let (note, after) = text.split_at(end + 1)
+        && let Some((time, "")) = time(after)?
+    {
+        return Ok((Some(time), note));
+    }
+    Ok((None, text))
+}
+
+/// A time at the beginning, and what comes after it.
+fn time(text: &str) -> Result<Option<(String, &str)>, Error> {
+    let (word, note) = match split(text) {
+        ("until", rest) => split(rest),
+        (word, rest) if word.starts_with('+') => (word, rest),
+        _ => return Ok(None),
+    };
+    if moment(word).is_err() {
+        let hint =
+            "expected is `until TIME`, such as 2026-01-31T09:00:00Z or +30m; a note may hold it in quotes";
+        return Err(invalid(format!("`{word}` is no time; {hint}")));
+    }
+    Ok(Some((word.to_owned(), note)))
 }
 
 /// A moment of RFC 3339, or `+30m` from now.
@@ -419,13 +467,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_after_until_is_no_note_and_words_are() {
+    fn a_time_beside_the_note_is_no_note_and_words_in_quotes_are() {
         let input = parse("status busy until +30m \"in a review\"").expect("a command");
         assert!(
             matches!(input.command, Command::Status { until: Some(until), note, .. } if until == "+30m" && note == "in a review")
         );
-        let input = parse("status away until Monday").expect("a command");
+        let input = parse("status away \"until Monday\"").expect("a command");
         assert!(matches!(input.command, Command::Status { until: None, note, .. } if note == "until Monday"));
+        for line in ["status busy +30m \"n\"", "status busy \"n\" until +30m", "status busy \"n\" +30m"] {
+            let input = parse(line).expect("a command");
+            assert!(
+                matches!(input.command, Command::Status { until: Some(until), note, .. } if until == "+30m" && note == "n"),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_no_note() {
+        for (line, word) in [
+            ("status busy +1x", "`+1x`"),
+            ("status busy until +1x \"n\"", "`+1x`"),
+            ("status busy \"n\" until +1x", "`+1x`"),
+            ("status away until Monday", "`Monday`"),
+            ("fact calendar meeting until soon", "`soon`"),
+        ] {
+            let (_, refused) = parse(line).err().unwrap_or_else(|| panic!("{line} was taken"));
+            let words = refused.to_string();
+            assert!(words.contains(word) && words.contains("+30m"), "{line}: {words}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_named_with_what_is_near() {
+        for (line, expected) in [
+            (
+                r#"{"command":"status","availability":"busy","nte":"x"}"#,
+                "no argument `nte`; did you mean `note`?",
+            ),
+            (r#"{"command":"contacts","all":true}"#, "no argument `all`; it takes none"),
+            (r#"{"command":"statsu"}"#, "`statsu` is no command; did you mean `status`?"),
+            ("contcts", "`contcts` is no command; did you mean `contacts`?"),
+            ("fly-to-the-moon", "`help` lists them"),
+        ] {
+            let (_, refused) = parse(line).err().unwrap_or_else(|| panic!("{line} was taken"));
+            assert!(refused.to_string().contains(expected), "{line}: {refused}");
+        }
     }
 
     #[test]
@@ -433,7 +520,7 @@ mod tests {
         let text = r#"add-account address = "sip:a@example.com", password = { env = "P" }"#;
         let json = r#"{"command":"add-account","address":"sip:a@example.com","password":{"env":"P"}}"#;
         let tables = [text, json].map(|line| match parse(line).expect("a command").command {
-            Command::AddAccount { table } => Value::Object(table),
+            Command::AddAccount(table) => Value::Object(table),
             _ => panic!("another command"),
         });
         assert_eq!(tables[0], json!({ "address": "sip:a@example.com", "password": { "env": "P" } }));
@@ -465,6 +552,6 @@ mod tests {
     fn one_of_several_accounts_is_named_first() {
         let input = parse("as sip:alice@example.com contacts").expect("a command");
         assert_eq!(input.account.as_deref(), Some("sip:alice@example.com"));
-        assert!(matches!(input.command, Command::Contacts));
+        assert!(matches!(input.command, Command::Contacts {}));
     }
 }

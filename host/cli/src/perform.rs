@@ -8,7 +8,7 @@ use std::{
 
 use attache::{
     Address, ArchiveQuery, Availability, Code, ConflictId, Decision, Error, Fact, Host, HostConfig,
-    Messenger, Timestamp, Watching, Who,
+    Messenger, SessionState, Timestamp, Watching, Who,
 };
 use serde_json::{Map, Value, json};
 
@@ -50,18 +50,18 @@ impl Desk {
     pub(crate) async fn perform(&self, input: Input) -> Result<Output, Error> {
         let account = input.account.as_deref();
         match input.command {
-            Command::Quit => Ok(Output::Quit),
-            Command::Help => Ok(done(json!({ "text": HELP }), vec![HELP.to_owned()])),
-            Command::Plugins => Ok(self.plugins()),
-            Command::Accounts => Ok(self.accounts()),
-            Command::AddAccount { table } => self.add_account(table).await,
+            Command::Quit {} => Ok(Output::Quit),
+            Command::Help {} => Ok(done(json!({ "text": HELP }), vec![HELP.to_owned()])),
+            Command::Plugins {} => Ok(self.plugins()),
+            Command::Accounts {} => Ok(self.accounts()),
+            Command::AddAccount(table) => self.add_account(table).await,
             Command::RemoveAccount { address } => {
                 let address = Address::parse(&address)?;
                 self.host.remove_account(&address).await?;
                 self.watching().retain(|(account, _), _| *account != address);
                 Ok(nothing())
             }
-            Command::Reload => self.reload().await,
+            Command::Reload {} => self.reload().await,
             command => self.for_account(&self.account(account)?, command).await,
         }
     }
@@ -80,7 +80,7 @@ impl Desk {
                 let since = since.map_or_else(|| Ok(now()), |since| moment(&since))?;
                 messenger.set_idle(Some(since)).await?;
             }
-            Command::Active => messenger.set_idle(None).await?,
+            Command::Active {} => messenger.set_idle(None).await?,
             Command::Fact { source, availability, activity, note, from, until } => {
                 let fact = Fact {
                     availability: availability.as_deref().map(availability_named).transpose()?,
@@ -110,14 +110,19 @@ impl Desk {
                     return Err(Error::new(Code::NotFound, format!("{address} is not watched")));
                 }
             }
-            Command::Watched => return Ok(self.watched(messenger)),
+            Command::Watched {} => return Ok(self.watched(messenger)),
             Command::Why { address } => return why(messenger, address.as_deref()).await,
             Command::Im { to, text } => {
                 let id = messenger.send(&Address::parse(&to)?, &text).await?;
-                return Ok(done(json!({ "message": id.to_string() }), Vec::new()));
+                let waits = matches!(
+                    messenger.snapshot().session,
+                    SessionState::SignedOut | SessionState::SigningOut
+                );
+                let lines = if waits { vec!["ok: waits until signed in".to_owned()] } else { Vec::new() };
+                return Ok(done(json!({ "message": id.to_string() }), lines));
             }
-            Command::Contacts => return Ok(contacts(messenger)),
-            Command::Groups => return Ok(groups(messenger)),
+            Command::Contacts {} => return Ok(contacts(messenger)),
+            Command::Groups {} => return Ok(groups(messenger)),
             Command::AddGroup { name } => {
                 let id = messenger.add_group(&name).await?;
                 return Ok(done(json!({ "group-id": id.to_string() }), Vec::new()));
@@ -129,28 +134,28 @@ impl Desk {
             Command::RemoveFromGroup { address, group: name } => {
                 messenger.remove_from_group(contact(messenger, &address)?, group(messenger, &name)?).await?;
             }
-            Command::Undo => messenger.undo().await?,
-            Command::Conflicts => {
+            Command::Undo {} => messenger.undo().await?,
+            Command::Conflicts {} => {
                 let all = messenger.conflicts();
                 let values: Vec<Value> = all.iter().map(|it| json::conflict(it)).collect();
                 let lines = all.iter().map(|it| text::conflict(it)).collect();
-                return Ok(done(json!({ "conflicts": values }), lines));
+                return Ok(listed(json!({ "conflicts": values }), lines));
             }
             Command::KeepMine { conflict } => messenger.keep_mine(conflict_named(&conflict)?).await?,
             Command::KeepTheirs { conflict } => messenger.keep_theirs(conflict_named(&conflict)?).await?,
-            Command::Watchers => {
+            Command::Watchers {} => {
                 let all = messenger.watchers();
                 let values: Vec<Value> = all.iter().map(|it| Value::Object(json::watcher(it))).collect();
                 let lines = all.iter().map(|it| text::watcher(it)).collect();
-                return Ok(done(json!({ "watchers": values }), lines));
+                return Ok(listed(json!({ "watchers": values }), lines));
             }
             Command::Answer { address, decision } => {
                 messenger.answer_watcher(&Address::parse(&address)?, decision_named(&decision)?).await?;
             }
-            Command::Rules => {
+            Command::Rules {} => {
                 let rules = messenger.rules();
                 let values: Vec<Value> = rules.iter().map(json::rule).collect();
-                return Ok(done(json!({ "rules": values }), rules.iter().map(text::rule).collect()));
+                return Ok(listed(json!({ "rules": values }), rules.iter().map(text::rule).collect()));
             }
             Command::Rule { who, decision } => {
                 let decision = decision.as_deref().map(decision_named).transpose()?;
@@ -160,7 +165,7 @@ impl Desk {
                 let preview = messenger.preview(&Address::parse(&address)?).await?;
                 return Ok(done(json::preview(&preview), text::preview(&address, &preview)));
             }
-            Command::Report => {
+            Command::Report {} => {
                 let report = messenger.report();
                 return Ok(done(json::report(&report), text::report(&report)));
             }
@@ -176,15 +181,15 @@ impl Desk {
                 };
                 return history(messenger, query).await;
             }
-            Command::SignIn => messenger.sign_in().await?,
-            Command::SignOut => messenger.sign_out().await?,
-            Command::Plugins
-            | Command::Accounts
-            | Command::AddAccount { .. }
+            Command::SignIn {} => messenger.sign_in().await?,
+            Command::SignOut {} => messenger.sign_out().await?,
+            Command::Plugins {}
+            | Command::Accounts {}
+            | Command::AddAccount(_)
             | Command::RemoveAccount { .. }
-            | Command::Reload
-            | Command::Help
-            | Command::Quit => {}
+            | Command::Reload {}
+            | Command::Help {}
+            | Command::Quit {} => {}
         }
         Ok(nothing())
     }
@@ -222,13 +227,13 @@ impl Desk {
             .collect();
         let lines =
             mine.iter().map(|it| format!("{} is {}", it.address(), text::presence(&it.presence()))).collect();
-        done(json!({ "watched": values }), lines)
+        listed(json!({ "watched": values }), lines)
     }
 
     fn plugins(&self) -> Output {
         let all = self.host.plugins();
         let values: Vec<Value> = all.iter().map(|plugin| json!(plugin)).collect();
-        done(json!({ "plugins": values }), all.iter().flat_map(text::plugin).collect())
+        listed(json!({ "plugins": values }), all.iter().flat_map(text::plugin).collect())
     }
 
     fn accounts(&self) -> Output {
@@ -241,7 +246,7 @@ impl Desk {
             .iter()
             .map(|it| format!("{}: {}", it.address(), it.snapshot().session.name().replace('-', " ")))
             .collect();
-        done(json!({ "accounts": values }), lines)
+        listed(json!({ "accounts": values }), lines)
     }
 
     /// An account of the keys of `[[account]]`.
@@ -272,7 +277,7 @@ impl Desk {
     pub(crate) async fn begin(&self, messenger: &Messenger, sign_in: bool) -> Result<(), Error> {
         (self.follow)(messenger);
         if sign_in {
-            messenger.command(attache::Command::SignIn).await?;
+            messenger.command(attache::Command::SignIn {}).await?;
         }
         Ok(())
     }
@@ -336,6 +341,14 @@ fn done(fields: Value, lines: Vec<String>) -> Output {
     Output::Done(fields, lines)
 }
 
+/// A list, which says so when nothing is on it.
+fn listed(fields: Value, mut lines: Vec<String>) -> Output {
+    if lines.is_empty() {
+        lines.push("none".to_owned());
+    }
+    done(fields, lines)
+}
+
 fn nothing() -> Output {
     done(json!({}), Vec::new())
 }
@@ -388,7 +401,7 @@ fn group(messenger: &Messenger, name: &str) -> Result<attache::GroupId, Error> {
 fn contacts(messenger: &Messenger) -> Output {
     let snapshot = messenger.snapshot();
     let values: Vec<Value> = snapshot.contacts.values().map(json::entry).collect();
-    done(json!({ "contacts": values }), snapshot.contacts.values().map(text::entry).collect())
+    listed(json!({ "contacts": values }), snapshot.contacts.values().map(text::entry).collect())
 }
 
 fn groups(messenger: &Messenger) -> Output {
@@ -396,23 +409,34 @@ fn groups(messenger: &Messenger) -> Output {
     let value =
         |group: &Arc<attache::Group>| json!({ "group-id": group.id.to_string(), "name": &*group.name });
     let values: Vec<Value> = snapshot.groups.values().map(value).collect();
-    done(json!({ "groups": values }), snapshot.groups.values().map(|group| group.name.to_string()).collect())
+    listed(
+        json!({ "groups": values }),
+        snapshot.groups.values().map(|group| group.name.to_string()).collect(),
+    )
 }
 
 async fn why(messenger: &Messenger, address: Option<&str>) -> Result<Output, Error> {
-    let reasons: Vec<String> = match address {
-        None => messenger.why_own().iter().map(ToString::to_string).collect(),
-        Some(address) => {
-            let reasons = messenger.why(contact(messenger, address)?).await?;
-            reasons.iter().map(ToString::to_string).collect()
-        }
+    let Some(address) = address else {
+        let reasons: Vec<String> = messenger.why_own().iter().map(ToString::to_string).collect();
+        let lines = reasons.iter().map(|reason| text::safe(reason)).collect();
+        return Ok(listed(json!({ "reasons": reasons }), lines));
     };
-    let lines = reasons.iter().map(|reason| text::safe(reason)).collect();
-    Ok(done(json!({ "reasons": reasons }), lines))
+    let id = contact(messenger, address)?;
+    let reasons: Vec<String> = messenger.why(id).await?.iter().map(ToString::to_string).collect();
+    let mut lines: Vec<String> = reasons.iter().map(|reason| text::safe(reason)).collect();
+    let mut fields = json!({ "reasons": reasons });
+    if let Some(entry) = messenger.snapshot().contacts.get(&id) {
+        fields["presence"] = Value::Object(json::presence(&entry.presence));
+        if lines.is_empty() {
+            // Nothing was told that could be a reason.
+            lines.push(text::entry(entry));
+        }
+    }
+    Ok(listed(fields, lines))
 }
 
 async fn history(messenger: &Messenger, query: ArchiveQuery) -> Result<Output, Error> {
     let found = messenger.history(query).await?;
     let lines = found.iter().map(|entry| text::archived(messenger.address(), entry)).collect();
-    Ok(done(json!({ "messages": found.iter().map(json::archived).collect::<Vec<_>>() }), lines))
+    Ok(listed(json!({ "messages": found.iter().map(json::archived).collect::<Vec<_>>() }), lines))
 }

@@ -18,6 +18,10 @@ pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
     for (transport, address) in service.local_addrs() {
         crate::print(&format!("listening on {address} ({})\n", transport.uri_name()))?;
     }
+    let scheme = if config.service.tls.is_some() { "https" } else { "http" };
+    for address in service.xcap_addrs() {
+        crate::print(&format!("documents at {scheme}://{address}/xcap-root (xcap)\n"))?;
+    }
     tokio::select! {
         result = crate::ended() => result?,
         () = service.ended() => return Err(anyhow::anyhow!("the service has ended by itself").into()),

@@ -180,7 +180,9 @@ pub(crate) fn report(report: &ServiceReport) -> Vec<String> {
     lines.push(format!("events: {}", list(&service.allow_events)));
     lines.push(format!("extensions: {}", list(&service.supported)));
     for it in &report.watching {
-        lines.push(format!("watching: {} people by {}: {}", it.people, it.strategy.name(), safe(&it.reason)));
+        let people = if it.people == 1 { "person" } else { "people" };
+        let (number, how) = (it.people, it.strategy.name());
+        lines.push(format!("watching: {number} {people} by {how}: {}", safe(&it.reason)));
     }
     lines.push(format!("contacts and rules on the service: {}", xcap(&report.xcap)));
     if report.outbound_flows > 0 {

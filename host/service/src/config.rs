@@ -25,7 +25,10 @@ use std::path::{Path, PathBuf};
 use attache_net::{Identity, TlsOptions};
 use attache_sip::digest::{Algorithm, Password, Secret, ha1};
 use attache_sip::uri::Uri;
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor},
+};
 
 use crate::limits::Limits;
 use crate::problem::Problem;
@@ -85,18 +88,18 @@ pub struct ServiceConfig {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct ServiceOptions {
     /// One address or several. Port 0 takes a free one. `127.0.0.1:5060` when left out.
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "addresses")]
     pub listen: Vec<SocketAddr>,
     /// Where TLS is listened for: one address or several, usually with port 5061. Needs `[service.tls]`. Nowhere when left
     /// out.
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "addresses")]
     pub listen_tls: Vec<SocketAddr>,
     /// Where SIP over WebSocket (RFC 7118) is listened for, without encryption: for tests, or behind a proxy that has the
     /// certificate. Nowhere when left out.
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "addresses")]
     pub listen_ws: Vec<SocketAddr>,
     /// Where SIP over WebSocket over TLS is listened for. Needs `[service.tls]`. Nowhere when left out.
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "addresses")]
     pub listen_wss: Vec<SocketAddr>,
     /// The path of WebSockets. `"/"`.
     pub ws_path: String,
@@ -117,7 +120,7 @@ pub struct ServiceOptions {
     pub advertise: Option<IpAddr>,
     /// Where users' documents are served over HTTP (XCAP): one address or several, with `/xcap-root` as the root. Nowhere
     /// when left out. Over HTTPS where there is `[service.tls]`.
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "addresses")]
     pub xcap: Vec<SocketAddr>,
     /// What watchers of a user see who keeps no rules (RFC 5025): `allow`, which is the default, shows them everything;
     /// `confirm` has them wait until the user has decided. Users see themselves whatever the rules say.
@@ -481,21 +484,43 @@ pub(crate) fn host_text(address: IpAddr) -> String {
     }
 }
 
-fn one_or_many<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany<T> {
-        One(T),
-        Many(Vec<T>),
+/// A string, or a list of them.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct OneOrMany;
+
+    impl<'de> Visitor<'de> for OneOrMany {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, one: &str) -> Result<Self::Value, E> {
+            Ok(vec![one.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut many = Vec::new();
+            while let Some(one) = list.next_element()? {
+                many.push(one);
+            }
+            Ok(many)
+        }
     }
-    Ok(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(one) => vec![one],
-        OneOrMany::Many(many) => many,
-    })
+
+    deserializer.deserialize_any(OneOrMany)
+}
+
+/// An address with its port, or a list of them.
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    let read = |text: &String| {
+        text.parse().map_err(|_| {
+            serde::de::Error::custom(format!(
+                "`{text}` is no IP address with a port, such as \"127.0.0.1:5060\" or \"[::1]:5060\""
+            ))
+        })
+    };
+    one_or_many(deserializer)?.iter().map(read).collect()
 }
 
 fn hash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
@@ -520,6 +545,21 @@ mod tests {
         let error = parse("[service]\ndomain = \"x\"\nlisen = 1\n").unwrap_err().to_string();
         let what = "service.lisen: `lisen` is no key that is known here; did you mean `listen`?";
         assert_eq!(error, format!("line 3: {what}"));
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_an_error_that_names_the_key_and_an_example() {
+        let error = parse("[service]\nlisten = \"127.0.0.1\"\n").unwrap_err().to_string();
+        assert!(
+            error.starts_with("line 2: service.listen: `127.0.0.1` is no IP address with a port"),
+            "{error}"
+        );
+        assert!(error.contains("127.0.0.1:5060"), "{error}");
+        let error = parse("[service]\nlisten = 5060\n").unwrap_err().to_string();
+        assert!(
+            error.contains("service.listen") && error.contains("a string or a list of strings"),
+            "{error}"
+        );
     }
 
     #[test]
