@@ -5,7 +5,8 @@
 use attache::{
     Address, ArchiveEntry, Conflict, ConflictAbout, Contact, ContactEntry, Conversation, Error, Event,
     EventKind, Freshness, IncomingMessage, MessageState, Origin, OutgoingMessage, Presence, Preview,
-    PreviewReason, Reloaded, Retry, Rule, ServiceReport, Snapshot, UnknownReason, Watcher, XcapState,
+    PreviewReason, Reloaded, Retry, Rule, ServiceReport, Snapshot, UnknownReason, Watcher, WatcherState,
+    XcapState,
 };
 use serde_json::{Map, Value, json};
 
@@ -208,6 +209,8 @@ pub(crate) fn reason(reason: &PreviewReason) -> String {
     match reason {
         PreviewReason::Rule(name) => format!("the rule `{name}` applies"),
         PreviewReason::NoRule => "no rule applies: the service does what it does by default".to_owned(),
+        PreviewReason::Watcher(WatcherState::Active) => "the service lets them watch".to_owned(),
+        PreviewReason::Watcher(_) => "the service lets them wait for an answer".to_owned(),
         PreviewReason::NoRules => "the service takes no rules from here and decides by itself".to_owned(),
         PreviewReason::Hidden(what) => format!("the rules hide the {what}"),
         PreviewReason::Presence(reason) => reason.to_string(),

@@ -132,8 +132,10 @@ pub struct Preview {
 pub enum PreviewReason {
     /// A rule of the document on the service applies. Holds its name there.
     Rule(Arc<str>),
-    /// No rule applies.
+    /// No rule applies: the service does what it does by default.
     NoRule,
+    /// Without any rules, the service lets them watch or wait; where it says nothing of them, its default is not known.
+    Watcher(WatcherState),
     /// The service takes no rules from us; it decides by itself.
     NoRules,
     /// A part of the presence is left out by the rules, such as `note` or `activities`.

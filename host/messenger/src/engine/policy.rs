@@ -32,7 +32,7 @@ use crate::{
     event::{EventKind, SessionState},
     id::RequestId,
     presence::{Freshness, Presence, UnknownReason},
-    privacy::{Decision, Preview, PreviewReason, Rule, Who},
+    privacy::{Decision, Preview, PreviewReason, Rule, WatcherState, Who},
     storage::{Record, RecordKind},
     time::Timestamp,
 };
@@ -69,6 +69,8 @@ pub(super) struct Policy {
     /// The service lost the document, and gets it again.
     lost: bool,
     refused: bool,
+    /// The first rule waits for word on who watches.
+    held: bool,
     pace: Pace,
 }
 
@@ -94,6 +96,7 @@ impl Policy {
             stale: true,
             lost: false,
             refused: false,
+            held: false,
             pace: Pace::default(),
         }
     }
@@ -122,6 +125,22 @@ impl Policy {
     /// The tag of the document, as last heard.
     pub(super) fn etag(&self) -> Option<&Arc<str>> {
         self.base.etag()
+    }
+
+    /// Whether what is to be written are the first rules, with none for everybody: what happens to others is then ours
+    /// to say.
+    fn speaks_for_others(&self) -> bool {
+        let everyone = |who: &Who, to: &Option<Decision>| *who == Who::Everyone && to.is_some();
+        self.ruleset.rules.is_empty()
+            && self.pending.values().any(|(_, to)| to.is_some())
+            && !self.pending.values().any(|(who, to)| everyone(who, to))
+    }
+
+    /// There is word on who watches, or there will be none.
+    pub(super) fn watchers_are_known(&mut self, now: Instant) {
+        if core::mem::take(&mut self.held) {
+            self.pace.wait_until(now);
+        }
     }
 
     fn is_unwritten(&self) -> bool {
@@ -281,14 +300,21 @@ impl Engine {
             self.policy.step = Step::Reading;
             self.ask(Topic::Rules, Ask::Get { known });
         } else if self.policy.is_unwritten() {
+            let speaks_for_others = self.policy.speaks_for_others();
+            if let Some(until) = self.watchers.awaited(self.now.instant).filter(|_| speaks_for_others) {
+                self.policy.held = true;
+                self.policy.pace.wait_until(until);
+                return;
+            }
+            self.policy.held = false;
             let mut ruleset = self.policy.ruleset.clone();
             let pending = &self.policy.pending;
             if !pending.is_empty() {
                 rules::set(&mut ruleset, pending.values().map(|(who, decision)| (who, *decision)));
             }
             let written = pending.iter().map(|(key, (_, decision))| (key.clone(), *decision)).collect();
-            if self.policy.ruleset.rules.is_empty() {
-                rules::ask_about_others(&mut ruleset);
+            if speaks_for_others {
+                rules::keep_others(&mut ruleset, self.watchers.everybody());
             }
             let body: Arc<str> = policy::write(&ruleset).into();
             let condition = if self.policy.lost { Condition::New } else { self.policy.base.condition() };
@@ -463,6 +489,9 @@ impl Engine {
             let reasons = core::iter::once(PreviewReason::NoRules).chain(reasons).collect();
             return Preview { decision: None, presence, reasons };
         }
+        if self.policy.ruleset.rules.is_empty() {
+            return self.preview_without_rules(address, &own);
+        }
         let millis = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         let watcher = Watcher::new(address.as_str()).at(Moment::from_millis(millis));
         let mut reasons: Vec<PreviewReason> = self
@@ -502,6 +531,30 @@ impl Engine {
         };
         Preview { decision: Some(decision), presence, reasons }
     }
+
+    /// The service decides by itself: all that is known of it is where those stand who watch.
+    fn preview_without_rules(&self, address: &Address, own: &pidf::Document) -> Preview {
+        let standing = self.watchers.standing(address);
+        let mut reasons = vec![PreviewReason::NoRule];
+        reasons.extend(standing.map(PreviewReason::Watcher));
+        let presence = match standing {
+            Some(WatcherState::Active) => {
+                let (presence, why) = shown_as(own, self.now.wall);
+                reasons.extend(why);
+                presence
+            }
+            Some(WatcherState::Pending | WatcherState::Waiting) => Presence::unknown(UnknownReason::Pending),
+            None => Presence::unknown(UnknownReason::Other(
+                "the service decides by its default, which is not known here".into(),
+            )),
+        };
+        Preview { decision: None, presence, reasons }
+    }
+}
+
+/// One spelling for all that a rule takes for the same person.
+pub(super) fn one_spelling(address: &Address) -> Arc<str> {
+    rules::key(&Who::Address(address.clone()))
 }
 
 /// Whether a rule holds for somebody.

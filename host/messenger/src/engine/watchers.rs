@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use attache_documents::{
@@ -19,6 +20,7 @@ use crate::{
     engine::{
         Engine,
         ledger::{Effect, Sealed, Then},
+        policy::one_spelling,
         sync::Records,
         versions::{Arrival, Versions},
     },
@@ -30,6 +32,8 @@ use crate::{
 
 /// Most subscriptions of watchers that are kept, and most people of whom is known that their wish has been told.
 const MOST: usize = 10_000;
+/// How long a first rule waits for word of who watches.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest name of a watcher, in bytes.
 const MAX_NAME: usize = 256;
 
@@ -37,6 +41,8 @@ const MAX_NAME: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
     subscription: Option<SubscriptionId>,
+    /// Until when the first word on who watches is waited for; `None` once it came.
+    awaited: Option<Instant>,
     versions: Versions,
     /// By the service's name for each subscription.
     entries: BTreeMap<String, Entry>,
@@ -97,6 +103,26 @@ impl Watchers {
         entries.reduce(|known, entry| if rank(entry.state) > rank(known.state) { entry } else { known })
     }
 
+    /// Where somebody stands, whatever the spelling of their address.
+    pub(super) fn standing(&self, address: &Address) -> Option<WatcherState> {
+        if let Some(entry) = self.shown(address) {
+            return Some(entry.state);
+        }
+        let key = one_spelling(address);
+        let same = self.by_person.keys().filter(|known| one_spelling(known) == key);
+        same.filter_map(|known| self.shown(known)).map(|entry| entry.state).max_by_key(|state| rank(*state))
+    }
+
+    /// Everybody who is known to watch or to ask, and where they stand.
+    pub(super) fn everybody(&self) -> impl Iterator<Item = (&Address, WatcherState)> {
+        self.by_person.keys().filter_map(|address| Some((address, self.shown(address)?.state)))
+    }
+
+    /// Until when it is worth to wait for word on who watches.
+    pub(super) fn awaited(&self, now: Instant) -> Option<Instant> {
+        self.awaited.filter(|until| now < *until)
+    }
+
     /// Room for one more: whoever was told of longest ago, and does not ask any more, is forgotten.
     fn oldest(&self) -> Option<Address> {
         let gone = self.told.iter().filter(|(address, _)| !self.by_person.contains_key(*address));
@@ -121,9 +147,11 @@ impl Engine {
         };
         self.watchers.versions = Versions::default();
         self.watchers.subscription = self.agent.subscribe(self.now.instant, params);
+        self.watchers.awaited = self.watchers.subscription.map(|_| self.now.instant + PATIENCE);
     }
 
     pub(super) fn stop_watchers(&mut self) {
+        self.watchers.awaited = None;
         if let Some(id) = self.watchers.subscription.take() {
             self.agent.unsubscribe(self.now.instant, id);
         }
@@ -140,6 +168,7 @@ impl Engine {
         match state {
             SubscriptionState::Terminated { cause } => {
                 self.watchers.subscription = None;
+                self.watchers_are_known();
                 // Presence works without: said once, for those who wonder why nobody is ever announced.
                 let sentence = "the service does not tell who watches this account";
                 self.watch.tally.refuse("watcher-info", cause, sentence, self.now.wall);
@@ -196,6 +225,14 @@ impl Engine {
             self.forget_told();
         }
         self.show_watchers();
+        self.watchers_are_known();
+    }
+
+    /// There is word on who watches, or there will be none.
+    fn watchers_are_known(&mut self) {
+        if self.watchers.awaited.take().is_some() {
+            self.policy.watchers_are_known(self.now.instant);
+        }
     }
 
     /// Whom a document about everybody does not name, does not ask any more.

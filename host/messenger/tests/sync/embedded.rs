@@ -13,7 +13,7 @@ use attache_messenger::{
     engine::EngineConfig,
     error::Error,
     event::EventKind,
-    presence::{Availability, Freshness, Presence},
+    presence::{Availability, Freshness, Presence, UnknownReason},
     privacy::{Decision, Preview, PreviewReason, WatcherState, Who},
     report::{Strategy, XcapState},
     sim::{BEGINNING, EngineNode, HttpServer, MemoryStore, Node, Simulation},
@@ -289,6 +289,73 @@ fn a_preview_without_a_rule_leaves_it_to_the_service() {
     let preview = world.preview("alice", "bob");
     assert_eq!(preview.decision, None);
     assert!(matches!(preview.reasons[..], [PreviewReason::NoRule]));
+    let freshness = preview.presence.freshness;
+    assert!(matches!(freshness, Freshness::Unknown(UnknownReason::Other(_))), "{freshness:?}");
+}
+
+#[test]
+fn a_preview_without_rules_says_what_the_service_says_of_who_watches() {
+    for (default, state) in
+        [(DefaultPolicy::Allow, WatcherState::Active), (DefaultPolicy::Confirm, WatcherState::Pending)]
+    {
+        let mut world = World::new(11, default);
+        world.befriend("bob", "alice");
+        world.settle();
+        let preview = world.preview("alice", "bob");
+        assert_eq!(preview.decision, None);
+        assert!(matches!(preview.reasons[0], PreviewReason::NoRule), "{preview:?}");
+        assert!(matches!(preview.reasons[1], PreviewReason::Watcher(known) if known == state), "{preview:?}");
+        let sees = world.sees("bob", "alice");
+        assert_eq!(preview.presence.availability, sees.availability, "{state:?}");
+        assert_eq!(preview.presence.freshness, sees.freshness, "{state:?}");
+    }
+}
+
+#[test]
+fn blocking_one_person_changes_nothing_for_others_whom_the_service_let_in() {
+    let mut world = World::new(12, DefaultPolicy::Allow);
+    world.befriend("bob", "alice");
+    world.befriend("carol", "alice");
+    world.settle();
+    let answer = Command::AnswerWatcher { address: address("bob"), decision: Decision::Block };
+    world.run("alice", answer).unwrap();
+    world.settle();
+    assert_eq!(world.sees("bob", "alice").availability, None);
+    let sees = world.sees("carol", "alice");
+    assert_eq!((sees.availability, &sees.freshness), (Some(Availability::Available), &Freshness::Live));
+    assert_eq!(world.snapshot("alice").watchers[&address("carol")].state, WatcherState::Active);
+    assert_eq!(world.preview("alice", "carol").decision, Some(Decision::Allow));
+    // Without the rule, Bob is one of the others again.
+    world.rule("alice", one("bob"), None);
+    world.settle();
+    assert_eq!(world.preview("alice", "bob").decision, Some(Decision::Allow));
+    assert_eq!(world.preview("alice", "carol").decision, Some(Decision::Allow));
+}
+
+#[test]
+fn a_first_rule_that_was_set_off_line_leaves_others_as_they_were() {
+    let mut world = World::new(13, DefaultPolicy::Allow);
+    world.befriend("carol", "alice");
+    world.settle();
+    world.run("alice", Command::SignOut).unwrap();
+    world.rule("alice", one("bob"), Some(Decision::Block));
+    world.restart("alice");
+    world.run("alice", Command::SignIn).unwrap();
+    world.settle();
+    assert!(world.snapshot("alice").rules.iter().all(|rule| !rule.pending));
+    assert_eq!(world.preview("alice", "bob").decision, Some(Decision::Block));
+    assert_eq!(world.sees("carol", "alice").availability, Some(Availability::Available));
+}
+
+#[test]
+fn the_first_rule_on_a_service_that_asks_leaves_it_asking() {
+    let mut world = World::new(14, DefaultPolicy::Confirm);
+    world.befriend("carol", "alice");
+    world.settle();
+    world.rule("alice", one("bob"), Some(Decision::Block));
+    world.settle();
+    assert_eq!(world.snapshot("alice").watchers[&address("carol")].state, WatcherState::Pending);
+    assert_eq!(world.preview("alice", "carol").decision, Some(Decision::Confirm));
 }
 
 #[test]

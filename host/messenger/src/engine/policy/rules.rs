@@ -17,7 +17,7 @@ use attache_documents::{
 
 use crate::{
     address::Address,
-    privacy::{Decision, Who},
+    privacy::{Decision, WatcherState, Who},
 };
 
 pub(super) fn handling(decision: Decision) -> SubHandling {
@@ -188,12 +188,36 @@ pub(super) fn exceeding<'a>(
 }
 
 /// Where there was no rule at all, the service did what it does by default. With the first rule, everybody without one
-/// would be blocked (RFC 5025, section 3.2.1), silently: they are asked about instead.
-pub(super) fn ask_about_others(ruleset: &mut Ruleset) {
+/// would be blocked (RFC 5025, section 3.2.1), silently: others go on as the service had it so far, as can be seen from
+/// where those stand who watch. Where it let everybody in, everybody is let in; else those who are not in yet are asked
+/// about.
+pub(super) fn keep_others<'a>(
+    ruleset: &mut Ruleset,
+    watchers: impl Iterator<Item = (&'a Address, WatcherState)>,
+) {
     let all = listed(ruleset);
-    if !all.is_empty() && !all.iter().any(|(who, _)| *who == Who::Everyone) {
-        set(ruleset, [(&Who::Everyone, Some(Decision::Confirm))]);
+    if all.is_empty() || all.iter().any(|(who, _)| *who == Who::Everyone) {
+        return;
     }
+    let (active, asking): (Vec<_>, Vec<_>) = watchers.partition(|(_, state)| *state == WatcherState::Active);
+    if !active.is_empty() && asking.is_empty() {
+        set(ruleset, [(&Who::Everyone, Some(Decision::Allow))]);
+        return;
+    }
+    // The service tells people apart: who is in stays in, each by name.
+    let said: HashSet<Arc<str>> = all.iter().map(|(who, _)| key(who)).collect();
+    let is_said = |address: &Address| {
+        said.contains(&key(&Who::Address(address.clone())))
+            || said.contains(&key(&Who::Domain(host(address).into())))
+    };
+    let mut others: Vec<Who> = active
+        .into_iter()
+        .filter(|(address, _)| !is_said(address))
+        .map(|(address, _)| Who::Address(address.clone()))
+        .collect();
+    others.sort_by_cached_key(order);
+    let others = others.iter().map(|who| (who, Some(Decision::Allow)));
+    set(ruleset, others.chain([(&Who::Everyone, Some(Decision::Confirm))]));
 }
 
 fn add(ruleset: &mut Ruleset, named: Named, to: Decision) {
@@ -330,9 +354,24 @@ mod tests {
     fn the_first_rule_does_not_block_everybody_else() {
         let mut ruleset = Ruleset::default();
         set(&mut ruleset, [(&person("carol@example.com"), Some(Decision::Block))]);
-        ask_about_others(&mut ruleset);
+        keep_others(&mut ruleset, core::iter::empty());
         assert_eq!(says(&ruleset, "sip:carol@example.com"), Decision::Block);
         assert_eq!(says(&ruleset, "sip:bob@example.com"), Decision::Confirm);
+    }
+
+    #[test]
+    fn the_first_rule_keeps_in_who_is_in_where_the_service_tells_people_apart() {
+        let [carol, dave, erin] = ["carol@example.com", "dave@example.com", "erin@example.com"]
+            .map(|it| Address::parse(it).unwrap());
+        let mut ruleset = Ruleset::default();
+        set(&mut ruleset, [(&Who::Address(carol.clone()), Some(Decision::Block))]);
+        let watchers =
+            [(&carol, WatcherState::Active), (&dave, WatcherState::Active), (&erin, WatcherState::Pending)];
+        keep_others(&mut ruleset, watchers.into_iter());
+        assert_eq!(says(&ruleset, "sip:carol@example.com"), Decision::Block);
+        assert_eq!(says(&ruleset, "sip:dave@example.com"), Decision::Allow);
+        assert_eq!(says(&ruleset, "sip:erin@example.com"), Decision::Confirm);
+        assert_eq!(says(&ruleset, "sip:frank@example.com"), Decision::Confirm);
     }
 
     #[test]
