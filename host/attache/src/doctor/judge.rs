@@ -392,7 +392,11 @@ fn presence(findings: &mut Findings, seen: &Seen<'_>) {
 fn refused(findings: &mut Findings, seen: &Seen<'_>) {
     for refused in &seen.messenger.report().refused {
         let status = refused.status.map(|status| format!(" with {status}")).unwrap_or_default();
-        let sentence = format!("the service refused {}{status}: {}", refused.feature, refused.sentence);
+        let sentence = if &*refused.feature == "xcap-caps" {
+            "what the XCAP server can do (xcap-caps) was not found below the root".to_owned()
+        } else {
+            format!("the service refused {}{status}: {}", refused.feature, refused.sentence)
+        };
         let configured = &*refused.feature == "server-list" && seen.account.list.is_some();
         let (topic, level, key) = match &*refused.feature {
             "publish" => (Topic::Publication, Level::Problem, None),
