@@ -355,7 +355,8 @@ fn outgoing(message: &OutgoingMessage) -> Value {
 fn conversation(conversation: &Conversation) -> Value {
     json!({
         "conversation": conversation.id.to_string(),
-        "participants": conversation.participants.iter().map(Address::as_str).collect::<Vec<_>>(),
+        "participants": conversation.present().map(Address::as_str).collect::<Vec<_>>(),
+        "kind": conversation.kind.name(),
         "subject": &*conversation.subject,
         "opened-at": conversation.opened_at.to_string(),
         "closed-at": conversation.closed_at.map(|at| at.to_string()),

@@ -7,6 +7,7 @@ use core::{
 use std::sync::Arc;
 
 use attache_sip::uri::{Scheme, Uri, UriBuf};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha256};
 
 use crate::{code::Code, error::Error, id::AccountId};
@@ -140,6 +141,20 @@ impl Ord for Address {
 impl Hash for Address {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.canonical.hash(state);
+    }
+}
+
+// As it is written: one string.
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(D::Error::custom)
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use crate::{
     address::Address,
+    call::{CallMethod, Callee, Media},
+    conversation::{Context, Mode},
     error::Error,
-    id::{ConflictId, ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
+    id::{CallId, ConflictId, ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
     message::{Author, Origin, Text},
     presence::{Availability, Fact},
     privacy::{Decision, Who},
@@ -156,8 +158,104 @@ pub enum Command {
         /// Whether to mark it as automatic on the wire.
         origin: Origin,
     },
-    /// Close a conversation; it stays readable.
+    /// Begins a conversation with one or several people. [`Accepted::conversation`] names it at once, when it is kept; it
+    /// completes when everybody was told, or could not be.
+    ///
+    /// Where the open conversation with one person would do (no subject, no context), it is that one. Several people
+    /// meet at the service's focus where there is one (RFC 4579), and else each message goes to each of them. Refused
+    /// with [`Code::SessionNoUserInvited`](crate::code::Code::SessionNoUserInvited) without anybody to talk to, and with
+    /// [`Code::SessionFull`](crate::code::Code::SessionFull) with too many.
+    ///
+    /// In `wit/`: `conversations.start`.
+    StartConversation {
+        /// With whom.
+        participants: Vec<Address>,
+        /// What it is about; empty for nothing. At most 256 bytes.
+        subject: Arc<str>,
+        /// What the application hands to the others.
+        context: Option<Context>,
+        /// How its messages travel; `None` leaves that to the engine.
+        mode: Option<Mode>,
+    },
+    /// Asks somebody into a conversation. One between two people becomes a group. Completes when they were told.
+    ///
+    /// In `wit/`: `conversations.add-participant`.
+    AddParticipant {
+        /// Which.
+        conversation: ConversationId,
+        /// Whom.
+        address: Address,
+    },
+    /// Takes somebody out of a conversation of several people.
+    ///
+    /// In `wit/`: `conversations.remove-participant`.
+    RemoveParticipant {
+        /// Which.
+        conversation: ConversationId,
+        /// Whom.
+        address: Address,
+    },
+    /// Close a conversation; it stays readable. The others of a group hear that one has left.
     CloseConversation(ConversationId),
+    /// Calls somebody from one's own phone: that phone rings first. [`Accepted::call`] names the call; completes when
+    /// both sides are connected, or with the reason why they are not.
+    ///
+    /// In `wit/`: `calls.dial`.
+    Call {
+        /// Whom.
+        to: Callee,
+        /// The own phone; `None` takes [`EngineConfig::phone`](crate::engine::EngineConfig::phone), and without one the
+        /// account's other devices.
+        own: Option<Address>,
+        /// How; `None` is [`CallMethod::ThirdParty`].
+        method: Option<CallMethod>,
+    },
+    /// Calls somebody with the media of the application, which hears
+    /// [`MediaWanted`](crate::event::EventKind::MediaWanted) and gives an offer. [`Accepted::call`] names the call; completes as
+    /// [`Call`](Self::Call) does.
+    StartMedia {
+        /// Whom.
+        to: Callee,
+        /// What the call carries.
+        media: Media,
+    },
+    /// Answers [`MediaWanted`](crate::event::EventKind::MediaWanted): a session description (RFC 8866) of at most 16 KiB, or
+    /// `None` when the application's media cannot do it.
+    AnswerMedia {
+        /// Which call.
+        call: CallId,
+        /// The offer or answer.
+        description: Option<Arc<str>>,
+    },
+    /// Takes a call that rings, with the media of the application:
+    /// [`MediaWanted`](crate::event::EventKind::MediaWanted) asks for the answer.
+    ///
+    /// In `wit/`: `calls.answer`.
+    AnswerCall(CallId),
+    /// Ends a call, wherever it stands; one that rings here is declined, on every device.
+    ///
+    /// In `wit/`: `calls.hang-up`.
+    HangUp(CallId),
+    /// Asks the other side of a call to talk to somebody else instead (RFC 5589). Completes when they do, and the call
+    /// has ended; or with the reason why not, and the call goes on.
+    ///
+    /// In `wit/`: `calls.transfer`.
+    Transfer {
+        /// Which call.
+        call: CallId,
+        /// To whom.
+        to: TransferTarget,
+    },
+}
+
+/// Where a call is transferred to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum TransferTarget {
+    /// Somebody who is called by the other side (RFC 5589, section 6).
+    Callee(Callee),
+    /// The other side of another call of this account, which that side takes over (RFC 3891; RFC 5589, section 7).
+    Call(CallId),
 }
 
 /// A command was taken on.
@@ -169,13 +267,17 @@ pub struct Accepted {
     pub message: Option<MessageId>,
     /// The lease, for [`Command::Watch`].
     pub lease: Option<LeaseId>,
+    /// The conversation, for [`Command::StartConversation`].
+    pub conversation: Option<ConversationId>,
+    /// The call, for [`Command::Call`] and [`Command::StartMedia`].
+    pub call: Option<CallId>,
 }
 
 impl Accepted {
     /// A command without anything of its own to name.
     #[must_use]
     pub const fn new(request: RequestId) -> Self {
-        Self { request, message: None, lease: None }
+        Self { request, message: None, lease: None, conversation: None, call: None }
     }
 }
 

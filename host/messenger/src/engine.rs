@@ -338,6 +338,18 @@ impl Engine {
             Command::Refresh(contact) => self.refresh_command(ticket, contact),
             Command::Send { .. } => self.send(ticket, command),
             Command::CloseConversation(id) => self.close_conversation(ticket, id),
+            Command::StartConversation { .. }
+            | Command::AddParticipant { .. }
+            | Command::RemoveParticipant { .. }
+            | Command::Call { .. }
+            | Command::StartMedia { .. }
+            | Command::AnswerMedia { .. }
+            | Command::AnswerCall(_)
+            | Command::HangUp(_)
+            | Command::Transfer { .. } => {
+                let error = Error::new(Code::UnsupportedByService, "not offered yet");
+                self.ledger.answer(ticket.token, Err(error));
+            }
             Command::AddContact { .. }
             | Command::RemoveContact(_)
             | Command::RenameContact(..)

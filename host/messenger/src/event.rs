@@ -6,8 +6,10 @@ use smallvec::SmallVec;
 
 use crate::{
     address::Address,
+    call::{Call, MediaWanted},
+    conversation::Participant,
     error::Error,
-    id::{AccountId, ContactId, ConversationId, GroupId, MessageId, RequestId},
+    id::{AccountId, CallId, ContactId, ConversationId, GroupId, MessageId, RequestId},
     message::{IncomingMessage, MessageState, OutgoingMessage},
     presence::{Availability, Presence},
     privacy::{Rule, Watcher},
@@ -15,6 +17,8 @@ use crate::{
     sync::Conflict,
     time::Timestamp,
 };
+
+pub use crate::conversation::Conversation;
 
 /// One event, shared by every reader.
 #[derive(Clone, Debug)]
@@ -101,8 +105,36 @@ pub enum EventKind {
     },
     /// A conversation began.
     ConversationOpened(Arc<Conversation>),
+    /// What is known of a conversation changed: its subject, its context, how its messages travel, or somebody who takes
+    /// part. In `wit/`: `conversation-changed`.
+    ConversationChanged(Arc<Conversation>),
     /// A conversation ended; it stays readable.
     ConversationClosed(Arc<Conversation>),
+    /// Somebody takes part in a conversation now. In `wit/`: `participant-joined`.
+    ParticipantJoined {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// Who.
+        participant: Participant,
+    },
+    /// Somebody no longer takes part in a conversation. In `wit/`: `participant-left`.
+    ParticipantLeft {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// Who.
+        participant: Participant,
+    },
+    /// A call began, went further, or ended. In `wit/`: `call-changed`.
+    CallChanged(Arc<Call>),
+    /// A call needs the application's media; [`AnswerMedia`](crate::command::Command::AnswerMedia) gives it.
+    MediaWanted(Arc<MediaWanted>),
+    /// The other side answered an offer of the application's media: its session description.
+    MediaAgreed {
+        /// Which call.
+        call: CallId,
+        /// The answer (RFC 3264).
+        answer: Arc<str>,
+    },
     /// The service asks for an access token (RFC 8898): none is known, or the one that was sent is not accepted (any more). What
     /// needs it waits for [`Engine::set_token`](crate::engine::Engine::set_token).
     TokenNeeded(Arc<TokenNeeded>),
@@ -144,7 +176,13 @@ impl EventKind {
             Self::MessageAccepted(_) => "message-accepted",
             Self::MessageStateChanged { .. } => "message-state-changed",
             Self::ConversationOpened(_) => "conversation-opened",
+            Self::ConversationChanged(_) => "conversation-changed",
             Self::ConversationClosed(_) => "conversation-closed",
+            Self::ParticipantJoined { .. } => "participant-joined",
+            Self::ParticipantLeft { .. } => "participant-left",
+            Self::CallChanged(_) => "call-changed",
+            Self::MediaWanted(_) => "media-wanted",
+            Self::MediaAgreed { .. } => "media-agreed",
             Self::TokenNeeded(_) => "token-needed",
             Self::CommandCompleted { .. } => "command-completed",
             Self::Diagnostic(_) => "diagnostic",
@@ -251,19 +289,4 @@ pub struct WatchedChange {
     pub previous: Option<Availability>,
     /// Whether the note is another one than before.
     pub note_changed: bool,
-}
-
-/// One conversation, without its transcript.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Conversation {
-    /// Handle.
-    pub id: ConversationId,
-    /// The others.
-    pub participants: SmallVec<[Address; 1]>,
-    /// Empty when there is none.
-    pub subject: Arc<str>,
-    /// When it began.
-    pub opened_at: Timestamp,
-    /// When it ended; it stays readable.
-    pub closed_at: Option<Timestamp>,
 }

@@ -41,6 +41,8 @@ handle! {
     RequestId;
     /// One conflict between two edits of the contact list.
     ConflictId;
+    /// One call.
+    CallId;
     /// One lease on the presence of somebody who need not be a contact.
     LeaseId;
 }

@@ -12,6 +12,7 @@
 //! | [`command`], [`event`], [`snapshot`] | what goes in and comes out |
 //! | [`report`] | what the service can do, and how it is used |
 //! | [`privacy`], [`sync`] | who may see one's presence; the contact list on the service |
+//! | [`conversation`], [`call`] | conversations of two and more; calls between phones |
 //! | [`compose`] | presence documents into a person's presence, and why |
 //! | [`presence`], [`message`], [`address`], [`id`], [`time`] | vocabulary |
 //! | [`code`], [`error`] | failures with stable codes |
@@ -20,10 +21,12 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod call;
 pub mod code;
 pub mod command;
 pub mod compose;
 mod content;
+pub mod conversation;
 pub mod engine;
 pub mod error;
 pub mod event;

@@ -9,10 +9,12 @@ use rpds::{HashTrieMapSync, HashTrieSetSync, RedBlackTreeMapSync};
 
 use crate::{
     address::Address,
+    call::Call,
     compose::Reason,
+    conversation::Participant,
     error::Error,
     event::{Contact, Conversation, Group, SessionState},
-    id::{AccountId, ConflictId, ContactId, ConversationId, GroupId},
+    id::{AccountId, CallId, ConflictId, ContactId, ConversationId, GroupId},
     message::{IncomingMessage, OutgoingMessage},
     presence::{Presence, UnknownReason},
     privacy::{Rule, Watcher},
@@ -54,6 +56,8 @@ pub struct Snapshot {
     pub groups: RedBlackTreeMapSync<GroupId, Arc<Group>>,
     /// Conversations by handle, open and lately closed.
     pub conversations: RedBlackTreeMapSync<ConversationId, ConversationEntry>,
+    /// Calls by handle, those in progress and some that ended lately.
+    pub calls: RedBlackTreeMapSync<CallId, Arc<Call>>,
     /// People who watch this account or want to, as far as the service tells.
     pub watchers: HashTrieMapSync<Address, Arc<Watcher>>,
     /// Rules about who may see this account's presence.
@@ -84,6 +88,7 @@ impl Snapshot {
             watched: HashTrieMapSync::new_sync(),
             groups: RedBlackTreeMapSync::new_sync(),
             conversations: RedBlackTreeMapSync::new_sync(),
+            calls: RedBlackTreeMapSync::new_sync(),
             watchers: HashTrieMapSync::new_sync(),
             rules: Arc::from([]),
             conflicts: RedBlackTreeMapSync::new_sync(),
@@ -121,9 +126,17 @@ pub struct ConversationEntry {
 
 /// One line of a transcript.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum TranscriptEntry {
     /// Somebody wrote to us.
     Incoming(Arc<IncomingMessage>),
     /// We wrote.
     Outgoing(Arc<OutgoingMessage>),
+    /// Somebody came or went.
+    Participant {
+        /// Who, and since when what holds.
+        participant: Participant,
+    },
+    /// A call that is over.
+    Call(Arc<Call>),
 }

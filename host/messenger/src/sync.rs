@@ -34,7 +34,7 @@ pub struct Conflict {
 #[non_exhaustive]
 pub enum ConflictAbout {
     /// The name of a contact, or whether there is one.
-    Contact(#[serde(with = "spelled")] Address),
+    Contact(Address),
     /// The name of a group, or whether there is one. Holds its name in the document.
     Group(Arc<str>),
 }
@@ -47,19 +47,4 @@ pub enum Side {
     Mine,
     /// Whoever changed the document on the service.
     Theirs,
-}
-
-mod spelled {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    use crate::address::Address;
-
-    pub(super) fn serialize<S: Serializer>(address: &Address, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(address.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Address::parse(&text).map_err(D::Error::custom)
-    }
 }

@@ -136,7 +136,7 @@ pub(crate) fn contact<'a>(contact: &'a Contact, groups: &'a [u64]) -> types::Con
 }
 
 pub(crate) fn participants_of(conversation: &Conversation) -> Vec<&str> {
-    conversation.participants.iter().map(Address::as_str).collect()
+    conversation.present().map(Address::as_str).collect()
 }
 
 pub(crate) fn conversation<'a>(

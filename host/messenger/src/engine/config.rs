@@ -7,7 +7,7 @@ use attache_sip::{
     agent::Credential, budget::Budget, digest::Secret, transaction::Timers, transport::Transport,
 };
 
-use crate::address::Address;
+use crate::{address::Address, call::IncomingCalls};
 
 /// Settings of one account's engine. Every one but the first four has a default that suits a person's account.
 #[derive(Clone)]
@@ -69,6 +69,14 @@ pub struct EngineConfig {
     /// Whether to ask for people's dialogs as well (RFC 4235), and show who is on the phone. One more subscription for each
     /// person; many services tell it in presence by themselves. Default no.
     pub calls: bool,
+    /// The person's own phone, which rings first when the account calls somebody. `None` takes the account's other devices:
+    /// those that are registered at its address.
+    pub phone: Option<Address>,
+    /// What becomes of calls to this account. Default: they are left to the person's phones.
+    pub incoming_calls: IncomingCalls,
+    /// The service's conference factory (RFC 4579, section 5.4), where conversations of several people are held together, such as
+    /// `sip:conference@example.com`. `None`: each message goes to each of them.
+    pub conference: Option<Address>,
     /// Address of a list that the service holds (RFC 4662), such as `sip:alice-list@example.com`. `None` asks for none
     /// unless the engine made one.
     pub list: Option<String>,
@@ -93,6 +101,8 @@ pub struct Limits {
     pub storing: usize,
     /// Conversations, open and closed. Default 512.
     pub conversations: usize,
+    /// Calls in progress. Default 16.
+    pub calls: usize,
     /// Lines of one transcript. Default 500.
     pub transcript_lines: usize,
     /// Bytes of text of one transcript. Default 1 MiB.
@@ -122,6 +132,7 @@ impl Default for Limits {
             sending: 32,
             storing: 1_024,
             conversations: 512,
+            calls: 16,
             transcript_lines: 500,
             transcript_bytes: 1024 * 1024,
             seen: 100_000,
@@ -168,6 +179,9 @@ impl EngineConfig {
             message_attempts: 8,
             accept_from_anywhere: false,
             calls: false,
+            phone: None,
+            incoming_calls: IncomingCalls::default(),
+            conference: None,
             list: None,
             limits: Limits::default(),
             timers: Timers::default(),

@@ -14,9 +14,10 @@ use rpds::QueueSync;
 use crate::{
     address::Address,
     code::Code,
+    conversation::{Conversation, ConversationKind, Mode, Participant, ParticipantState},
     engine::{Engine, ledger::Ticket},
     error::Error,
-    event::{Conversation, EventKind},
+    event::EventKind,
     id::ConversationId,
     snapshot::{ConversationEntry, TranscriptEntry},
     time::Timestamp,
@@ -69,8 +70,17 @@ impl Engine {
         if !self.conversations.held.contains_key(&id) {
             let conversation = Arc::new(Conversation {
                 id,
-                participants: [peer.clone()].into_iter().collect(),
+                kind: ConversationKind::Direct,
+                mode: Mode::Pager,
+                participants: vec![Participant {
+                    address: peer.clone(),
+                    name: Arc::from(""),
+                    state: ParticipantState::Joined,
+                    since: at,
+                }],
                 subject: Arc::from(""),
+                context: None,
+                focus: None,
                 opened_at: at,
                 closed_at: None,
             });
@@ -209,5 +219,6 @@ fn length(line: &TranscriptEntry) -> usize {
     match line {
         TranscriptEntry::Incoming(message) => message.text.as_str().len(),
         TranscriptEntry::Outgoing(message) => message.text.as_str().len(),
+        TranscriptEntry::Participant { .. } | TranscriptEntry::Call(_) => 0,
     }
 }

@@ -23,6 +23,10 @@ fn lines(snapshot: &Snapshot, id: ConversationId) -> Vec<String> {
         .map(|line| match line {
             TranscriptEntry::Incoming(message) => format!("< {}", message.text.as_str()),
             TranscriptEntry::Outgoing(message) => format!("> {}", message.text.as_str()),
+            TranscriptEntry::Participant { participant } => {
+                format!("{} {}", participant.state.name(), participant.address)
+            }
+            other => format!("{other:?}"),
         })
         .collect()
 }
@@ -103,8 +107,11 @@ fn old_conversations_make_room_for_new_ones() {
     }
     let snapshot = world.snapshot(ALICE);
     assert_eq!(snapshot.conversations.size(), 3);
-    let names: Vec<String> =
-        snapshot.conversations.values().map(|entry| entry.conversation.participants[0].to_string()).collect();
+    let names: Vec<String> = snapshot
+        .conversations
+        .values()
+        .map(|entry| entry.conversation.participants[0].address.to_string())
+        .collect();
     assert!(
         names.iter().any(|name| name.contains("friend5"))
             && !names.iter().any(|name| name.contains("friend0"))

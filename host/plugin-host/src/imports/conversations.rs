@@ -55,8 +55,9 @@ impl wit::conversations::Host for GuestState {
             let snapshot = self.snapshot(account)?;
             let lines = find(&snapshot, id)?.transcript.iter();
             // Ids grow with time, so this also works when the line itself is gone from the transcript.
-            let later = lines.filter(|line| after.is_none_or(|after| message_id(line) > after));
-            Ok(later.take(limit.min(ENTRIES) as usize).map(|line| entry(&snapshot, line)).collect())
+            let later = lines.filter_map(|line| entry(&snapshot, line));
+            let later = later.filter(|line| after.is_none_or(|after| line.message > after));
+            Ok(later.take(limit.min(ENTRIES) as usize).collect())
         };
         answer(read())
     }
@@ -69,34 +70,29 @@ fn find(snapshot: &Snapshot, id: u64) -> Result<&ConversationEntry, Error> {
         .ok_or_else(|| Error::new(Code::ConversationNotFound, format!("there is no conversation {id}")))
 }
 
-fn message_id(line: &TranscriptEntry) -> u64 {
+/// A line that is a message.
+fn entry(snapshot: &Snapshot, line: &TranscriptEntry) -> Option<wit::conversations::TranscriptEntry> {
     match line {
-        TranscriptEntry::Incoming(message) => message.id.0,
-        TranscriptEntry::Outgoing(message) => message.id.0,
-    }
-}
-
-fn entry(snapshot: &Snapshot, line: &TranscriptEntry) -> wit::conversations::TranscriptEntry {
-    match line {
-        TranscriptEntry::Incoming(message) => wit::conversations::TranscriptEntry {
+        TranscriptEntry::Incoming(message) => Some(wit::conversations::TranscriptEntry {
             at: message.received_at.as_millis(),
             sender: message.sender.to_string(),
             message: message.id.0,
             text: message.text.as_str().to_owned(),
-        },
-        TranscriptEntry::Outgoing(message) => wit::conversations::TranscriptEntry {
+        }),
+        TranscriptEntry::Outgoing(message) => Some(wit::conversations::TranscriptEntry {
             at: message.accepted_at.as_millis(),
             sender: snapshot.address.to_string(),
             message: message.id.0,
             text: message.text.as_str().to_owned(),
-        },
+        }),
+        _ => None,
     }
 }
 
 fn wit_conversation(conversation: &Conversation) -> wit::types::Conversation {
     wit::types::Conversation {
         id: conversation.id.0,
-        participants: conversation.participants.iter().map(ToString::to_string).collect(),
+        participants: conversation.present().map(ToString::to_string).collect(),
         subject: conversation.subject.to_string(),
         opened_at: conversation.opened_at.as_millis(),
         closed_at: conversation.closed_at.map(Timestamp::as_millis),
