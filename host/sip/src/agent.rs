@@ -102,8 +102,8 @@ pub use config::{AgentConfig, GruuUse, NotifySource, Push, instance_urn};
 use core::{Core, Done, Purpose, UsageKey};
 pub use credential::Credential;
 pub use event::{
-    AgentEvent, Cause, Diagnostic, FlowState, MessageId, NotifyBody, PublicationId, Registered, RequestId,
-    ServiceFacts, SubscriptionId, Terms, TokenNeeded,
+    AgentEvent, Cause, Diagnostic, FlowState, IncomingReferId, InviteId, MessageId, NotifyBody,
+    PublicationId, ReferId, Registered, RequestId, ServiceFacts, SubscriptionId, Terms, TokenNeeded,
 };
 pub use learn::Refusal;
 pub use messages::MessageParams;

@@ -4,7 +4,9 @@
 //! the agent's core, which takes care of credentials, targets and fail-over. What they have in common stands here: when to
 //! try again.
 
+pub(crate) mod invite;
 pub(crate) mod publication;
+pub(crate) mod refer;
 pub(crate) mod registration;
 pub(crate) mod subscription;
 
@@ -13,7 +15,12 @@ use std::time::Duration;
 use crate::agent::Cause;
 use crate::message::{Message, NameAddr};
 
+pub use invite::{
+    AnswerMode, Body, CallError, DialogFacts, DialogName, EndedBy, Incoming, InviteEvent, InviteParams,
+    InviteSettings, Reason, Reliability,
+};
 pub use publication::{Patch, PublicationState, PublishParams};
+pub use refer::{ReferEvent, ReferParams, ReferRequest, ReferTarget, ReferTo};
 pub use subscription::{Forks, Rates, SubscribeParams, SubscriptionState};
 
 /// Nothing is refreshed sooner than this, however short a time a service grants: it must not be able to make us storm.

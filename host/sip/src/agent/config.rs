@@ -11,7 +11,7 @@ use crate::message::MethodBuf;
 use crate::transaction::Timers;
 use crate::transport::Transport;
 use crate::uri::UriBuf;
-use crate::usage::Backoff;
+use crate::usage::{Backoff, InviteSettings};
 
 /// The settings of an [`Agent`](super::Agent).
 #[derive(Clone, Debug)]
@@ -69,6 +69,8 @@ pub struct AgentConfig {
     /// How many flows to the service are kept where it supports that and has as many targets (RFC 5626 §4.2). It needs
     /// [`instance`](Self::instance). Two by default; with zero, flows are not offered at all.
     pub flows: usize,
+    /// Whether and how sessions are made and taken (INVITE, REFER). By default there are none.
+    pub invite: InviteSettings,
     /// The values of Accept that OPTIONS is answered with.
     pub accept: Vec<String>,
     /// The event packages that Allow-Events names.
@@ -161,6 +163,7 @@ impl AgentConfig {
             accept_notify_from: NotifySource::Service,
             budget: None,
             flows: 2,
+            invite: InviteSettings::default(),
             accept: ["text/plain", "message/cpim", "application/im-iscomposing+xml", "application/pidf+xml"]
                 .map(str::to_owned)
                 .to_vec(),

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::message::Message;
 use crate::transaction::ServerTransactionId;
 use crate::transport::{Destination, Flow};
-use crate::usage::{PublicationState, Rates, SubscriptionState};
+use crate::usage::{InviteEvent, PublicationState, Rates, ReferEvent, ReferRequest, SubscriptionState};
 
 /// Names a subscription of one agent. It is the number in the local tag.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
@@ -28,6 +28,18 @@ pub struct MessageId(pub(crate) u64);
 /// Names a request of the embedder's own.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
 pub struct RequestId(pub(crate) u64);
+
+/// Names a session of one agent: a call, or whatever else INVITE begins. It is the number in the local tag.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct InviteId(pub(crate) u64);
+
+/// Names a REFER that an agent sends.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct ReferId(pub(crate) u64);
+
+/// Names a REFER that an agent has received.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct IncomingReferId(pub(crate) u64);
 
 /// Something that happened at an [`Agent`](super::Agent).
 #[derive(Debug)]
@@ -100,6 +112,22 @@ pub enum AgentEvent {
         /// Where it came from.
         flow: Flow,
     },
+    /// Something happened to a session.
+    Invite {
+        /// Which one.
+        id: InviteId,
+        /// What.
+        event: InviteEvent,
+    },
+    /// Something became of a REFER that we sent.
+    Refer {
+        /// Which one.
+        id: ReferId,
+        /// What.
+        event: ReferEvent,
+    },
+    /// Somebody asks us to call somebody (RFC 3515).
+    ReferReceived(Box<ReferRequest>),
     /// A request came with a method that [`AgentConfig::methods`](super::AgentConfig::methods) names.
     RequestReceived {
         /// What to answer.
