@@ -17,7 +17,7 @@ use attache_messenger::{
     storage::{Batch, BatchId, JournalEvent, Storage, StorageError, Write},
     time::Now,
 };
-use attache_net::{HttpClient, Input, Query, Resolver, Sockets};
+use attache_net::{HttpClient, Input, Query, Resolver, Sockets, Tls};
 use attache_plugin_host::PluginHost;
 use attache_sip::{resolve::ResolveId, transport::Destination};
 use bytes::Bytes;
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     connection: Arc<ArcSwap<Connection>>,
     events: broadcast::WeakSender<Arc<[Event]>>,
     commands: mpsc::Sender<Request>,
+    /// Whom the account believes: the host's, or its own.
+    pub(crate) tls: Tls,
     /// Closed when the task has ended.
     running: watch::Receiver<()>,
 }
@@ -157,6 +159,7 @@ impl Shared {
 pub(crate) struct Setup {
     pub(crate) config: EngineConfig,
     pub(crate) net: Sockets,
+    pub(crate) tls: Tls,
     pub(crate) http: HttpClient,
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) storage: Arc<dyn Storage>,
@@ -173,7 +176,7 @@ pub(crate) struct Ready {
 
 /// Reads what the store holds.
 pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
-    let Setup { config, net, http, resolver, storage, plugins, refuses_messages } = setup;
+    let Setup { config, net, tls, http, resolver, storage, plugins, refuses_messages } = setup;
     let address = config.address.clone();
     let account = address.account_id();
     let restored = storage.load(account, &address).await.map_err(|error| {
@@ -193,6 +196,7 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         connection: track.shared(),
         events: events.downgrade(),
         commands,
+        tls,
         running: ended,
     });
     let task = Task {

@@ -52,7 +52,7 @@ impl Common {
         self.settings == Settings::of(config)
     }
 
-    /// Reads the certificate of the same settings again, which may have been renewed.
+    /// Reads the files of the same settings again, which may have been renewed.
     pub(crate) fn renew(&self) -> Result<(), Error> {
         self.tls.reload().map_err(|error| unusable(&error))
     }

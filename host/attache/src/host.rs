@@ -224,6 +224,18 @@ impl Host {
         self.inner.configured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reads the TLS files of an account again that has settings of its own; a file that cannot be used leaves all as it was.
+    pub(crate) fn renew_tls(&self, account: &AccountConfig) {
+        let Some(shared) =
+            account.tls.as_ref().and_then(|_| self.inner.accounts.get(account.address.account_id()))
+        else {
+            return;
+        };
+        if let Err(error) = shared.tls.reload() {
+            tracing::warn!(account = %account.address, %error, "the TLS files are not taken over");
+        }
+    }
+
     pub(crate) fn common(&self) -> Arc<Common> {
         self.inner.common.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -257,7 +269,7 @@ impl Host {
         let local = sources(&*common.resolver, &config).await;
         let options = BindOptions {
             addresses: local.iter().map(|ip| SocketAddr::new(*ip, 0)).collect(),
-            tls: Some(tls),
+            tls: Some(tls.clone()),
             keep_alive: Some(KEEP_ALIVE),
             ws_path: config.ws_path.clone().unwrap_or_else(|| "/".to_owned()),
             limits: attache_net::Limits {
@@ -286,6 +298,7 @@ impl Host {
         let ready = account::prepare(Setup {
             config: engine,
             net,
+            tls,
             http,
             resolver: common.resolver.clone(),
             storage: self.inner.storage.clone(),

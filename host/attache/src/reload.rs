@@ -28,8 +28,9 @@ pub struct Reloaded {
 }
 
 impl Host {
-    /// Takes another configuration over: adds, removes and changes accounts by what differs from the configuration before. The
-    /// certificate that all accounts share is read again in any case, for it may have been renewed at its place.
+    /// Takes another configuration over: adds, removes and changes accounts by what differs from the configuration before.
+    /// Certificates and roots, those that all accounts share and those of single accounts, are read again in any case, for
+    /// they may have been renewed at their place: what connects from then on goes by them, and connections that are open go on.
     /// Accounts that are as they were notice nothing, and those that the application added by itself with
     /// [`add_account`](Self::add_account) stay. Whether an account signs in by itself counts for those that are added or
     /// changed.
@@ -76,6 +77,7 @@ impl Host {
                     same.sign_in = new.sign_in;
                     if same == *new && same_common {
                         report.unchanged += 1;
+                        self.renew_tls(new);
                         self.configured().insert(*id, new.clone());
                     } else {
                         report.changed.push(old.address.clone());

@@ -9,6 +9,7 @@ use attache::{
     doctor::{Examination, Finding, Level, Topic, examine},
 };
 use common::{PATIENCE, World, address, signed_in, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn examined(config: &HostConfig, account: &AccountConfig) -> Examination {
     examine(config, account, PATIENCE).await.expect("it begins")
@@ -191,11 +192,77 @@ async fn nobody_sees_that_the_doctor_was_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_xcap_root_that_leads_nowhere_is_noted_with_its_key() {
+async fn an_xcap_root_that_leads_nowhere_is_a_problem_with_its_key() {
     let world = World::with("127.0.0.1", 2120, "xcap = \"127.0.0.1:0\"");
     let root = world.xcap().replace("xcap-root", "elsewhere");
     let account = world.account("alice", "wonderland", Transport::Tcp).xcap(root);
     let examination = examined(&world.host_config(), &account).await;
-    let finding = find(&examination, Topic::Contacts, "was not found below the root");
+    let finding = find(&examination, Topic::Contacts, "nothing was found below the XCAP root");
+    assert_eq!((finding.level, finding.key), (Level::Problem, Some("account.xcap")));
+    let of_contacts = examination.findings.iter().filter(|it| it.topic == Topic::Contacts).count();
+    assert_eq!(of_contacts, 1, "it is said once: {:#?}", examination.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_waits_for_what_a_slow_xcap_server_says_of_itself() {
+    let service = World::start();
+    // It knows nothing, and takes its time to say so of what it can do.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+    let root = format!("http://{}/xcap-root", listener.local_addr().expect("its address"));
+    let serving = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = vec![0; 16 * 1024];
+                let length = stream.read(&mut request).await.unwrap_or(0);
+                if String::from_utf8_lossy(&request[..length]).contains("xcap-caps") {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+            });
+        }
+    });
+    let account = service.account("alice", "wonderland", Transport::Tcp).xcap(root);
+    let examination = examined(&service.host_config(), &account).await;
+    find(&examination, Topic::Contacts, "nothing was found below the XCAP root");
+    assert_eq!(examination.report.xcap_offers.as_deref(), Some(&[][..]));
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_with_contacts_and_without_capabilities_is_noted_only() {
+    let service = World::start();
+    let contacts = "<resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list name=\"friends\">\
+                    <entry uri=\"sip:bob@example.com\"/></list></resource-lists>";
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+    let root = format!("http://{}/xcap-root", listener.local_addr().expect("its address"));
+    let serving = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = vec![0; 16 * 1024];
+                let length = stream.read(&mut request).await.unwrap_or(0);
+                let line =
+                    String::from_utf8_lossy(&request[..length]).lines().next().unwrap_or("").to_owned();
+                let answer = if line.starts_with("GET") && line.contains("/resource-lists/") {
+                    format!(
+                        "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Type: application/resource-lists+xml\r\n\
+                         Content-Length: {}\r\nConnection: close\r\n\r\n{contacts}",
+                        contacts.len()
+                    )
+                } else if line.starts_with("GET") {
+                    "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned()
+                } else {
+                    "HTTP/1.1 201 Created\r\nETag: \"2\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                        .to_owned()
+                };
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    let account = service.account("alice", "wonderland", Transport::Tcp).xcap(root);
+    let examination = examined(&service.host_config(), &account).await;
+    let finding = find(&examination, Topic::Contacts, "xcap-caps");
     assert_eq!((finding.level, finding.key), (Level::Note, Some("account.xcap")));
+    find(&examination, Topic::Contacts, "one contact is the same here and on the service");
+    serving.abort();
 }

@@ -73,6 +73,32 @@ async fn a_service_of_an_authority_that_is_not_trusted_is_refused_with_a_sentenc
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn roots_of_an_account_are_read_again_on_reload() {
+    let world = World::start();
+    let roots = world.file("own.pem");
+    let put = |name: &str| std::fs::copy(world.file(name), &roots).map(drop).expect("copied");
+    put("other.pem");
+    let mut config = world.host_config();
+    let own = attache::TlsConfig { roots: attache::Roots::File(roots.clone()), identity: None };
+    let account = world.account("alice", "wonderland", Transport::Tls).tls(own);
+    config.accounts = vec![account.clone()];
+    let host = attache::Host::start(config.clone()).await.expect("the host starts");
+    let alice = host.messenger(&account.address).expect("Alice");
+    alice.sign_in().await.expect_err("the service's authority is not trusted");
+
+    put("root.pem");
+    let report = host.reload(config.clone()).await.expect("reloaded");
+    assert_eq!((report.unchanged, report.changed.len()), (1, 0), "the settings are the same");
+    alice.sign_in().await.expect("it is trusted now");
+
+    std::fs::write(&roots, "half a file").expect("written");
+    let error = host.reload(config).await.expect_err("the file cannot be used");
+    assert!(error.cause().is_some_and(|cause| cause.contains("own.pem")), "{error}");
+    assert_eq!(alice.snapshot().session, attache::SessionState::SignedIn, "nothing has changed");
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tls_settings_that_cannot_be_used_are_refused_at_once() {
     let world = World::start();
     let mut config = world.host_config();

@@ -269,6 +269,7 @@ pub(crate) fn report(report: &ServiceReport) -> Value {
             "allow-events": words(&report.service.allow_events),
         },
         "xcap": xcap(&report.xcap),
+        "xcap-offers": report.xcap_offers.as_deref().map(|auids| auids.iter().map(|auid| &**auid).collect::<Vec<_>>()),
         "outbound-flows": report.outbound_flows,
         "gruu": report.gruu.as_deref(),
         "clock-skew-ms": report.clock_skew,

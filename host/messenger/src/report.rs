@@ -44,6 +44,9 @@ pub struct ServiceReport {
     pub service: ServiceFacts,
     /// Contacts and rules on the service (RFC 4825).
     pub xcap: XcapState,
+    /// Kinds of documents (AUIDs) that the XCAP server says it keeps (RFC 4825, section 12). `None` until it has answered;
+    /// empty where it does not say.
+    pub xcap_offers: Option<Arc<[Arc<str>]>>,
     /// Flows of RFC 5626 in use: 0 where the service has no outbound.
     pub outbound_flows: u32,
     /// Our public GRUU (RFC 5627), where the service gave one.

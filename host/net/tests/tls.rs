@@ -434,6 +434,37 @@ async fn a_renewed_certificate_is_shown_without_a_restart() {
 }
 
 #[tokio::test]
+async fn renewed_roots_count_for_the_connections_that_follow() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (Authority::new("first"), Authority::new("second"));
+    let file = folder.path().join("roots.pem");
+    std::fs::write(&file, first.root_pem()).unwrap();
+    let tls = Tls::new(&TlsOptions { roots: Roots::File(file.clone()), identity: None }).unwrap();
+    let mut one = server(first.server_for(&["sip:example.com"]));
+    let mut two = server(second.server_for(&["sip:example.com"]));
+    // Kept to the end: a server must not be told of one that has gone.
+    let mut clients = Vec::new();
+    let mut attempt = async |server: &mut Sockets| {
+        let mut client = client(tls.clone());
+        let outcome = attempt(&mut client, server, Some("example.com")).await;
+        clients.push(client);
+        outcome
+    };
+    assert!(attempt(&mut one).await.is_ok());
+    assert!(attempt(&mut two).await.is_err());
+
+    std::fs::write(&file, second.root_pem()).unwrap();
+    tls.reload().unwrap();
+    // Not even a session of before is resumed: nobody would look at the certificate.
+    assert!(attempt(&mut one).await.is_err());
+    assert!(attempt(&mut two).await.is_ok());
+
+    std::fs::write(&file, "half a file").unwrap();
+    assert!(tls.reload().is_err());
+    assert!(attempt(&mut two).await.is_ok(), "the roots of before stay");
+}
+
+#[tokio::test]
 async fn a_certificate_that_is_refused_can_be_looked_at_too() {
     let authority = Authority::new("The Authority");
     let mut server = server(authority.server_for(&["sip:other.example"]));

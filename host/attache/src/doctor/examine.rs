@@ -121,7 +121,9 @@ async fn settle(seen: &Seen<'_>, deadline: Instant) {
             let watched = seen.watching.as_ref().is_none_or(|watching| {
                 watching.presence().freshness != Freshness::Unknown(UnknownReason::Pending)
             });
-            if watched && snapshot.report.xcap != XcapState::Syncing {
+            let told = snapshot.report.xcap == XcapState::Off || snapshot.report.xcap_offers.is_some();
+            let away = matches!(snapshot.report.xcap, XcapState::Offline { .. });
+            if watched && snapshot.report.xcap != XcapState::Syncing && (told || away) {
                 return;
             }
             if changes.next().await.is_none() {

@@ -390,7 +390,12 @@ fn presence(findings: &mut Findings, seen: &Seen<'_>) {
 }
 
 fn refused(findings: &mut Findings, seen: &Seen<'_>) {
+    let nothing = nothing_below_the_root(seen);
     for refused in &seen.messenger.report().refused {
+        // It is a part of something worse, which is told by itself.
+        if nothing && &*refused.feature == "xcap-caps" {
+            continue;
+        }
         let status = refused.status.map(|status| format!(" with {status}")).unwrap_or_default();
         let sentence = if &*refused.feature == "xcap-caps" {
             "what the XCAP server can do (xcap-caps) was not found below the root".to_owned()
@@ -411,8 +416,30 @@ fn refused(findings: &mut Findings, seen: &Seen<'_>) {
     }
 }
 
+/// Whether the XCAP root leads to none of what must be below it: not what every XCAP server has to say of itself (RFC 4825,
+/// section 12), and nothing of this account.
+fn nothing_below_the_root(seen: &Seen<'_>) -> bool {
+    let snapshot = seen.messenger.snapshot();
+    let silent = snapshot.report.refused.iter().any(|refused| &*refused.feature == "xcap-caps");
+    let empty = snapshot.contacts.size() == 0 && snapshot.groups.size() == 0 && snapshot.rules.is_empty();
+    silent && empty && matches!(snapshot.report.xcap, XcapState::Synced { .. })
+}
+
 fn contacts(findings: &mut Findings, seen: &Seen<'_>) {
     let snapshot = seen.messenger.snapshot();
+    if nothing_below_the_root(seen) {
+        findings
+            .problem(
+                Topic::Contacts,
+                "nothing was found below the XCAP root: not what the server can do (xcap-caps), no contacts and no rules",
+            )
+            .advise(
+                Some("account.xcap"),
+                "correct the path of `xcap` in [[account]]; a server that has no `xcap-caps` document at all has to be \
+                 given one by its operator (RFC 4825, section 12)",
+            );
+        return;
+    }
     match &snapshot.report.xcap {
         XcapState::Off => {
             findings

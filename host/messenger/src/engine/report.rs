@@ -111,6 +111,14 @@ impl Engine {
         }
     }
 
+    pub(super) fn set_xcap_offers(&mut self, auids: &[String]) {
+        let auids: Arc<[Arc<str>]> = auids.iter().map(|auid| auid.as_str().into()).collect();
+        if self.reporting.draft.xcap_offers.as_ref() != Some(&auids) {
+            self.reporting.draft.xcap_offers = Some(auids);
+            self.reporting.changed = true;
+        }
+    }
+
     pub(super) fn has_report_changes(&self) -> bool {
         self.reporting.changed || self.watch.tally.has_changed()
     }

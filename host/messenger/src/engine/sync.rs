@@ -327,13 +327,18 @@ impl Engine {
             }
             _ => {}
         }
+        let mut auids = Vec::new();
         let text = match outcome {
             Outcome::Document { body, .. } => match xcap::read_capabilities(body, &Limits::STORED) {
-                Ok(offers) => format!("the XCAP server offers {}", offers.auids.join(", ")),
+                Ok(offers) => {
+                    auids = offers.auids;
+                    format!("the XCAP server offers {}", auids.join(", "))
+                }
                 Err(error) => format!("what the XCAP server says of itself cannot be read: {error}"),
             },
             _ => "the XCAP server does not say what it can do".to_owned(),
         };
+        self.set_xcap_offers(&auids);
         self.diagnose(text);
     }
 

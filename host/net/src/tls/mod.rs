@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::ServerCertVerifier;
@@ -129,11 +129,19 @@ struct Inner {
     provider: Arc<CryptoProvider>,
     own: Option<Arc<Own>>,
     server: Option<Arc<ServerConfig>>,
-    /// Those of the system are read when first needed: they are many, and a service may open no connection of its own.
-    roots: OnceLock<Arc<[TrustAnchor<'static>]>>,
-    clients: OnceLock<Clients>,
+    source: Roots,
+    trust: Mutex<Trust>,
 }
 
+/// Whom to believe at this time. Locked for as long as a connection needs to take what it begins with.
+#[derive(Default)]
+struct Trust {
+    /// Those of the system are read when first needed: they are many, and a service may open no connection of its own.
+    roots: Option<Arc<[TrustAnchor<'static>]>>,
+    clients: Option<Clients>,
+}
+
+#[derive(Clone)]
 struct Clients {
     sip: Arc<ClientConfig>,
     web: Arc<ClientConfig>,
@@ -146,14 +154,7 @@ impl Tls {
     /// When a file cannot be read, or what it holds cannot be used.
     pub fn new(options: &TlsOptions) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let roots = match &options.roots {
-            Roots::System => OnceLock::new(),
-            Roots::File(path) => OnceLock::from(anchors(&certificates(path)?)?),
-            Roots::Only(roots) => {
-                let roots: Vec<_> = roots.iter().cloned().map(CertificateDer::from).collect();
-                OnceLock::from(anchors(&roots)?)
-            }
-        };
+        let trust = Mutex::new(Trust { roots: read_roots(&options.roots)?, clients: None });
         let own = options
             .identity
             .clone()
@@ -167,8 +168,8 @@ impl Tls {
                 .with_cert_resolver(Arc::clone(own) as Arc<dyn ResolvesServerCert>);
             Arc::new(config)
         });
-        let clients = OnceLock::new();
-        Ok(Self(Arc::new(Inner { provider, own, server, roots, clients })))
+        let source = options.roots.clone();
+        Ok(Self(Arc::new(Inner { provider, own, server, source, trust })))
     }
 
     /// Whether it has a certificate of its own, without which nobody can be let in.
@@ -181,13 +182,21 @@ impl Tls {
         self.0.own.as_ref()?.summary()
     }
 
-    /// Reads the files of this node's own certificate again, as after a renewal. Connections that are open go on; those
-    /// that follow show the new one. Roots are not read again.
+    /// Reads the files of this node's own certificate and of the roots again, as after a renewal; those of the system when
+    /// they are needed next. Connections that are open go on; those that follow show the new certificate and believe the
+    /// new roots alone, for no session of before is resumed.
     ///
     /// # Errors
-    /// When the files cannot be used; then the old certificate stays.
+    /// When one of the files cannot be used; then all stays as it was.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.0.own.as_ref().map_or(Ok(()), |own| own.reload(&self.0.provider))
+        let roots = read_roots(&self.0.source)?;
+        self.0.own.as_ref().map_or(Ok(()), |own| own.reload(&self.0.provider))?;
+        *self.trust() = Trust { roots, clients: None };
+        Ok(())
+    }
+
+    fn trust(&self) -> MutexGuard<'_, Trust> {
+        self.0.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn server(&self) -> Option<Arc<ServerConfig>> {
@@ -196,27 +205,33 @@ impl Tls {
 
     /// For connections whose names are checked as SIP wants.
     pub(crate) fn sip_client(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.clients().sip)
+        self.clients().sip
     }
 
     /// For connections whose names are checked as on the web.
     pub(crate) fn web_client(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.clients().web)
+        self.clients().web
     }
 
-    fn clients(&self) -> &Clients {
-        self.0.clients.get_or_init(|| {
-            let sip = self.client_with(Arc::new(self.verifier(NameRules::Sip)));
-            let mut web = self.client_with(Arc::new(self.verifier(NameRules::Web)));
-            web.alpn_protocols = vec![b"http/1.1".to_vec()];
-            Clients { sip: Arc::new(sip), web: Arc::new(web) }
-        })
+    fn clients(&self) -> Clients {
+        let mut trust = self.trust();
+        if let Some(clients) = &trust.clients {
+            return clients.clone();
+        }
+        let sip = self.client_with(Arc::new(self.verifier_in(&mut trust, NameRules::Sip)));
+        let mut web = self.client_with(Arc::new(self.verifier_in(&mut trust, NameRules::Web)));
+        web.alpn_protocols = vec![b"http/1.1".to_vec()];
+        trust.clients.insert(Clients { sip: Arc::new(sip), web: Arc::new(web) }).clone()
     }
 
     fn verifier(&self, rules: NameRules) -> Verifier {
-        let roots = self.0.roots.get_or_init(system_roots);
+        self.verifier_in(&mut self.trust(), rules)
+    }
+
+    fn verifier_in(&self, trust: &mut Trust, rules: NameRules) -> Verifier {
+        let roots = Arc::clone(trust.roots.get_or_insert_with(system_roots));
         let algorithms = self.0.provider.signature_verification_algorithms;
-        Verifier { roots: Arc::clone(roots), algorithms, rules }
+        Verifier { roots, algorithms, rules }
     }
 
     fn client_with(&self, verifier: Arc<dyn ServerCertVerifier>) -> ClientConfig {
@@ -269,6 +284,18 @@ pub(crate) fn handshake_error(error: io::Error) -> FlowError {
             "the peer offers nothing that is safe to use; TLS 1.2 is the least: {tls}"
         )),
         other => FlowError::Tls(other.to_string()),
+    }
+}
+
+/// `None` for those of the system.
+fn read_roots(source: &Roots) -> Result<Option<Arc<[TrustAnchor<'static>]>>, TlsError> {
+    match source {
+        Roots::System => Ok(None),
+        Roots::File(path) => anchors(&certificates(path)?).map(Some),
+        Roots::Only(roots) => {
+            let roots: Vec<_> = roots.iter().cloned().map(CertificateDer::from).collect();
+            anchors(&roots).map(Some)
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use rcgen::{
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: Vec<u8>,
+    pem: String,
 }
 
 impl Authority {
@@ -25,13 +26,18 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
-        let root = params.self_signed(&key).unwrap().der().to_vec();
-        Self { issuer: Issuer::new(params, key), root }
+        let root = params.self_signed(&key).unwrap();
+        Self { root: root.der().to_vec(), pem: root.pem(), issuer: Issuer::new(params, key) }
     }
 
     /// Trusts this authority alone.
     pub fn roots(&self) -> Roots {
         Roots::Only(vec![self.root.clone()])
+    }
+
+    /// Its own certificate as PEM.
+    pub fn root_pem(&self) -> &str {
+        &self.pem
     }
 
     /// A client that trusts this authority alone.
