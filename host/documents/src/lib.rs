@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`pidf`] | presence: PIDF (RFC 3863), data model (RFC 4479), rich presence (RFC 4480), timed status (RFC 4481), contact information (RFC 4482), capabilities (RFC 5196) |
 //! | [`dialog_info`] | dialogs of a person or device (RFC 4235) |
+//! | [`conference_info`] | who takes part in a conference (RFC 4575) |
 //! | [`reg_info`] | bindings of an address (RFC 3680) |
 //! | [`message_summary`] | waiting messages (RFC 3842) |
 //! | [`composing`] | "is typing" indications (RFC 3994) |
@@ -21,6 +22,7 @@
 //! | [`tree`] | any XML document, for editing: nothing in it is lost |
 //! | [`select`] | selectors of a node in one (RFC 4825, section 6.3; RFC 5261, section 4.1) |
 //! | [`resource_lists`], [`rls_services`] | contact lists, and addresses that stand for them (RFC 4826) |
+//! | [`recipients`] | whom a request is for (RFC 5363, RFC 5364) |
 //! | [`policy`] | who may see what: common policy (RFC 4745), presence rules (RFC 5025) |
 //! | [`watcher_info`] | who watches (RFC 3858) |
 //! | [`xcap`] | paths, errors, capabilities and changes of documents on a service (RFC 4825, RFC 5874) |
@@ -29,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod composing;
+pub mod conference_info;
 pub mod cpim;
 pub mod dialog_info;
 mod dom;
@@ -42,6 +45,7 @@ pub mod patch;
 pub mod pidf;
 pub mod pidf_diff;
 pub mod policy;
+pub mod recipients;
 pub mod reg_info;
 pub mod resource_lists;
 pub mod rlmi;

@@ -35,6 +35,10 @@ pub(crate) const CAPS: &str = "urn:ietf:params:xml:ns:pidf:caps";
 pub(crate) const TIMED: &str = "urn:ietf:params:xml:ns:pidf:timed-status";
 /// Dialogs, RFC 4235.
 pub(crate) const DIALOG_INFO: &str = "urn:ietf:params:xml:ns:dialog-info";
+/// Conferences, RFC 4575.
+pub(crate) const CONFERENCE_INFO: &str = "urn:ietf:params:xml:ns:conference-info";
+/// What RFC 6501 adds to them.
+pub(crate) const XCON: &str = "urn:ietf:params:xml:ns:xcon-conference-info";
 /// Registrations, RFC 3680.
 pub(crate) const REG_INFO: &str = "urn:ietf:params:xml:ns:reginfo";
 /// GRUUs of registrations, RFC 5628.
@@ -55,6 +59,8 @@ pub(crate) enum Ns {
     Caps,
     Timed,
     DialogInfo,
+    ConferenceInfo,
+    Xcon,
     RegInfo,
     Gruu,
     /// None given, or an unbound prefix.
@@ -314,6 +320,8 @@ fn known(name: &str) -> (Ns, Option<Finding>) {
         CAPS => (Ns::Caps, None),
         TIMED => (Ns::Timed, None),
         DIALOG_INFO => (Ns::DialogInfo, None),
+        CONFERENCE_INFO => (Ns::ConferenceInfo, None),
+        XCON => (Ns::Xcon, None),
         REG_INFO => (Ns::RegInfo, None),
         GRUU => (Ns::Gruu, None),
         "urn:ietf:params:xml:ns:simple-prescaps-ext" | "urn:ietf:params:xml:ns:pidf:servcaps" => {
