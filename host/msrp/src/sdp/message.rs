@@ -1,0 +1,237 @@
+//! The line `m=message` (RFC 4975, section 8; RFC 6135, RFC 6714, RFC 7701).
+
+use sdp_types::{Connection, Media, Session};
+
+use super::{Attribute, Direction, FileOffer, SdpError, attribute, set_direction, value};
+use crate::event::{Peer, Role};
+use crate::stream::Target;
+use crate::uri::MsrpUri;
+
+/// Media types that are read from one list.
+const MAX_TYPES: usize = 64;
+
+/// Who opens the connection, as one side says it (RFC 6135, RFC 4145).
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Setup {
+    /// The describer does.
+    Active,
+    /// The other side does.
+    Passive,
+    /// The answerer may choose.
+    Either,
+}
+
+impl Setup {
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Passive, Self::Either].into_iter().find(|setup| setup.as_str() == text)
+    }
+
+    /// The attribute's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Passive => "passive",
+            Self::Either => "actpass",
+        }
+    }
+
+    /// What the answerer says and does. Where the choice is its own it connects, if it can be `active` only; `prefer` decides
+    /// otherwise. Without the attribute the offerer connects (RFC 4975, section 5.4).
+    pub fn answer(offered: Option<Self>, prefer: Role) -> (Option<Self>, Role) {
+        match (offered, prefer) {
+            (None, _) => (None, Role::Passive),
+            (Some(Self::Active), _) => (Some(Self::Passive), Role::Passive),
+            (Some(Self::Passive), _) => (Some(Self::Active), Role::Active),
+            (Some(Self::Either), Role::Active) => (Some(Self::Active), Role::Active),
+            (Some(Self::Either), Role::Passive) => (Some(Self::Passive), Role::Passive),
+        }
+    }
+
+    /// What the offerer does when it has the answer.
+    pub fn conclude(answered: Option<Self>) -> Role {
+        match answered {
+            Some(Self::Active) => Role::Passive,
+            Some(Self::Passive | Self::Either) | None => Role::Active,
+        }
+    }
+}
+
+/// One message session, as one side describes it.
+#[derive(Clone, Debug)]
+pub struct MessageMedia {
+    /// How to reach the describer: relays, and itself at the end.
+    pub path: Vec<MsrpUri>,
+    /// Name or address of the media line, without brackets. Without RFC 6714 it decides nothing.
+    pub host: String,
+    /// Port of the media line; 0 refuses the session.
+    pub port: u16,
+    /// Media types that it takes: `text/plain`, `text/*`, `*`.
+    pub accept_types: Vec<String>,
+    /// Those that it takes within others alone, such as within `message/cpim`.
+    pub accept_wrapped_types: Vec<String>,
+    /// Octets of the largest message that it takes.
+    pub max_size: Option<u64>,
+    /// Who opens the connection.
+    pub setup: Option<Setup>,
+    /// Whether the address of the media line may be used in place of the path's (RFC 6714).
+    pub cema: bool,
+    /// Which way messages flow.
+    pub direction: Direction,
+    /// The session is one with a chat room, with these features: `nickname`, `private-messages` (RFC 7701, section 8).
+    pub chatroom: Option<Vec<String>>,
+    /// A file is offered, or asked for (RFC 5547).
+    pub file: Option<FileOffer>,
+}
+
+impl MessageMedia {
+    /// A session at this path, which has at least its own address, that takes every media type.
+    ///
+    /// # Panics
+    /// Never for a path that [`Msrp::local_path`](crate::Msrp::local_path) gave.
+    pub fn new(path: Vec<MsrpUri>) -> Self {
+        let target = path.first().map(Target::of).expect("a path has an address");
+        Self {
+            host: target.host,
+            port: target.port,
+            path,
+            accept_types: vec!["*".into()],
+            accept_wrapped_types: Vec::new(),
+            max_size: None,
+            setup: None,
+            cema: false,
+            direction: Direction::Both,
+            chatroom: None,
+            file: None,
+        }
+    }
+
+    /// Whether a media line is one that [`read`](Self::read) takes.
+    pub fn is_one(media: &Media) -> bool {
+        let is_msrp = |proto: &str| {
+            proto.eq_ignore_ascii_case("TCP/MSRP") || proto.eq_ignore_ascii_case("TCP/TLS/MSRP")
+        };
+        media.media.eq_ignore_ascii_case("message") && is_msrp(&media.proto)
+    }
+
+    /// Reads one line of a description.
+    ///
+    /// # Errors
+    /// When it is not for messages, its path is missing or malformed, or transport and path do not fit together.
+    pub fn read(session: &Session, media: &Media) -> Result<Self, SdpError> {
+        if !Self::is_one(media) {
+            return Err(SdpError::NotMessages);
+        }
+        let attributes = &media.attributes;
+        let path = MsrpUri::parse_path(value(attributes, "path").ok_or(SdpError::Attribute("path"))?)?;
+        let secure = media.proto.eq_ignore_ascii_case("TCP/TLS/MSRP");
+        if path.first().is_some_and(|uri| uri.is_secure() != secure) {
+            return Err(SdpError::Attribute("path"));
+        }
+        let connection = media.connections.first().or(session.connection.as_ref());
+        let max_size = value(attributes, "max-size");
+        let types = |name| value(attributes, name).map(words).unwrap_or_default();
+        Ok(Self {
+            path,
+            host: connection.map(|connection| connection.connection_address.clone()).unwrap_or_default(),
+            port: media.port,
+            accept_types: types("accept-types"),
+            accept_wrapped_types: types("accept-wrapped-types"),
+            max_size: max_size
+                .map(|digits| digits.parse().map_err(|_| SdpError::Attribute("max-size")))
+                .transpose()?,
+            setup: value(attributes, "setup").and_then(Setup::parse),
+            cema: value(attributes, "msrp-cema").is_some(),
+            direction: Direction::of(session, media),
+            chatroom: value(attributes, "chatroom").map(words),
+            file: FileOffer::read(media)?,
+        })
+    }
+
+    /// The line that says this.
+    pub fn write(&self) -> Media {
+        let secure = self.path.first().is_some_and(MsrpUri::is_secure);
+        let path: Vec<_> = self.path.iter().map(MsrpUri::as_str).collect();
+        let mut attributes: Vec<Attribute> = Vec::with_capacity(8);
+        let mut add = |name: &str, value: Option<String>| attributes.push(attribute(name, value));
+        add("accept-types", Some(self.accept_types.join(" ")));
+        if !self.accept_wrapped_types.is_empty() {
+            add("accept-wrapped-types", Some(self.accept_wrapped_types.join(" ")));
+        }
+        if let Some(octets) = self.max_size {
+            add("max-size", Some(octets.to_string()));
+        }
+        add("path", Some(path.join(" ")));
+        if let Some(setup) = self.setup {
+            add("setup", Some(setup.as_str().into()));
+        }
+        if self.cema {
+            add("msrp-cema", None);
+        }
+        if let Some(features) = &self.chatroom {
+            add("chatroom", Some(features.join(" ")).filter(|features| !features.is_empty()));
+        }
+        if let Some(file) = &self.file {
+            attributes.extend(file.attributes());
+        }
+        let connections = match self.host.parse() {
+            Ok::<std::net::IpAddr, _>(ip) => vec![Connection::from_ip_addr(ip)],
+            Err(_) => vec![Connection::new(sdp_types::NetType::In, sdp_types::AddrType::Ip4, &self.host)],
+        };
+        let mut media = Media {
+            media: "message".into(),
+            port: self.port,
+            num_ports: None,
+            proto: if secure { "TCP/TLS/MSRP".into() } else { "TCP/MSRP".into() },
+            fmt: "*".into(),
+            media_title: None,
+            connections,
+            bandwidths: Vec::new(),
+            key: None,
+            attributes,
+        };
+        if self.direction != Direction::Both {
+            set_direction(&mut media, self.direction);
+        }
+        media
+    }
+
+    /// What the machine has to know of a peer that described itself so. `role` is this node's; `cema`: whether this node
+    /// has said that it knows RFC 6714.
+    ///
+    /// Where both know it and the media line leads elsewhere than the path, something between the two has put itself in,
+    /// and is connected to (RFC 6714, section 4).
+    pub fn peer(&self, role: Role, cema: bool) -> Peer {
+        let by_path = self.path.first().map(Target::of);
+        let by_line = Target {
+            host: self.host.to_ascii_lowercase(),
+            port: self.port,
+            secure: self.path.first().is_some_and(MsrpUri::is_secure),
+        };
+        let differs = by_path.as_ref() != Some(&by_line) && !self.host.is_empty();
+        // Through relays the path is what counts (RFC 6714, section 5).
+        let target = (cema && self.cema && differs && self.path.len() == 1).then_some(by_line);
+        Peer { path: self.path.clone(), role, target, max_size: self.max_size }
+    }
+
+    /// Whether a message of this type can be sent to the describer, by itself or within others.
+    pub fn accepts(&self, media_type: &str, wrapped: bool) -> bool {
+        type_matches(&self.accept_types, media_type)
+            || wrapped && type_matches(&self.accept_wrapped_types, media_type)
+    }
+}
+
+/// Whether a list of `type/subtype`, `type/*` and `*` has a media type, whose parameters do not count.
+pub(crate) fn type_matches(list: &[String], media_type: &str) -> bool {
+    let bare = media_type.split(';').next().unwrap_or("").trim();
+    let kind = bare.split('/').next().unwrap_or("");
+    list.iter().any(|wanted| {
+        let wanted = wanted.split(';').next().unwrap_or("").trim();
+        wanted == "*"
+            || wanted.eq_ignore_ascii_case(bare)
+            || wanted.strip_suffix("/*").is_some_and(|wanted| wanted.eq_ignore_ascii_case(kind))
+    })
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_ascii_whitespace().take(MAX_TYPES).map(str::to_owned).collect()
+}
