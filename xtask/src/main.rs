@@ -7,6 +7,7 @@
 //! - `guests`: the wasm standard library, plugins and test guests
 //! - `chores`: demo, test, bench, soak, ci
 //! - `licences`, `spdx`: what may be linked
+//! - `seed_api`: the page of what answers the 2007 API
 //! - `steps`: named steps with times and a summary
 //! - `process`: children that end with us
 
@@ -14,6 +15,7 @@ mod chores;
 mod guests;
 mod licences;
 mod process;
+mod seed_api;
 mod spdx;
 mod steps;
 
@@ -35,6 +37,7 @@ usage: cargo xtask COMMAND
   test [FILTER…]        run every test; with filters, those of the workspace whose names contain one
   bench [ARGUMENT…]     take figures; arguments go to the benches
   soak [FILTER…]        run the tests for long, optimised (ATTACHE_SOAK=1)
+  seed-api              write docs/seed-api.md from its tables and from what tests say they prove
   licences              check licences, sources and lock files; list duplicate versions
   ci                    everything that a change must pass: format, lints, docs, licences, tests
 
@@ -86,8 +89,9 @@ fn run(arguments: &[&str]) -> Result<()> {
         ("bench", arguments) => chores::bench(&root, arguments),
         ("soak", filters) => chores::soak(&root, filters),
         ("licences", []) => licences::check(&root),
+        ("seed-api", []) => seed_api::write(&root),
         ("ci", []) => chores::ci(&root),
-        ("setup" | "plugins" | "licences" | "ci", [unexpected, ..]) => {
+        ("setup" | "plugins" | "seed-api" | "licences" | "ci", [unexpected, ..]) => {
             bail!("`{command}` does not take `{unexpected}`; see `cargo xtask help`")
         }
         _ => bail!("there is no chore `{command}`; see `cargo xtask help`"),
