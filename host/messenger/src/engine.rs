@@ -51,6 +51,7 @@ mod calls;
 mod config;
 mod conversations;
 mod inbox;
+mod keep;
 mod leases;
 mod ledger;
 mod outbox;
@@ -102,6 +103,7 @@ use crate::{
 pub use config::{EngineConfig, Limits};
 use conversations::Conversations;
 use inbox::Inbox;
+use keep::Keeping;
 use leases::{Leases, restored_alerts};
 use ledger::{Effect, Ledger, Sealed, Then, Ticket};
 use outbox::Outbox;
@@ -131,6 +133,7 @@ pub struct Engine {
     outbox: Outbox,
     inbox: Inbox,
     presences: Presences,
+    keeping: Keeping,
     own: Own,
     watch: Watch,
     leases: Leases,
@@ -226,6 +229,7 @@ impl Engine {
             outbox: Outbox::default(),
             inbox,
             presences: Presences::default(),
+            keeping: Keeping::default(),
             own,
             watch: Watch::new(Settings {
                 expires: subscription,
@@ -252,6 +256,7 @@ impl Engine {
         for contact in contacts {
             engine.watch_contact(&contact);
         }
+        engine.restore_presence(&restored.records);
         engine.compose_own();
         engine.set_xcap(xcap);
         for entry in restored.outbox {
@@ -404,6 +409,7 @@ impl Engine {
         self.ledger.handle_timeout(now);
         self.session_due();
         self.recompose();
+        self.keep_due();
         self.leases_due();
         self.own_due();
         self.close_idle();
@@ -454,6 +460,7 @@ impl Engine {
             self.ledger.poll_timeout(),
             self.session_timeout(),
             self.presence_timeout(),
+            self.keep_timeout(),
             self.leases_timeout(),
             self.own_timeout(),
             self.conversations_timeout(),
@@ -590,6 +597,7 @@ impl Engine {
             // What is not kept now is kept with the next change, or found out again.
             Then::Nothing => {}
             Then::WriteContacts => self.contacts_journaled(kept),
+            Then::SlimPresence(batch) => self.presence_kept(batch, kept),
         }
     }
 

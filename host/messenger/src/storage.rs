@@ -84,12 +84,24 @@ pub enum RecordKind {
     Rule,
     /// Somebody who asked to see one's presence, and has been told of.
     Watcher,
+    /// What was last known of a contact's presence, with its entity tag.
+    Presence,
+    /// What those have in common: the state of a list that told of several.
+    Watching,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Document, Self::GroupName, Self::Undo, Self::Conflict, Self::Rule, Self::Watcher];
+    pub const ALL: [Self; 8] = [
+        Self::Document,
+        Self::GroupName,
+        Self::Undo,
+        Self::Conflict,
+        Self::Rule,
+        Self::Watcher,
+        Self::Presence,
+        Self::Watching,
+    ];
 
     /// The name under which it is kept.
     #[must_use]
@@ -101,6 +113,8 @@ impl RecordKind {
             Self::Conflict => "conflict",
             Self::Rule => "rule",
             Self::Watcher => "watcher",
+            Self::Presence => "presence",
+            Self::Watching => "watching",
         }
     }
 

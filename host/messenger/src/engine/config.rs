@@ -77,6 +77,9 @@ pub struct EngineConfig {
     /// The service's conference factory (RFC 4579, section 5.4), where conversations of several people are held together, such as
     /// `sip:conference@example.com`. `None`: each message goes to each of them.
     pub conference: Option<Address>,
+    /// Whether what was last known of contacts' presence is kept in the store, so that it is shown at the next start as stale
+    /// and need not be told again where it has not changed (RFC 5839). Default yes.
+    pub keep_presence: bool,
     /// Address of a list that the service holds (RFC 4662), such as `sip:alice-list@example.com`. `None` asks for none
     /// unless the engine made one.
     pub list: Option<String>,
@@ -179,6 +182,7 @@ impl EngineConfig {
             message_attempts: 8,
             accept_from_anywhere: false,
             calls: false,
+            keep_presence: true,
             phone: None,
             incoming_calls: IncomingCalls::default(),
             conference: None,

@@ -53,6 +53,8 @@ pub(super) enum Then {
     Nothing,
     /// The document with the contacts can be written.
     WriteContacts,
+    /// What is kept of people's presence need not be kept here too; the number is that of the batch.
+    SlimPresence(u64),
 }
 
 /// What happens once something is durable.

@@ -32,7 +32,7 @@ use crate::{
     time::Timestamp,
 };
 pub(super) use people::Presences;
-use people::{Content, Kept, Person, digest};
+use people::{Content, Kept, Person};
 
 /// After an outage, "nothing published" is believed only when it has held for so long: a service that restarted may have
 /// lost what people published, and they publish again as soon as they notice.
@@ -72,6 +72,7 @@ impl Engine {
     pub(super) fn unwatch_contact(&mut self, contact: &Contact) {
         self.presences.available.remove(&contact.id);
         self.forget_alert(contact.id);
+        self.presence_forgotten(&contact.address);
         let Some(person) = self.presences.people.get_mut(&contact.address) else { return };
         person.contact = None;
         if person.leases == 0 {
@@ -200,6 +201,7 @@ impl Engine {
         self.presences.changes.clear();
         self.presences.unsettled.clear();
         self.presences.available.clear();
+        self.forget_restored();
         for person in self.presences.people.values_mut() {
             person.documents = SmallVec::new();
             person.vouched = false;
@@ -226,6 +228,9 @@ impl Engine {
         let mut hands = Hands { agent: &mut self.agent, rng: &mut self.rng, now: self.now };
         for told in self.watch.read(&mut hands, id, state, notify, terms) {
             self.on_news(told);
+        }
+        if self.watch.take_tag_changed() {
+            self.keep_summary(true);
         }
     }
 
@@ -261,6 +266,7 @@ impl Engine {
             return;
         }
         self.presences.drop_documents(address);
+        self.presence_changed(address);
         if settled {
             self.compose_person(address, Word::Now);
         } else {
@@ -269,6 +275,10 @@ impl Engine {
     }
 
     fn on_news(&mut self, (address, news): Told) {
+        let word = match news {
+            News::Restart | News::Dialogs(_) => None,
+            _ => self.restored_word(&address),
+        };
         let Some(person) = self.presences.people.get(&address) else { return };
         match news {
             News::Documents { parts, sources, live } => self.on_documents(&address, parts, &sources, live),
@@ -276,6 +286,9 @@ impl Engine {
             // What is there still is what could not be read.
             News::Unchanged if person.asked => {}
             News::Unchanged => {
+                if let Some(word) = word.filter(|_| person.documents.is_empty()) {
+                    return self.show(&address, word);
+                }
                 if !person.documents.is_empty() && person.is_whole() {
                     if let Some(person) = self.presences.people.get_mut(&address) {
                         person.vouched = true;
@@ -293,6 +306,7 @@ impl Engine {
             News::Pending => {
                 self.presences.drop_documents(&address);
                 self.show(&address, Presence::unknown(UnknownReason::Pending));
+                self.presence_changed(&address);
             }
             News::Listed => {
                 let shown = person.shown.clone();
@@ -327,6 +341,7 @@ impl Engine {
                 if let Some(presence) = ended(&cause) {
                     self.show(&address, presence);
                 }
+                self.presence_changed(&address);
             }
         }
     }
@@ -413,6 +428,7 @@ impl Engine {
             return self.on_news((address.clone(), News::Listed));
         }
         if changed && !wanting && !person.asked {
+            self.presence_changed(address);
             self.compose_person(address, if live { Word::Now } else { Word::Once });
         }
     }
@@ -528,27 +544,19 @@ impl Engine {
             }
         };
         self.show(address, presence);
-        self.slim(address, composed.reasons);
-    }
-
-    /// Lets go of documents that time does not change, and that nothing will be merged with.
-    fn slim(&mut self, address: &Address, reasons: Vec<Reason>) {
-        let Some(person) = self.presences.people.get_mut(address) else { return };
-        if let [kept] = &mut person.documents[..]
-            && person.next_change.is_none()
-            && person.calls.is_none()
-            && kept.versions.is_none()
-            && let Content::Whole(body) = &kept.content
-        {
-            kept.content = Content::Digest(digest(body));
-            person.reasons = reasons.into();
+        if let Some(person) = self.presences.people.get_mut(address) {
+            person.reasons = if person.is_settled() { composed.reasons.into() } else { Box::from([]) };
+        }
+        if !self.keeping.needs(address) {
+            self.presences.slim(address);
         }
     }
 
     /// Whether somebody who was there before an outage may still be about to publish again.
     fn is_settling(&self, before: &Presence) -> bool {
         self.presences.settling.is_some_and(|until| self.now.instant < until)
-            && matches!(before.freshness, Freshness::Stale(_))
+            // What an earlier run of the program knew says nothing of what the service lost since.
+            && matches!(before.freshness, Freshness::Stale(since) if since >= self.session.begun_at)
             && before.availability.is_some_and(|availability| availability != Availability::Offline)
     }
 

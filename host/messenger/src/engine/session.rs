@@ -40,6 +40,8 @@ pub(super) struct Session {
     signing_out: Vec<RequestId>,
     /// Sign in again once signed out.
     again: bool,
+    /// When this engine was made.
+    pub(super) begun_at: Timestamp,
     /// The last sign of life of the service, by both clocks.
     pub(super) alive_at: Timestamp,
     heard_at: Instant,
@@ -61,6 +63,7 @@ impl Session {
             signing_in: Vec::new(),
             signing_out: Vec::new(),
             again: false,
+            begun_at: wall,
             alive_at: wall,
             heard_at: instant,
             probe: None,
@@ -151,6 +154,7 @@ impl Engine {
                 self.change_session(SessionState::SigningOut, None);
                 self.session.probe = None;
                 self.unpublish();
+                self.keep_everything();
                 self.watch_nobody();
                 self.agent.unregister(now);
                 self.complete_publish(&Err(Error::new(
@@ -178,7 +182,10 @@ impl Engine {
                 self.start_watchers();
                 self.resume_outbox();
             }
-            SessionState::SignedIn => self.release_outbox(),
+            SessionState::SignedIn => {
+                self.keep_summary(false);
+                self.release_outbox();
+            }
             SessionState::SignedOut | SessionState::SigningOut => {}
         }
     }
@@ -197,6 +204,7 @@ impl Engine {
             None => {
                 // The agent has given up: so does the session, until somebody corrects what is wrong.
                 self.unpublish();
+                self.keep_everything();
                 self.watch_nobody();
                 let error = error.retry(Retry::AfterChange);
                 self.change_session(SessionState::SignedOut, Some(error.clone()));

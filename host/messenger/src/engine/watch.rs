@@ -8,13 +8,14 @@
 //!
 //! The agent paces the requests, so ten thousand people do not make a storm.
 
+mod kept;
 pub(super) mod list;
 mod read;
 pub(super) mod report;
 
 use core::time::Duration;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Instant,
 };
@@ -193,6 +194,10 @@ pub(super) struct Watch {
     /// Tags of states that are known still, for subscriptions that begin anew.
     etags: HashMap<Address, Arc<str>>,
     known_list: Option<(ListState, Option<Arc<str>>)>,
+    /// Of whom the list that is known told, before this engine was made.
+    remembered: HashSet<Address>,
+    /// The tag of the list's state is another one than when last asked about.
+    tag_changed: bool,
     /// People who came since the last [`flush`](Self::flush).
     added: BTreeSet<Address>,
     signed_in: bool,
@@ -234,6 +239,8 @@ impl Watch {
             dialogs: HashMap::new(),
             etags: HashMap::new(),
             known_list: None,
+            remembered: HashSet::new(),
+            tag_changed: false,
             added: BTreeSet::new(),
             signed_in: false,
             tally: Tally::default(),
@@ -247,6 +254,7 @@ impl Watch {
         }
         self.list = list;
         self.known_list = None;
+        self.remembered = HashSet::new();
         if !self.signed_in {
             return;
         }
@@ -327,6 +335,8 @@ impl Watch {
         self.dialogs.clear();
         self.server = Server::None;
         self.known_list = None;
+        self.remembered = HashSet::new();
+        self.etags = HashMap::new();
     }
 
     /// Watches somebody more, from the next [`flush`](Self::flush) on.
@@ -353,6 +363,8 @@ impl Watch {
     /// Watches somebody no longer.
     pub(super) fn remove(&mut self, hands: &mut Hands<'_>, address: &Address) {
         self.added.remove(address);
+        self.etags.remove(address);
+        self.remembered.remove(address);
         if let Some(id) = self.dialogs.remove(address) {
             self.drop_sub(hands, id);
         }
@@ -455,7 +467,7 @@ impl Watch {
             ..SubscribeParams::presence(list)
         };
         let Some(id) = hands.agent.subscribe(hands.now.instant, params) else { return };
-        let mut sub = Sub::new(About::ServerList(state));
+        let mut sub = Sub { etag, ..Sub::new(About::ServerList(state)) };
         if let About::ServerList(state) = &mut sub.about {
             state.restart();
         }
@@ -543,16 +555,17 @@ impl Watch {
 
     fn one(&mut self, hands: &mut Hands<'_>, address: &Address) {
         let Ok(target) = address.to_uri() else { return self.set(address, Some(How::Ended)) };
+        let etag = self.etags.remove(address);
         let params = SubscribeParams {
             expires: self.expires,
             accept: accepted(false),
-            etag: self.etags.remove(address).map(|etag| etag.as_ref().to_owned()),
+            etag: etag.as_deref().map(str::to_owned),
             ..SubscribeParams::presence(target)
         };
         let Some(id) = hands.agent.subscribe(hands.now.instant, params) else {
             return self.set(address, Some(How::Ended));
         };
-        self.subs.insert(id, Sub::new(About::Person(address.clone())));
+        self.subs.insert(id, Sub { etag, ..Sub::new(About::Person(address.clone())) });
         self.set(address, Some(How::Own(id)));
     }
 

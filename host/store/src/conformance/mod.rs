@@ -74,6 +74,7 @@ macro_rules! __for_each_rule {
             records_of_every_kind_come_back_in_order
             a_forgotten_record_is_gone
             a_large_record_comes_back_whole
+            records_of_many_people_come_back_as_they_were_last
             identities_of_messages_are_kept_for_ten_minutes
             identities_of_messages_do_not_pile_up
             accounts_do_not_mix

@@ -124,6 +124,33 @@ pub async fn a_large_record_comes_back_whole(store: Arc<dyn Storage>) {
     assert!(records.len() == 1 && *records[0].value == *text);
 }
 
+/// What is known of ten thousand people is kept in a few batches, and changed and forgotten one by one.
+pub async fn records_of_many_people_come_back_as_they_were_last(store: Arc<dyn Storage>) {
+    let key = |n: usize| format!("sip:person{n}@example.com");
+    let text = |n: usize, words: &str| format!("{{\"at\":{n},\"says\":\"{words}\"}}");
+    for first in (0..10_000).step_by(2_000) {
+        let records = first..first + 2_000;
+        commit(&store, records.map(|n| put_record(RecordKind::Presence, &key(n), &text(n, "here")))).await;
+    }
+    let forget = |n| Write::PutRecord { kind: RecordKind::Presence, key: key(n).into(), value: None };
+    let changed =
+        (0..10_000).step_by(100).map(|n| put_record(RecordKind::Presence, &key(n), &text(n, "away")));
+    let gone = (1..10_000).step_by(100).map(forget);
+    commit(&store, changed.chain(gone)).await;
+    let kept = load(&store).await.records;
+    assert_eq!(kept.len(), 9_900);
+    let mut expected: Vec<Record> = (0..10_000)
+        .filter(|n| n % 100 != 1)
+        .map(|n| Record {
+            kind: RecordKind::Presence,
+            key: key(n).into(),
+            value: text(n, if n % 100 == 0 { "away" } else { "here" }).into(),
+        })
+        .collect();
+    expected.sort_by(|one, other| one.key.cmp(&other.key));
+    assert!(kept == expected);
+}
+
 /// [`Write::PutSeen`].
 pub async fn identities_of_messages_are_kept_for_ten_minutes(store: Arc<dyn Storage>) {
     commit(&store, [Write::PutSeen { key: [1; 16], at: at(0) }]).await;

@@ -15,7 +15,7 @@ use crate::{
     compose::Reason,
     engine::{calls::Calls, versions::Versions},
     id::ContactId,
-    presence::{Presence, UnknownReason},
+    presence::{Freshness, Presence, UnknownReason},
     time::Timestamp,
 };
 
@@ -67,18 +67,26 @@ pub(super) struct Person {
     pub(super) next_change: Option<Timestamp>,
 }
 
+/// What is known of a contact.
+pub(in crate::engine) struct Known<'a> {
+    pub(in crate::engine) shown: &'a Presence,
+    pub(in crate::engine) documents: &'a [Kept],
+    /// Whether something is missing.
+    pub(in crate::engine) asked: bool,
+}
+
 /// A document.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
-    pub(super) source: u32,
-    pub(super) content: Content,
+pub(in crate::engine) struct Kept {
+    pub(in crate::engine) source: u32,
+    pub(in crate::engine) content: Content,
     /// Of documents that came as changes.
     pub(super) versions: Option<Box<Versions>>,
 }
 
 /// Most documents are not needed once they are composed, and there are many.
 #[derive(Clone, Debug)]
-pub(super) enum Content {
+pub(in crate::engine) enum Content {
     /// Nothing has come but changes.
     Nothing,
     /// The document; a copy of its own: a slice would keep the whole notification alive.
@@ -88,7 +96,7 @@ pub(super) enum Content {
 }
 
 impl Content {
-    pub(super) fn whole(&self) -> Option<&Bytes> {
+    pub(in crate::engine) fn whole(&self) -> Option<&Bytes> {
         match self {
             Self::Whole(body) => Some(body),
             _ => None,
@@ -128,6 +136,13 @@ impl Person {
         }
     }
 
+    /// Whether the documents are not needed once they are composed: time does not change what they say, and nothing will be
+    /// merged with them.
+    pub(super) fn is_settled(&self) -> bool {
+        let one = matches!(&self.documents[..], [kept] if kept.versions.is_none());
+        one && self.next_change.is_none() && self.calls.is_none()
+    }
+
     /// Whether every document is there to be composed.
     pub(super) fn is_whole(&self) -> bool {
         self.documents.iter().all(|kept| kept.content.whole().is_some())
@@ -140,6 +155,38 @@ impl Presences {
         self.people.remove(address);
         self.dirty.remove(address);
         self.newly_watched.remove(address);
+    }
+
+    /// Lets go of documents that are not needed any more.
+    pub(in crate::engine) fn slim(&mut self, address: &Address) {
+        if let Some(person) = self.people.get_mut(address)
+            && person.is_settled()
+            && let [kept] = &mut person.documents[..]
+            && let Content::Whole(body) = &kept.content
+        {
+            kept.content = Content::Digest(digest(body));
+        }
+    }
+
+    pub(in crate::engine) fn is_contact(&self, address: &Address) -> bool {
+        self.people.get(address).is_some_and(|person| person.contact.is_some())
+    }
+
+    /// Whether what is known of any contact may have changed unnoticed.
+    pub(in crate::engine) fn is_anybody_stale(&self) -> bool {
+        let contacts = self.people.values().filter(|person| person.contact.is_some());
+        contacts.into_iter().any(|person| matches!(person.shown.freshness, Freshness::Stale(_)))
+    }
+
+    /// What is known of a contact, to be kept.
+    pub(in crate::engine) fn known(&self, address: &Address) -> Option<Known<'_>> {
+        let person = self.people.get(address).filter(|person| person.contact.is_some())?;
+        Some(Known { shown: &person.shown, documents: &person.documents, asked: person.asked })
+    }
+
+    /// What has changed so far is not told.
+    pub(in crate::engine) fn nothing_is_news(&mut self) {
+        self.dirty.clear();
     }
 
     /// Nobody vouches for the documents at present.

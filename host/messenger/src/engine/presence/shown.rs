@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::{
+    MAX_FORKS, Word,
+    people::{Content, Kept},
+};
 use crate::{
     address::Address,
     engine::Engine,
     event::{EventKind, PresenceChange, WatchedChange},
     presence::{Availability, Freshness, Presence, UnknownReason},
     snapshot::{ContactEntry, WatchedEntry},
+    time::Timestamp,
 };
 
 impl Engine {
@@ -26,6 +33,33 @@ impl Engine {
         }
         for (address, presence) in changed {
             self.show_shared(&address, presence);
+        }
+    }
+
+    /// What was known of a contact when the program ended: true until `at`.
+    pub(in crate::engine) fn show_restored(
+        &mut self,
+        address: &Address,
+        documents: impl Iterator<Item = (u32, Bytes)>,
+        at: Timestamp,
+        since: Option<Timestamp>,
+    ) {
+        let Some(person) = self.presences.people.get_mut(address) else { return };
+        person.documents = documents
+            .take(MAX_FORKS)
+            .map(|(source, body)| Kept { source, content: Content::Whole(body), versions: None })
+            .collect();
+        person.shown = Arc::new(Presence {
+            freshness: Freshness::Stale(at),
+            ..Presence::unknown(UnknownReason::SignedOut)
+        });
+        // It was told when it came.
+        person.forgiven = true;
+        self.compose_person(address, Word::Before);
+        let Some(person) = self.presences.people.get(address) else { return };
+        if since.is_some() && person.shown.since != since {
+            let presence = Presence { since, ..Presence::clone(&person.shown) };
+            self.show(address, presence);
         }
     }
 

@@ -288,5 +288,6 @@ fn source(id: &str) -> u32 {
     hash | 0x8000_0000
 }
 
+mod kept;
 #[cfg(test)]
 mod tests;

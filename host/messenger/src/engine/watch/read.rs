@@ -1,6 +1,6 @@
 //! What the agent reports of subscriptions, and which way of watching follows from it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use attache_sip::{
     agent::{Cause, NotifyBody, SubscriptionId, Terms},
@@ -25,7 +25,10 @@ impl Watch {
         terms: &Terms,
     ) -> Vec<Told> {
         let Some(sub) = self.subs.get_mut(&id) else { return Vec::new() };
-        sub.etag.clone_from(&terms.etag);
+        if sub.etag != terms.etag {
+            sub.etag.clone_from(&terms.etag);
+            self.tag_changed |= matches!(sub.about, About::ServerList(_));
+        }
         match &state {
             SubscriptionState::Pending | SubscriptionState::Active => sub.in_force = true,
             SubscriptionState::Retrying { .. } => sub.in_force = false,
@@ -155,7 +158,7 @@ impl Watch {
         notify: Option<NotifyBody>,
         unchanged: bool,
     ) -> Vec<Told> {
-        let Some(Sub { about: About::ServerList(list), asked, .. }) = self.subs.get_mut(&id) else {
+        let Some(Sub { about: About::ServerList(list), asked, etag, .. }) = self.subs.get_mut(&id) else {
             return Vec::new();
         };
         match state {
@@ -174,12 +177,15 @@ impl Watch {
                     }
                     Outcome::Repeated => Vec::new(),
                     Outcome::Gap => {
+                        // The tag is that of a state that is not known here.
+                        *etag = None;
                         hands.agent.refresh(hands.now.instant, id);
                         Vec::new()
                     }
                     // One that is damaged in between is made good by the next whole one, unless that is damaged too.
                     Outcome::NoList(_) if was_complete && !*asked => {
                         *asked = true;
+                        *etag = None;
                         hands.agent.refresh(hands.now.instant, id);
                         Vec::new()
                     }
@@ -225,13 +231,14 @@ impl Watch {
         for address in &same {
             self.set(address, Some(How::Listed));
         }
+        self.remembered = HashSet::new();
         self.individually(hands, new);
         same.into_iter().map(|address| (address, News::Unchanged)).collect()
     }
 
     /// Whether the list has told of somebody while that was wanted.
     fn is_known(&self, address: &Address) -> bool {
-        matches!(self.people.get(address), Some(How::Listed))
+        matches!(self.people.get(address), Some(How::Listed)) || self.remembered.contains(address)
     }
 
     /// The list said something of its members.
@@ -246,6 +253,7 @@ impl Watch {
         let mut told = Vec::with_capacity(said.len());
         if whole {
             self.server = Server::Works(id);
+            self.remembered = HashSet::new();
             self.tally.forgive("server-list");
         }
         for (address, said) in said {

@@ -1,6 +1,8 @@
 //! Engines on the embedded service, all on the simulated network.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod restart;
+
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -12,12 +14,12 @@ use attache_messenger::{
     code::Code,
     command::Command,
     engine::EngineConfig,
-    event::SessionState,
+    event::{EventKind, SessionState},
     message::{Author, IncomingMessage, MessageState, Origin, Text},
     presence::{Availability, Freshness, Presence, UnknownReason},
     report::Strategy,
     sim::{BEGINNING, EngineNode, Link, MemoryStore, Node, Simulation},
-    storage::JournalEvent,
+    storage::{JournalEvent, RecordKind, StorageError},
 };
 use attache_service::{Core, CoreConfig, ListConfig, ServiceConfig, StoreChange};
 use attache_sip::transport::{Destination, Flow, FlowId, Transmit, Transport};
