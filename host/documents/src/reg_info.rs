@@ -1,9 +1,10 @@
 //! Bindings of an address (RFC 3680): which devices a person is signed in with.
 
 use crate::{
+    dom::Writer,
     error::{DocumentError, Finding, Parsed},
     limits::Limits,
-    xml::{Element, Ns, Xml, cut, decode},
+    xml::{Element, GRUU, Ns, REG_INFO, Xml, cut, decode},
 };
 
 /// The media type.
@@ -157,4 +158,49 @@ fn contact(xml: &mut Xml<'_>, element: &Element<'_>) -> Result<Contact, Document
         }
     }
     Ok(contact)
+}
+
+/// Writes the document. [`read`] gives it back as it is.
+#[must_use]
+pub fn write(document: &RegInfo) -> String {
+    let state = |state: State| match state {
+        State::Init => "init",
+        State::Active => "active",
+        State::Terminated => "terminated",
+    };
+    let mut writer = Writer::new();
+    let tag = writer.tag("reginfo").attribute("xmlns", REG_INFO).attribute("xmlns:gr", GRUU);
+    tag.attribute("version", &document.version.to_string())
+        .attribute("state", if document.full { "full" } else { "partial" })
+        .open();
+    for registration in &document.registrations {
+        let tag = writer.tag("registration").attribute("aor", &registration.aor);
+        tag.attribute("id", &registration.id).attribute("state", state(registration.state)).open();
+        for contact in &registration.contacts {
+            let priority = contact.priority.map(|q| format!("{}.{:03}", q / 1000, q % 1000));
+            let expires = contact.expires.map(|seconds| seconds.to_string());
+            let tag = writer.tag("contact").attribute("id", &contact.id);
+            tag.attribute("state", state(contact.state))
+                .optional("event", contact.event.as_deref())
+                .optional("expires", expires.as_deref())
+                .optional("q", priority.as_deref())
+                .open();
+            writer.leaf("uri", &contact.uri);
+            if let Some(name) = &contact.display_name {
+                writer.leaf("display-name", name);
+            }
+            for (name, value) in &contact.params {
+                writer.tag("unknown-param").attribute("name", name).open();
+                writer.text(value);
+                writer.close("unknown-param");
+            }
+            if let Some(gruu) = &contact.public_gruu {
+                writer.tag("gr:pub-gruu").attribute("uri", gruu).empty();
+            }
+            writer.close("contact");
+        }
+        writer.close("registration");
+    }
+    writer.close("reginfo");
+    writer.out
 }

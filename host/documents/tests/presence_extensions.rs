@@ -191,6 +191,31 @@ fn registrations_name_the_devices() {
 }
 
 #[test]
+fn registrations_read_back_as_they_were_written() {
+    let contact = reg_info::Contact {
+        id: "c1".into(),
+        uri: "sip:joe@pc887.example.com;a=\"&<".into(),
+        display_name: Some("Joe & Co".into()),
+        state: reg_info::State::Active,
+        event: Some("registered".into()),
+        expires: Some(300),
+        priority: Some(850),
+        public_gruu: Some("sip:joe@example.com;gr=f8".into()),
+        params: vec![("+sip.instance".into(), "\"<urn:uuid:f8>\"".into())],
+    };
+    let gone = reg_info::Contact { id: "c2".into(), state: reg_info::State::Terminated, ..Default::default() };
+    let registration = reg_info::Registration {
+        id: "r1".into(),
+        aor: "sip:joe@example.com".into(),
+        state: reg_info::State::Active,
+        contacts: vec![contact, gone],
+    };
+    let document = reg_info::RegInfo { version: 7, full: true, registrations: vec![registration] };
+    let text = reg_info::write(&document);
+    assert_eq!(reg_info::read(text.as_bytes(), &Limits::DEFAULT).unwrap().document, document);
+}
+
+#[test]
 fn a_summary_counts_waiting_messages() {
     let text = b"Messages-Waiting: yes\r\nMessage-Account: sip:alice@vmail.example.com\r\nVoice-Message: 2/8 (0/2)\r\nFax-Message: none\r\n\r\nTo: <alice@atlanta.example.com>\r\n";
     let parsed = message_summary::read(text, &Limits::DEFAULT).unwrap();

@@ -7,6 +7,7 @@ mod door;
 mod http;
 mod message;
 mod notify;
+mod own;
 mod partial;
 mod publish;
 mod register;
@@ -42,6 +43,7 @@ use crate::timers::Timers;
 use crate::xcap::{Documents, StoredDocument};
 
 pub(crate) use changes::DocumentWatch;
+pub(crate) use own::OwnWatch;
 pub(crate) use winfo::WatcherWatch;
 
 /// The extensions that are understood where a request demands them.
@@ -49,7 +51,7 @@ const SUPPORTED: &str = "eventlist, gruu, outbound, path, recipient-list-subscri
 /// What is served, in the order in which Allow names it.
 const ALLOW: &str = "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, MESSAGE";
 /// The event packages that can be subscribed to.
-const ALLOW_EVENTS: &str = "presence, presence.winfo, xcap-diff";
+const ALLOW_EVENTS: &str = "presence, presence.winfo, xcap-diff, message-summary, reg";
 /// The one of them that can be published.
 const PRESENCE: &str = "presence";
 /// NOTIFYs that are begun before other work gets its turn.
@@ -139,6 +141,7 @@ pub struct Core {
     rules: HashMap<Aor, Rules>,
     observers: winfo::Observers,
     keepers: changes::Keepers,
+    owners: own::Owners,
     /// The root of documents as others name it.
     xcap_root: String,
     default_policy: DefaultPolicy,
@@ -258,6 +261,7 @@ impl Core {
             rules: HashMap::new(),
             observers: winfo::Observers::default(),
             keepers: changes::Keepers::default(),
+            owners: own::Owners::default(),
             xcap_root: config.xcap_root,
             default_policy: config.default_policy,
             is_durable: config.is_durable,
@@ -328,7 +332,9 @@ impl Core {
     ) {
         self.now = now;
         if let Some(flow) = flow {
-            self.registrar.flow_failed(flow);
+            for aor in self.registrar.flow_failed(flow) {
+                self.own_changed(now, &aor, own::Package::Registration);
+            }
         }
         self.endpoint.handle_flow_failed(now, destination, flow, reason);
         self.work(now);

@@ -149,6 +149,11 @@ impl Mailboxes {
         self.of.get(recipient).is_some_and(|mailbox| !mailbox.waiting.is_empty())
     }
 
+    /// Messages kept for a user.
+    pub(crate) fn count(&self, recipient: &str) -> usize {
+        self.of.get(recipient).map_or(0, |mailbox| mailbox.waiting.len())
+    }
+
     /// Messages kept for all users.
     pub(crate) fn len(&self) -> usize {
         self.of.values().map(|mailbox| mailbox.waiting.len()).sum()

@@ -276,7 +276,7 @@ fn weight(subject: &Subject) -> usize {
     match subject {
         Subject::Presence(_) => 1,
         Subject::List(list) => list.entries.len(),
-        Subject::Watchers(..) | Subject::Documents(..) | Subject::Taken => 0,
+        Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) | Subject::Taken => 0,
     }
 }
 
@@ -291,7 +291,7 @@ fn each(subject: &Subject, mut f: impl FnMut(&Aor, u32)) {
                 }
             }
         }
-        Subject::Watchers(..) | Subject::Documents(..) | Subject::Taken => {}
+        Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) | Subject::Taken => {}
     }
 }
 

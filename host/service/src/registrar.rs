@@ -34,6 +34,11 @@ impl Binding {
     pub(crate) fn device(&self) -> Option<&str> {
         self.instance.as_ref().map(|(id, _)| &**id)
     }
+
+    /// Which flow of its device it is, where it has told that.
+    pub(crate) fn registration(&self) -> Option<&str> {
+        self.instance.as_ref().map(|(_, number)| &**number)
+    }
 }
 
 /// How a REGISTER came, and what its client understands.
@@ -249,16 +254,19 @@ impl Registrar {
         }
     }
 
-    /// A connection is gone: so is whoever could be reached by it alone (RFC 5626, section 6).
-    pub(crate) fn flow_failed(&mut self, flow: FlowId) {
-        for aor in self.flows.remove(&flow).unwrap_or_default() {
-            if let Some(bindings) = self.bindings.get_mut(&aor) {
+    /// A connection is gone: so is whoever could be reached by it alone (RFC 5626, section 6). The users of such
+    /// connections.
+    pub(crate) fn flow_failed(&mut self, flow: FlowId) -> Vec<Aor> {
+        let users = self.flows.remove(&flow).unwrap_or_default();
+        for aor in &users {
+            if let Some(bindings) = self.bindings.get_mut(aor) {
                 bindings.retain(|binding| {
                     binding.reach.flow != Some(flow) || !binding.reach.ends_with_its_flow()
                 });
             }
-            self.tidy(&aor);
+            self.tidy(aor);
         }
+        users
     }
 
     /// The user and the device that an address stands for (RFC 5627, section 5.2): `None` for an address that stands for

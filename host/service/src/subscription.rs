@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::core::{DocumentWatch, WatcherWatch};
+use crate::core::{DocumentWatch, OwnWatch, WatcherWatch};
 use crate::directory::Aor;
 use crate::lists::Entry;
 use crate::presence::Shown;
@@ -29,6 +29,8 @@ pub(crate) enum Subject {
     Watchers(Aor, Box<WatcherWatch>),
     /// A user's documents (RFC 5875).
     Documents(Aor, Box<DocumentWatch>),
+    /// The watcher's own affairs.
+    Own(Aor, Box<OwnWatch>),
     /// Nothing, while a NOTIFY is being composed.
     Taken,
 }
@@ -104,6 +106,7 @@ impl Subscription {
             Subject::List(list) => list.restart(),
             Subject::Watchers(_, watch) => watch.restart(),
             Subject::Documents(_, watch) => watch.restart(),
+            Subject::Own(_, watch) => watch.restart(),
             Subject::Presence(_) | Subject::Taken => {}
         }
     }
@@ -130,7 +133,7 @@ impl Subject {
         match self {
             Self::Presence(_) => 1,
             Self::List(list) => list.entries.len(),
-            Self::Watchers(..) | Self::Documents(..) => 1,
+            Self::Watchers(..) | Self::Documents(..) | Self::Own(..) => 1,
             Self::Taken => 0,
         }
     }

@@ -14,6 +14,7 @@ use attache_sip::transport::{Flow, Transport};
 use attache_sip::uri::UriBuf;
 
 use super::access::Challenger;
+use super::own::Package;
 use super::{Core, Due, Outcome, Storing, Use};
 use crate::date::sip_date;
 use crate::directory::Aor;
@@ -260,6 +261,7 @@ impl Core {
                 let device = self.registrar.device_at(&relay.recipient, contact, &reach);
                 if gone {
                     self.registrar.remove(&relay.recipient, contact, &reach);
+                    self.own_changed(now, &relay.recipient, Package::Registration);
                 }
                 // Another flow of the same device may be alive (RFC 5626, section 6).
                 let next = device.or_else(|| relay.device.clone()).and_then(|device| {
@@ -360,6 +362,7 @@ impl Core {
         message.body = bytes::Bytes::copy_from_slice(&message.body);
         let message = Arc::new(message);
         self.mailboxes.put(recipient, Arc::clone(&message));
+        self.own_changed(now, recipient, Package::MessageSummary);
         let until = message.until.duration_since(self.wall(now)).unwrap_or_default();
         self.timers.set(Due::Mailbox(Aor::clone(recipient)), now + until.min(RETRY));
         if self.is_durable {
@@ -379,6 +382,7 @@ impl Core {
                 tracing::error!(error, "a message cannot be kept");
                 // The sender keeps it.
                 self.mailboxes.remove(&storing.recipient, id);
+                self.own_changed(now, &storing.recipient, Package::MessageSummary);
                 if let Some(sender) = sender {
                     self.respond(now, sender, &Response::new(500).header(HeaderName::RetryAfter, "30"));
                 }
@@ -387,8 +391,11 @@ impl Core {
     }
 
     fn discard(&mut self, recipient: &Aor, id: u64) {
-        if self.mailboxes.remove(recipient, id) && self.is_durable {
-            self.store_changes.push_back(StoreChange::Remove(id));
+        if self.mailboxes.remove(recipient, id) {
+            if self.is_durable {
+                self.store_changes.push_back(StoreChange::Remove(id));
+            }
+            self.own_changed(self.now, recipient, Package::MessageSummary);
         }
     }
 

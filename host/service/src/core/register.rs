@@ -11,6 +11,7 @@ use attache_sip::transport::Flow;
 use rand_chacha::rand_core::Rng as _;
 
 use super::access::Challenger;
+use super::own::Package;
 use super::{Core, Due, SUPPORTED};
 use crate::date::sip_date;
 use crate::directory::{Aor, domain, identity};
@@ -143,5 +144,6 @@ impl Core {
             Some(next) => self.timers.set(Due::Bindings(Aor::clone(aor)), next),
             None => self.timers.clear(&Due::Bindings(Aor::clone(aor))),
         }
+        self.own_changed(now, aor, Package::Registration);
     }
 }

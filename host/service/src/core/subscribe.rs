@@ -12,6 +12,7 @@ use attache_sip::transport::Flow;
 
 use super::access::{Challenger, Sender};
 use super::notify::presence_etag;
+use super::own::{OwnWatch, Package};
 use super::partial::prefers_changes;
 use super::rls::{self, list_etag};
 use super::view::View;
@@ -40,8 +41,10 @@ impl Core {
         request: &Message,
         flow: &Flow,
     ) {
-        let known = [PRESENCE, winfo::PACKAGE, changes::PACKAGE];
-        if request.event().is_none_or(|event| !known.contains(&event.package)) {
+        let known = |package: &str| {
+            [PRESENCE, winfo::PACKAGE, changes::PACKAGE].contains(&package) || Package::named(package).is_some()
+        };
+        if request.event().is_none_or(|event| !known(event.package)) {
             self.respond(now, id, &Response::new(489).header(HeaderName::AllowEvents, ALLOW_EVENTS));
             return;
         }
@@ -76,7 +79,11 @@ impl Core {
         match request.event()?.package {
             winfo::PACKAGE => return self.own_watchers(now, id, request, sender),
             changes::PACKAGE => return self.own_documents(now, id, request, sender),
-            _ => {}
+            name => {
+                if let Some(package) = Package::named(name) {
+                    return self.own_affairs(now, id, request, sender, package);
+                }
+            }
         }
         let wanted = self.wanted_list(request, sender).and_then(|list| match list {
             Some(list) => rls::understands_lists(request).map(|()| Some(list)),
@@ -149,6 +156,27 @@ impl Core {
         }
     }
 
+    /// The sender's own affairs.
+    fn own_affairs(
+        &mut self,
+        now: Instant,
+        id: ServerTransactionId,
+        request: &Message,
+        sender: &Sender,
+        package: Package,
+    ) -> Option<Subject> {
+        let owner = self.addressee(now, id, request)?;
+        if owner != sender.aor {
+            self.refuse(now, id, 403, "Affairs Of Somebody Else");
+            return None;
+        }
+        if !accepts(request, package.media_type()) {
+            self.respond(now, id, &Response::new(406).header(HeaderName::Accept, package.media_type()));
+            return None;
+        }
+        Some(Subject::Own(owner, Box::new(OwnWatch::new(package))))
+    }
+
     /// The list that a request is for, if it is for one.
     fn wanted_list(&self, request: &Message, sender: &Sender) -> Result<Option<ListWatch>, Box<Response>> {
         let Ok(uri) = request.request_uri() else { return Ok(None) };
@@ -216,6 +244,10 @@ impl Core {
         match self.presence.subscriptions.get(&subscription).map(|added| &added.subject) {
             Some(Subject::Watchers(presentity, _)) => self.observe(&Aor::clone(presentity), subscription),
             Some(Subject::Documents(owner, _)) => self.keeps_an_eye(&Aor::clone(owner), subscription),
+            Some(Subject::Own(owner, watch)) => {
+                let package = watch.package;
+                self.owner_came(&Aor::clone(owner), package, subscription);
+            }
             _ => {}
         }
         self.arm(now, subscription, expires);
@@ -236,7 +268,7 @@ impl Core {
                     self.list_is_known(now, &watcher, list);
                 }
             }
-            Subject::Watchers(..) | Subject::Documents(..) | Subject::Taken => {}
+            Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) | Subject::Taken => {}
         }
     }
 
@@ -251,7 +283,7 @@ impl Core {
             }
             Subject::List(list) if list.full || list.any_touched() => return None,
             Subject::List(list) => list_etag(list.digest),
-            Subject::Watchers(..) | Subject::Documents(..) | Subject::Taken => return None,
+            Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) | Subject::Taken => return None,
         };
         matches(known, &etag).then_some(etag)
     }
