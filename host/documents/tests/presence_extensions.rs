@@ -203,7 +203,8 @@ fn registrations_read_back_as_they_were_written() {
         public_gruu: Some("sip:joe@example.com;gr=f8".into()),
         params: vec![("+sip.instance".into(), "\"<urn:uuid:f8>\"".into())],
     };
-    let gone = reg_info::Contact { id: "c2".into(), state: reg_info::State::Terminated, ..Default::default() };
+    let gone =
+        reg_info::Contact { id: "c2".into(), state: reg_info::State::Terminated, ..Default::default() };
     let registration = reg_info::Registration {
         id: "r1".into(),
         aor: "sip:joe@example.com".into(),

@@ -33,6 +33,7 @@ use serde::{
 use crate::limits::Limits;
 use crate::problem::Problem;
 use crate::rules::DefaultPolicy;
+use crate::tokens::TokenOptions;
 
 /// Why a configuration was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +129,8 @@ pub struct ServiceOptions {
     /// Where messages for people who are not there, and users' documents, are kept across restarts. In memory when left
     /// out.
     pub data_dir: Option<PathBuf>,
+    /// `[service.tokens]`.
+    pub tokens: Option<TokenOptions>,
     /// `[service.limits]`.
     pub limits: Limits,
 }
@@ -149,6 +152,7 @@ impl Default for ServiceOptions {
             xcap: Vec::new(),
             default_policy: DefaultPolicy::default(),
             data_dir: None,
+            tokens: None,
             limits: Limits::default(),
         }
     }
@@ -220,7 +224,7 @@ pub struct ListConfig {
 pub struct UserConfig {
     /// The user part of the address, and the user name of the password.
     pub name: String,
-    /// The password: text, `{ env = "NAME" }`, or `{ file = "path" }` (the file's first line).
+    /// The password; users of `[service.tokens]` need none: text, `{ env = "NAME" }`, or `{ file = "path" }` (the file's first line).
     #[serde(default)]
     pub password: Option<PasswordSource>,
     /// Instead of the password, `SHA-256(name:realm:password)` in hexadecimal.
@@ -312,7 +316,8 @@ impl ServiceConfig {
         let mut known = std::collections::HashSet::new();
         for user in &self.users {
             let key = |key: &str| format!("user.{}.{key}", user.name);
-            let account = user.account(&self.base, &domains, &realm, key)?;
+            let by_token = self.service.tokens.is_some();
+            let account = user.account(&self.base, &domains, &realm, by_token, key)?;
             for domain in &account.domains {
                 if !known.insert((account.name.clone(), domain.clone())) {
                     return Err(ConfigError::value(
@@ -391,6 +396,7 @@ impl UserConfig {
         base: &Path,
         domains: &[String],
         realm: &str,
+        by_token: bool,
         key: impl Fn(&str) -> String,
     ) -> Result<Account, ConfigError> {
         let valid = |c: char| c.is_ascii_alphanumeric() || "-_.!~*'()&=+$,;?/%".contains(c);
@@ -432,7 +438,8 @@ impl UserConfig {
         };
         let sha256 = hashed(Algorithm::Sha256, &self.ha1_sha256);
         let md5 = hashed(Algorithm::Md5, &self.ha1_md5);
-        if sha256.is_none() && md5.is_none() {
+        // Where there are tokens, a user may have nothing else.
+        if sha256.is_none() && md5.is_none() && !by_token {
             return Err(ConfigError::value(
                 key("password"),
                 "it is missing, and so are `ha1-sha256` and `ha1-md5`",

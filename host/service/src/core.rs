@@ -40,6 +40,7 @@ use crate::registrar::Registrar;
 use crate::rules::{DefaultPolicy, Rules};
 use crate::throttle::{Guesses, Rate};
 use crate::timers::Timers;
+use crate::tokens::{AccessToken, Tokens};
 use crate::xcap::{Documents, StoredDocument};
 
 pub(crate) use changes::DocumentWatch;
@@ -84,6 +85,8 @@ pub struct CoreConfig {
     pub default_policy: DefaultPolicy,
     /// The root of documents as others name it: an HTTP URI that ends with `/xcap-root`.
     pub xcap_root: String,
+    /// Where users get access tokens and what for: the address of the authorization server, and the scope.
+    pub tokens: Option<(String, Option<String>)>,
     /// Whether somebody takes [`Core::poll_store`] and answers. If not, messages are kept in memory only.
     pub is_durable: bool,
 }
@@ -104,6 +107,7 @@ impl CoreConfig {
             documents: Vec::new(),
             default_policy: DefaultPolicy::default(),
             xcap_root: format!("http://{}/xcap-root", local.ip()),
+            tokens: None,
             is_durable: false,
         }
     }
@@ -142,6 +146,9 @@ pub struct Core {
     observers: winfo::Observers,
     keepers: changes::Keepers,
     owners: own::Owners,
+    /// What a challenge for access tokens says of them.
+    wanted_token: Option<(String, Option<String>)>,
+    tokens: Tokens,
     /// The root of documents as others name it.
     xcap_root: String,
     default_policy: DefaultPolicy,
@@ -262,6 +269,8 @@ impl Core {
             observers: winfo::Observers::default(),
             keepers: changes::Keepers::default(),
             owners: own::Owners::default(),
+            wanted_token: config.tokens,
+            tokens: Tokens::default(),
             xcap_root: config.xcap_root,
             default_policy: config.default_policy,
             is_durable: config.is_durable,
@@ -366,6 +375,14 @@ impl Core {
         self.now = now;
         self.message_stored(now, id, outcome);
         self.work(now);
+    }
+
+    /// Takes these access tokens in place of all before. Without [`CoreConfig::tokens`] they are of no use.
+    pub fn set_tokens(&mut self, tokens: Vec<AccessToken>) {
+        let ownerless = self.tokens.replace(tokens, &self.directory);
+        if ownerless > 0 {
+            tracing::warn!(tokens = ownerless, "for users that the configuration does not have");
+        }
     }
 
     /// Corrects the date, which is otherwise counted on from the start.

@@ -37,6 +37,11 @@ pub(crate) fn domain(uri: &Uri<'_>) -> Option<String> {
     Some(uri.host()?.to_string().trim_end_matches('.').to_ascii_lowercase())
 }
 
+/// A text in quotes, as headers have it (RFC 3261, section 25.1).
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// Users, domains, and one realm.
 pub(crate) struct Directory {
     accounts: Vec<Account>,
@@ -140,6 +145,11 @@ impl Directory {
             (false, false) => format!("sip:{name}@{}", self.domains.first()?),
         };
         identity(&Uri::parse_str(&address).ok()?)
+    }
+
+    /// The account that an address belongs to.
+    pub(crate) fn account_of(&self, aor: &str) -> Option<usize> {
+        self.by_aor.get(aor).copied()
     }
 
     /// Whether an address belongs to an account.

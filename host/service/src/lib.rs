@@ -31,6 +31,8 @@
 //! - **Digest** (RFC 7616, RFC 8760): SHA-256 first, then MD5; nonces are signed, for one host each, and their counts
 //!   are remembered, so that a request cannot be replayed. Every request but
 //!   OPTIONS must come from its From's owner; only our own users in our own domains are ever sent anything.
+//! - **Access tokens** (RFC 8898) in place of passwords, over encrypted transports, where `[service.tokens]` names who gives
+//!   them out and the file that says which are good.
 //! - **PUBLISH** (RFC 3903), package `presence`: entity tags, refresh, modification, removal, expiry, 412, 423.
 //!   One publication is passed on as it came; several are composed: all tuples and devices, the newest person.
 //!   Who publishes nothing is `closed`.
@@ -51,6 +53,7 @@
 //! - **Presence rules** (RFC 5025): what each watcher sees, decided once and shared by all who see the same. A change is felt
 //!   at once. Who keeps no rules is seen by every user, or by nobody before being asked: `default-policy`.
 //! - **Watcher information** (RFC 3857): a presentity is told who watches and who waits for a decision.
+//! - **A user's own affairs**: how many messages wait (RFC 3842), and which devices are registered (RFC 3680).
 //! - **MESSAGE** (RFC 3428): to every device at once; the first that takes it answers for all. What no device takes is kept
 //!   (202), on disk where there is a `data-dir`, and delivered in order after the next REGISTER, with the Date on which it
 //!   came. It is forgotten only after a 2xx, or when it is too old. Delivery is at least once: Call-ID, CSeq and From stay
@@ -89,6 +92,7 @@ mod store;
 mod subscription;
 mod throttle;
 mod timers;
+mod tokens;
 mod units;
 mod xcap;
 
@@ -104,4 +108,5 @@ pub use problem::Problem;
 pub use rules::DefaultPolicy;
 pub use service::{Service, StartError};
 pub use store::StoreError;
+pub use tokens::{AccessToken, TokenFileError, TokenOptions};
 pub use xcap::{DocumentWrite, StoredDocument};

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use attache_net::{
@@ -17,6 +18,7 @@ use tokio::time::sleep_until;
 use crate::config::{ConfigError, ServiceConfig, TransportKind};
 use crate::core::{Core, CoreConfig, Statistics};
 use crate::store::{Restored, Store, StoreError, What};
+use crate::tokens::{self, AccessToken, TokenFileError};
 
 /// Inputs taken with one wake-up, before anything else gets its turn.
 const INPUT_BATCH: usize = 256;
@@ -24,6 +26,8 @@ const INPUT_BATCH: usize = 256;
 const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 /// How often the certificate is read anew.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// How often the file of access tokens is looked at.
+const TOKEN_INTERVAL: Duration = Duration::from_secs(2);
 /// Bytes that wait for one connection's peer to read.
 const QUEUED_BYTES: usize = 4 * 1024 * 1024;
 /// Time for what waits to be written when the service ends.
@@ -47,6 +51,9 @@ pub enum StartError {
     /// The certificate or its key cannot be used.
     #[error("service.tls: {0}")]
     Tls(#[from] TlsError),
+    /// The file of access tokens cannot be used.
+    #[error("service.tokens.file: {0}")]
+    Tokens(#[from] TokenFileError),
     /// The operating system has no random numbers.
     #[error("no random numbers: {0}")]
     Entropy(String),
@@ -140,16 +147,24 @@ impl Service {
                     format!("{scheme}://{address}/xcap-root")
                 })
                 .unwrap_or_default(),
+            tokens: options.tokens.as_ref().map(|tokens| (tokens.authz_server.clone(), tokens.scope.clone())),
             is_durable: store.is_some(),
         };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(error.to_string()))?;
-        let core = Core::new(core, Instant::now(), SystemTime::now(), seed);
+        let mut core = Core::new(core, Instant::now(), SystemTime::now(), seed);
+        let token_file = options.tokens.as_ref().map(|tokens| config.base.join(&tokens.file));
+        let before = token_file.as_deref().and_then(stamp);
+        if let Some(file) = &token_file {
+            core.set_tokens(tokens::read(file)?);
+        }
+        let (new_tokens, tokens) = mpsc::channel(1);
         let (requests, asked) = mpsc::channel(1);
         let task = tokio::spawn(async move {
             tokio::select! {
-                () = run(core, sockets, http, store, asked) => {}
+                () = run(core, sockets, http, store, asked, tokens) => {}
                 () = renew(tls) => {}
+                () = watch(token_file, before, new_tokens) => {}
             }
         });
         Ok(Self { local, xcap, requests, task })
@@ -214,12 +229,51 @@ async fn renew(tls: Option<Tls>) {
     }
 }
 
+/// What tells one state of a file from another.
+type Stamp = (SystemTime, u64);
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let data = std::fs::metadata(file).ok()?;
+    Some((data.modified().ok()?, data.len()))
+}
+
+/// Reads the file of access tokens again whenever it was changed. Never ends.
+async fn watch(file: Option<PathBuf>, mut before: Option<Stamp>, tokens: mpsc::Sender<Vec<AccessToken>>) {
+    let Some(file) = file else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(TOKEN_INTERVAL).await;
+        let path = file.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let stamp = stamp(&path);
+            (stamp != before).then(|| (stamp, tokens::read(&path)))
+        });
+        match looked.await {
+            Ok(None) => {}
+            Ok(Some((stamp, read))) => {
+                before = stamp;
+                match read {
+                    Ok(read) => {
+                        if tokens.send(read).await.is_err() {
+                            return std::future::pending().await;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the tokens cannot be read again: the old ones are used");
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, "the tokens were not read again"),
+        }
+    }
+}
+
 async fn run(
     mut core: Core,
     mut sockets: Sockets,
     mut http: HttpListener,
     mut store: Option<Store>,
     mut asked: mpsc::Receiver<oneshot::Sender<Statistics>>,
+    mut tokens: mpsc::Receiver<Vec<AccessToken>>,
 ) {
     let mut clock_read = Instant::now();
     let mut answers: HashMap<u64, HttpAnswer> = HashMap::new();
@@ -273,6 +327,7 @@ async fn run(
                     What::Document(ticket) => core.handle_document_stored(now, ticket, outcome),
                 }
             }
+            Some(read) = tokens.recv() => core.set_tokens(read),
             request = asked.recv() => match request {
                 Some(answer) => {
                     let _ = answer.send(core.statistics());

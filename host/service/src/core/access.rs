@@ -1,6 +1,6 @@
 //! Who may do what. Every request but OPTIONS is somebody's: its sender must prove to be the owner of the address in From.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use attache_sip::endpoint::Response;
 use attache_sip::message::{HeaderName, Message};
@@ -9,6 +9,7 @@ use attache_sip::transport::Flow;
 use rand_chacha::rand_core::Rng as _;
 
 use super::Core;
+use crate::directory::quoted;
 use crate::directory::{Aor, Proof, domain, identity};
 use crate::replay::Nonce;
 
@@ -25,7 +26,15 @@ pub(super) enum Challenger {
 pub(super) struct Sender {
     pub(super) account: usize,
     pub(super) aor: Aor,
+    /// For how long what proved it is good: what is granted must not last longer.
+    pub(super) left: Duration,
 }
+
+/// What has to be remembered of a proof, so that it is good once only: nonce and count of a digest.
+pub(super) type Once = Option<(Nonce, u32)>;
+
+/// The name under which wrong tokens of one host are counted. No user has it.
+const TOKENS: &str = "Bearer ";
 
 /// Longer user names than any that exists are counted as one.
 const LONGEST_NAME: usize = 128;
@@ -40,8 +49,8 @@ impl Core {
         flow: &Flow,
         challenger: Challenger,
     ) -> Option<Sender> {
-        let outcome = self.look_at(now, now, request, flow, challenger).and_then(|(sender, nonce, count)| {
-            if self.directory.uses(sender.account, nonce, count) {
+        let outcome = self.look_at(now, now, request, flow, challenger).and_then(|(sender, once)| {
+            if once.is_none_or(|(nonce, count)| self.directory.uses(sender.account, nonce, count)) {
                 return Ok(sender);
             }
             // Retransmissions never come here, so a repeat is a replay.
@@ -68,9 +77,14 @@ impl Core {
         request: &Message,
         flow: &Flow,
         challenger: Challenger,
-    ) -> Result<(Sender, Nonce, u32), Box<Response>> {
+    ) -> Result<(Sender, Once), Box<Response>> {
         let sender = request.from().ok().and_then(|from| identity(&from.uri().ok()?));
         let source = flow.remote.ip();
+        if self.wanted_token.is_some()
+            && let Some(token) = bearer(request).filter(|_| flow.transport.is_secure())
+        {
+            return self.look_at_token(now, request, flow, challenger, token, sender.as_deref());
+        }
         let credentials = self.directory.credentials(request);
         let claimed = credentials.as_ref().map(|credentials| self.directory.claimed(credentials));
         let claimed = claimed.map(|name| if name.len() > LONGEST_NAME { "" } else { name });
@@ -84,7 +98,7 @@ impl Core {
                 Ok((account, nonce, count)) => {
                     let aor = sender.as_deref().and_then(|aor| self.directory.find(aor));
                     return match aor.filter(|aor| self.directory.owns(account, aor)) {
-                        Some(aor) => Ok((Sender { account, aor }, nonce, count)),
+                        Some(aor) => Ok((Sender { account, aor, left: Duration::MAX }, Some((nonce, count)))),
                         None => Err(Box::new(Response::new(403).reason("From Is Not Yours"))),
                     };
                 }
@@ -118,9 +132,60 @@ impl Core {
         };
         let entropy = self.rng.next_u32();
         let challenges = self.directory.challenges(sender.as_deref(), flow.remote.ip(), now, entropy, stale);
+        // Whoever reads a token has it: none is asked for where others read along.
+        let token = flow.transport.is_secure().then(|| self.token_challenge(None)).flatten();
         challenges
             .into_iter()
+            .chain(token)
             .fold(Response::new(status), |response, challenge| response.header(name, challenge))
+    }
+
+    /// The sender whom an access token proves (RFC 8898, section 2).
+    fn look_at_token(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        flow: &Flow,
+        challenger: Challenger,
+        token: &[u8],
+        sender: Option<&str>,
+    ) -> Result<(Sender, Once), Box<Response>> {
+        let source = flow.remote.ip();
+        if let Some(wait) = self.guesses.wait(TOKENS, source, now) {
+            let refusal = Response::new(503).reason("Too Many Wrong Tokens");
+            let seconds = (wait.as_secs() + 1).to_string();
+            return Err(Box::new(refusal.header(HeaderName::RetryAfter, seconds)));
+        }
+        let Some((owner, left)) = self.tokens.find(token, self.wall(now)) else {
+            self.guesses.failed(TOKENS, source, &String::from_utf8_lossy(token), now);
+            tracing::info!(remote = %flow.remote, "a token is unknown or has expired");
+            let mut refusal = self.challenge(now, request, flow, challenger, false);
+            let wanted = self.token_challenge(Some("invalid_token")).unwrap_or_default();
+            let is_token = |value: &str| value.starts_with("Bearer ");
+            if let Some((_, value)) = refusal.headers.iter_mut().find(|(_, value)| is_token(value)) {
+                *value = wanted;
+            }
+            return Err(Box::new(refusal));
+        };
+        let account = self.directory.account_of(&owner);
+        let aor = sender.and_then(|aor| self.directory.find(aor));
+        match account.zip(aor).filter(|(account, aor)| self.directory.owns(*account, aor)) {
+            Some((account, aor)) => Ok((Sender { account, aor, left }, None)),
+            None => Err(Box::new(Response::new(403).reason("From Is Not Yours"))),
+        }
+    }
+
+    /// What asks for an access token.
+    fn token_challenge(&self, error: Option<&str>) -> Option<String> {
+        let (server, scope) = self.wanted_token.as_ref()?;
+        let mut challenge =
+            format!("Bearer realm={}, authz_server={}", quoted(self.directory.realm()), quoted(server));
+        for (name, value) in [("scope", scope.as_deref()), ("error", error)] {
+            if let Some(value) = value {
+                challenge.push_str(&format!(", {name}={}", quoted(value)));
+            }
+        }
+        Some(challenge)
     }
 
     /// The user whom a request is for; `None` when it was answered, because there is no such user here.
@@ -147,4 +212,13 @@ impl Core {
         }
         found
     }
+}
+
+/// The access token of a request.
+fn bearer(request: &Message) -> Option<&[u8]> {
+    let rows = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
+    rows.into_iter().flat_map(|name| request.headers(name)).find_map(|row| {
+        let (scheme, token) = row.split_at_checked(TOKENS.len())?;
+        scheme.eq_ignore_ascii_case(TOKENS.as_bytes()).then(|| token.trim_ascii())
+    })
 }

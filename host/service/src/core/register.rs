@@ -2,7 +2,7 @@
 //! and addresses for its device (RFC 5627).
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use attache_sip::endpoint::Response;
 use attache_sip::message::{HeaderName, Message, NameAddr};
@@ -64,7 +64,7 @@ impl Core {
             self.refuse(now, id, 403, "To Is Not Yours");
             return;
         }
-        let is_outbound = match self.register(now, request, flow, &aor) {
+        let is_outbound = match self.register(now, request, flow, &aor, sender.left) {
             Ok(is_outbound) => is_outbound,
             Err(Refusal::TooBrief) => {
                 let least = self.limits.min_expires.as_secs().to_string();
@@ -107,10 +107,20 @@ impl Core {
     }
 
     /// Makes the bindings. Whether they are to flows.
-    fn register(&mut self, now: Instant, request: &Message, flow: &Flow, aor: &Aor) -> Result<bool, Refusal> {
+    fn register(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        flow: &Flow,
+        aor: &Aor,
+        left: Duration,
+    ) -> Result<bool, Refusal> {
         let limits = &self.limits;
-        let bounds =
-            Bounds { min: limits.min_expires, max: limits.max_expires, per_user: limits.contacts_per_user };
+        let bounds = Bounds {
+            min: limits.min_expires,
+            max: limits.max_expires.min(left),
+            per_user: limits.contacts_per_user,
+        };
         let change = Change::read(request, &bounds)?;
         let local: Vec<SocketAddr> = self.local.iter().map(|(_, address)| *address).collect();
         if change.contacts().any(|contact| leads_here(&contact, &local)) {

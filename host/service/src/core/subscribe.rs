@@ -42,7 +42,8 @@ impl Core {
         flow: &Flow,
     ) {
         let known = |package: &str| {
-            [PRESENCE, winfo::PACKAGE, changes::PACKAGE].contains(&package) || Package::named(package).is_some()
+            [PRESENCE, winfo::PACKAGE, changes::PACKAGE].contains(&package)
+                || Package::named(package).is_some()
         };
         if request.event().is_none_or(|event| !known(event.package)) {
             self.respond(now, id, &Response::new(489).header(HeaderName::AllowEvents, ALLOW_EVENTS));
@@ -55,7 +56,7 @@ impl Core {
             self.respond(now, id, &Response::new(423).header(HeaderName::MinExpires, least));
             return;
         }
-        let expires = asked.min(self.limits.max_expires);
+        let expires = asked.min(self.limits.max_expires).min(sender.left);
         if request.to().is_ok_and(|to| to.tag().is_some()) {
             self.refresh(now, id, request, flow, &sender, expires);
         } else if let Some(subject) = self.subject(now, id, request, &sender) {
@@ -283,7 +284,9 @@ impl Core {
             }
             Subject::List(list) if list.full || list.any_touched() => return None,
             Subject::List(list) => list_etag(list.digest),
-            Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) | Subject::Taken => return None,
+            Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) | Subject::Taken => {
+                return None;
+            }
         };
         matches(known, &etag).then_some(etag)
     }
