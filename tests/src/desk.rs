@@ -233,7 +233,7 @@ impl Desk {
     pub fn hears(&self, from: &str, text: &str) -> Result<()> {
         let from = Address::parse(from)?;
         self.event(&format!("`{text}` from {from}"), |kind| match kind {
-            EventKind::MessageReceived(it) if it.sender == from && it.text.as_str() == text => Some(()),
+            EventKind::MessageReceived(it) if it.sender == from && it.content.text() == text => Some(()),
             _ => None,
         })
     }

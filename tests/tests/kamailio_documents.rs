@@ -188,7 +188,9 @@ fn a_message_to_somebody_who_is_away_is_kept_and_comes_with_its_time() -> Result
     let bob = Desk::sign_in(&server.login("bob", Transport::Tls)?)?;
     let (text, sent, received) = bob
         .event("the kept message", |kind| match kind {
-            EventKind::MessageReceived(it) => Some((it.text.as_str().to_owned(), it.sent_at, it.received_at)),
+            EventKind::MessageReceived(it) => {
+                Some((it.content.text().to_owned(), it.sent_at, it.received_at))
+            }
             _ => None,
         })
         .with_context(|| server.log())?;

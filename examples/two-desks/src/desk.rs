@@ -114,13 +114,13 @@ fn line(name: &str, event: &Event) -> Option<String> {
         EventKind::ContactAdded(contact) => format!("has {} on the list", contact.address),
         EventKind::MessageReceived(message) => {
             let how = if message.origin == Origin::Automatic { "an automatic reply" } else { "a message" };
-            format!("receives {how} from {}: {}", message.sender, message.text.as_str())
+            format!("receives {how} from {}: {}", message.sender, message.content.text())
         }
         EventKind::MessageAccepted(message) => match &message.author {
             attache::Author::Plugin(plugin) => {
-                format!("has the plugin `{plugin}` answer {}", message.recipient)
+                format!("has the plugin `{plugin}` answer {}", message.recipient())
             }
-            attache::Author::User => format!("writes to {}: {}", message.recipient, message.text.as_str()),
+            attache::Author::User => format!("writes to {}: {}", message.recipient(), message.content.text()),
         },
         _ => return None,
     };
@@ -176,7 +176,7 @@ async fn obey(desk: &Desk, other: &Desk, command: &str) -> Result<()> {
             let query =
                 attache::ArchiveQuery { text: Some(words.to_owned()), limit: 20, ..Default::default() };
             for entry in desk.messenger.history(query).await? {
-                println!("  {} {}: {}", entry.at, entry.peer, entry.text.as_str());
+                println!("  {} {}: {}", entry.at, entry.peer, entry.content.text());
             }
         }
         _ => {

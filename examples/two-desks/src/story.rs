@@ -123,7 +123,7 @@ pub(crate) async fn tell(alice: &Desk, bob: &Desk) -> Result<()> {
         .await?;
     bob.sees("the automatic reply", |kind| {
         matches!(kind, EventKind::MessageReceived(message)
-            if message.origin == Origin::Automatic && message.text.as_str().contains("at lunch until one"))
+            if message.origin == Origin::Automatic && message.content.text().contains("at lunch until one"))
     })
     .await?;
 
@@ -159,7 +159,7 @@ async fn archived(desk: &Desk, words: &str) -> Result<String> {
         let found = desk.messenger.history(query).await?;
         match found.as_slice() {
             [] => tokio::time::sleep(Duration::from_millis(100)).await,
-            [only] => return Ok(format!("{} {}: {}", only.at, only.peer, only.text.as_str())),
+            [only] => return Ok(format!("{} {}: {}", only.at, only.peer, only.content.text())),
             many => bail!("the message is {} times in the archive", many.len()),
         }
     }

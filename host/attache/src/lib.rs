@@ -55,7 +55,10 @@ pub use attache_messenger::{
         WatchedChange,
     },
     id::{AccountId, ConflictId, ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
-    message::{Author, IncomingMessage, MessageState, Origin, OutgoingMessage, Text},
+    message::{
+        Author, Content, Delivery, Draft, IncomingMessage, MessageState, Origin, OutboxItem, OutgoingMessage,
+        Payload, ReceiptPolicy, Receipts, Target, Text, WaitReason, Waiting,
+    },
     presence::{
         Availability, Capabilities, Card, Details, Device, Fact, Freshness, Presence, UnknownReason, Upcoming,
     },
@@ -63,7 +66,7 @@ pub use attache_messenger::{
     report::{Refused, ServiceFacts, ServiceReport, Strategy, StrategyUse, XcapState},
     sim,
     snapshot::{ContactEntry, ConversationEntry, Snapshot, TranscriptEntry, WatchedEntry},
-    storage::{ArchiveEntry, ArchiveQuery, BoxFuture, Direction},
+    storage::{ArchiveEntry, ArchiveQuery, BoxFuture, Direction, Order},
     sync::{Conflict, ConflictAbout, Side},
     time::Timestamp,
 };

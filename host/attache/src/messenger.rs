@@ -5,7 +5,7 @@ use std::sync::Arc;
 use attache_messenger::{
     command::{Accepted, Answer, Command},
     id::{ContactId, ConversationId, GroupId, MessageId},
-    message::{Author, Origin, Text},
+    message::Draft,
     report::ServiceReport,
     storage::{ArchiveEntry, ArchiveQuery, Storage},
 };
@@ -233,7 +233,7 @@ impl Messenger {
 }
 
 fn text_to(to: &Address, text: &str) -> Command {
-    Command::Send { to: to.clone(), text: Text::new(text), author: Author::User, origin: Origin::Person }
+    Command::Send(Draft::new(to, text))
 }
 
 fn message_of(accepted: Accepted) -> Result<MessageId, Error> {

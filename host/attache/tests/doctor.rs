@@ -53,7 +53,7 @@ async fn the_doctor_takes_no_message_away() {
     let view = messenger.view();
     messenger.sign_in().await.expect("signed in");
     let text = common::event(view, |kind| match kind {
-        attache::EventKind::MessageReceived(message) => Some(message.text.as_str().to_owned()),
+        attache::EventKind::MessageReceived(message) => Some(message.content.text().to_owned()),
         _ => None,
     })
     .await;

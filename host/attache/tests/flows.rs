@@ -97,7 +97,7 @@ async fn name_server(service: &'static str, places: Vec<SocketAddr>) -> SocketAd
 
 async fn arrives(view: View, text: &str) {
     event(view, |kind| match kind {
-        EventKind::MessageReceived(message) if message.text.as_str() == text => Some(()),
+        EventKind::MessageReceived(message) if message.content.text() == text => Some(()),
         _ => None,
     })
     .await;

@@ -95,7 +95,7 @@ async fn two_accounts_of_one_host_see_each_other_and_talk() {
         }
     };
     let message = tokio::time::timeout(PATIENCE, received).await.expect("in time");
-    assert_eq!((message.text.as_str(), &message.sender), ("hello", alice.address()));
+    assert_eq!((message.content.text(), &message.sender), ("hello", alice.address()));
     host.shutdown().await;
     service.shutdown().await;
 }

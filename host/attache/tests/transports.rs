@@ -25,7 +25,7 @@ async fn meet(world: &World, one: Transport, other: Transport) {
     let view = alice.view();
     bob.deliver(alice.address(), "hello").await.expect("delivered");
     let text = event(view, |kind| match kind {
-        EventKind::MessageReceived(message) => Some(message.text.as_str().to_owned()),
+        EventKind::MessageReceived(message) => Some(message.content.text().to_owned()),
         _ => None,
     })
     .await;

@@ -100,8 +100,8 @@ pub(crate) async fn run(action: Action) -> Result<(), Failure> {
         peer: filter.peer.as_deref().map(address).transpose()?,
         since: time(&filter.since)?,
         until: time(&filter.until)?,
-        before: None,
         limit: if export { PAGE } else { filter.limit },
+        ..ArchiveQuery::default()
     };
     let mut out: Box<dyn Write> = match &output {
         Some(path) => Box::new(std::io::BufWriter::new(
@@ -113,8 +113,8 @@ pub(crate) async fn run(action: Action) -> Result<(), Failure> {
         let mut entries = archive.search(account, query.clone()).await?;
         let mut page = entries.len();
         while export && page == PAGE as usize {
-            let before = entries.last().map(|last| (last.at, last.message));
-            let older = archive.search(account, ArchiveQuery { before, ..query.clone() }).await?;
+            let after = entries.last().map(|last| (last.at, last.message));
+            let older = archive.search(account, ArchiveQuery { after, ..query.clone() }).await?;
             page = older.len();
             entries.extend(older);
         }

@@ -138,7 +138,7 @@ pub(crate) fn archived(entry: &ArchiveEntry) -> Value {
             attache::Direction::Outgoing => "outgoing",
         },
         "peer": entry.peer.as_str(),
-        "text": entry.text.as_str(),
+        "text": entry.content.text(),
         "automatic": entry.automatic,
     })
 }
@@ -332,7 +332,7 @@ fn incoming(message: &IncomingMessage) -> Value {
         "message": message.id.to_string(),
         "conversation": message.conversation.to_string(),
         "from": message.sender.as_str(),
-        "text": message.text.as_str(),
+        "text": message.content.text(),
         "automatic": message.origin == Origin::Automatic,
         "sent-at": message.sent_at.map(|at| at.to_string()),
     })
@@ -346,8 +346,8 @@ fn outgoing(message: &OutgoingMessage) -> Value {
     json!({
         "message": message.id.to_string(),
         "conversation": message.conversation.to_string(),
-        "to": message.recipient.as_str(),
-        "text": message.text.as_str(),
+        "to": message.recipient().as_str(),
+        "text": message.content.text(),
         "automatic": message.origin == Origin::Automatic,
         "plugin": author,
     })

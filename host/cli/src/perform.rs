@@ -176,8 +176,8 @@ impl Desk {
                     peer: peer.map(|peer| Address::parse(&peer)).transpose()?,
                     since: since.as_deref().map(moment).transpose()?,
                     until: until.as_deref().map(moment).transpose()?,
-                    before: None,
                     limit: limit.unwrap_or(50).min(500),
+                    ..ArchiveQuery::default()
                 };
                 return history(messenger, query).await;
             }

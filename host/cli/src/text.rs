@@ -61,13 +61,13 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<String> {
         EventKind::OwnPresenceChanged(it) => format!("published as {}", presence(it)),
         EventKind::MessageReceived(it) => {
             let how = if it.origin == Origin::Automatic { " (automatic)" } else { "" };
-            format!("{} says{how}: {}", it.sender, safe(it.text.as_str()))
+            format!("{} says{how}: {}", it.sender, safe(it.content.text()))
         }
         EventKind::MessageAccepted(it) => match &it.author {
             attache::Author::Plugin(name) => {
-                format!("plugin {name} to {}: {}", it.recipient, safe(it.text.as_str()))
+                format!("plugin {name} to {}: {}", it.recipient(), safe(it.content.text()))
             }
-            attache::Author::User => format!("to {}: {}", it.recipient, safe(it.text.as_str())),
+            attache::Author::User => format!("to {}: {}", it.recipient(), safe(it.content.text())),
         },
         EventKind::MessageStateChanged { recipient, state: MessageState::Failed(error), .. } => {
             format!("the message to {recipient} failed: {}", safe(&error.to_string()))
@@ -98,7 +98,7 @@ pub(crate) fn archived(account: &Address, entry: &ArchiveEntry) -> String {
         attache::Direction::Outgoing => (account, &entry.peer),
     };
     let how = if entry.automatic { " (automatic)" } else { "" };
-    format!("{} {from} to {to}{how}: {}", entry.at, safe(entry.text.as_str()))
+    format!("{} {from} to {to}{how}: {}", entry.at, safe(entry.content.text()))
 }
 
 /// Words for what is known of somebody.

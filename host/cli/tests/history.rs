@@ -5,7 +5,7 @@ mod common;
 use std::{path::Path, process::Command};
 
 use anyhow::Result;
-use attache::{Address, ArchiveEntry, ConversationId, Direction, MessageId, Text, Timestamp};
+use attache::{Address, ArchiveEntry, ConversationId, Direction, MessageId, Timestamp};
 use attache_tests::attache_store::Store;
 use common::{config, program};
 
@@ -23,7 +23,8 @@ async fn archive(folder: &Path, messages: u64) -> Result<std::path::PathBuf> {
             at: Timestamp::from_millis(1_700_000_000_000 + number / 7),
             direction: Direction::Incoming,
             peer: peer.clone(),
-            text: Text::new(format!("message {number}")),
+            others: Default::default(),
+            content: format!("message {number}").as_str().into(),
             automatic: false,
         };
         attache_tests::attache_messenger::storage::Storage::archive(&store, alice, entry).await?;

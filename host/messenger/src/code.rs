@@ -179,6 +179,7 @@ codes! {
     Rejected = 0xa0a7_000e, "ATTACHE_E_REJECTED", "The other side refused.";
     RecipientUnavailable = 0xa0a7_000f, "ATTACHE_E_RECIPIENT_UNAVAILABLE", "The recipient is not reachable now.";
     UnsupportedByService = 0xa0a7_0010, "ATTACHE_E_UNSUPPORTED_BY_SERVICE", "The service does not offer this.";
+    TooLate = 0xa0a7_0012, "ATTACHE_E_TOO_LATE", "It has happened already and cannot be taken back.";
     Internal = 0xa0a7_0011, "ATTACHE_E_INTERNAL", "A fault in this program.";
 }
 

@@ -9,7 +9,7 @@ use crate::{
     conversation::{Context, Mode},
     error::Error,
     id::{CallId, ConflictId, ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
-    message::{Author, Origin, Text},
+    message::{Draft, Target},
     presence::{Availability, Fact},
     privacy::{Decision, Who},
     time::Timestamp,
@@ -146,17 +146,27 @@ pub enum Command {
         /// What happens to them; `None` removes the rule.
         decision: Option<Decision>,
     },
-    /// Send a message. Accepted when it is in the outbox, also signed out; completed when it was delivered or has failed,
-    /// however long that takes.
-    Send {
+    /// Send a message. Accepted when it is in the outbox, also signed out; completed when every recipient's service took it
+    /// or it has failed, however long that takes. A failure for one of several recipients is a failure.
+    ///
+    /// In `wit/`: `messages.send`.
+    Send(Draft),
+    /// Takes a message back: whoever it has not left for yet does not get it, and their state becomes
+    /// [`Cancelled`](crate::message::MessageState::Cancelled). For whoever it may have reached by an attempt that was not
+    /// answered, it is not tried again, and has failed. Completes with [`Code::TooLate`](crate::code::Code::TooLate) when it
+    /// has left for somebody. Refused with the same when it has left for everybody, and with
+    /// [`Code::NotFound`](crate::code::Code::NotFound) when there is no such message.
+    CancelMessage(MessageId),
+    /// Says that the person saw a message. The sender is told so if they asked and the account's policy lets it; whether
+    /// one or the other is not so is no failure. It is told once, also across restarts.
+    MarkDisplayed(MessageId),
+    /// Says that the person writes to somebody, or no longer does; for as long as they write, say it again with each key.
+    /// Told to people whose programs are known to show it (RFC 3994). Nothing of it is kept.
+    SetComposing {
         /// To whom.
-        to: Address,
-        /// What.
-        text: Text,
-        /// Who wrote it.
-        author: Author,
-        /// Whether to mark it as automatic on the wire.
-        origin: Origin,
+        to: Target,
+        /// Whether there is something new of what will be sent.
+        active: bool,
     },
     /// Begins a conversation with one or several people. [`Accepted::conversation`] names it at once, when it is kept; it
     /// completes when everybody was told, or could not be.

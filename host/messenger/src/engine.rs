@@ -48,6 +48,7 @@
 //! - Everything held is bounded by [`Limits`].
 
 mod calls;
+mod composing;
 mod config;
 mod conversations;
 mod inbox;
@@ -59,6 +60,7 @@ mod own;
 mod partial;
 mod policy;
 mod presence;
+mod receipts;
 mod report;
 mod roster;
 mod session;
@@ -66,6 +68,7 @@ mod sync;
 mod versions;
 mod watch;
 mod watchers;
+mod wire;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
@@ -341,7 +344,10 @@ impl Engine {
             Command::ExtendLease { lease, ttl } => self.extend_command(ticket, lease, ttl),
             Command::SetAlert(contact, on) => self.alert_command(ticket, contact, on),
             Command::Refresh(contact) => self.refresh_command(ticket, contact),
-            Command::Send { .. } => self.send(ticket, command),
+            Command::Send(draft) => self.send(ticket, draft),
+            Command::CancelMessage(id) => self.cancel_message(ticket, id),
+            Command::MarkDisplayed(id) => self.mark_displayed(ticket, id),
+            Command::SetComposing { to, active } => self.set_composing(ticket, &to, active),
             Command::CloseConversation(id) => self.close_conversation(ticket, id),
             Command::StartConversation { .. }
             | Command::AddParticipant { .. }
@@ -564,7 +570,7 @@ impl Engine {
             Effect::Alerts { ticket, alerts, .. } => self.apply_alerts(sealed, *ticket, alerts),
             Effect::Incoming { message, key } => self.apply_incoming(sealed, message, *key),
             Effect::Accepted { ticket, entry } => self.apply_accepted(sealed, *ticket, entry),
-            Effect::Finished { message, state } => self.apply_finished(sealed, message, state),
+            Effect::Advanced(advance) => self.apply_advanced(sealed, advance),
         }
     }
 
@@ -587,7 +593,7 @@ impl Engine {
             Effect::Incoming { message, key } => self.refuse_incoming(&message, key),
             Effect::Accepted { ticket, entry } => self.refuse_accepted(ticket, &entry, error.clone()),
             // It happened on the wire and cannot be undone: it must be kept some time.
-            effect @ Effect::Finished { .. } => self.ledger.keep_later(effect),
+            effect @ Effect::Advanced(_) => self.ledger.keep_later(effect),
         }
     }
 

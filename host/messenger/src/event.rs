@@ -10,7 +10,7 @@ use crate::{
     conversation::Participant,
     error::Error,
     id::{AccountId, CallId, ContactId, ConversationId, GroupId, MessageId, RequestId},
-    message::{IncomingMessage, MessageState, OutgoingMessage},
+    message::{IncomingMessage, MessageState, OutboxItem, OutgoingMessage},
     presence::{Availability, Presence},
     privacy::{Rule, Watcher},
     report::ServiceReport,
@@ -103,6 +103,21 @@ pub enum EventKind {
         /// Where it is now.
         state: MessageState,
     },
+    /// [`Snapshot::outbox`](crate::snapshot::Snapshot::outbox) has changed for a message: another attempt, another
+    /// reason to wait. In `wit/`: `outbox-changed`.
+    OutboxChanged(Arc<OutboxItem>),
+    /// Somebody writes to this account, or no longer does (RFC 3994). Nothing of it is kept. In `wit/`:
+    /// `composing-changed`.
+    ComposingChanged {
+        /// Who.
+        who: Address,
+        /// The open conversation with them, if there is one.
+        conversation: Option<ConversationId>,
+        /// Whether they write.
+        active: bool,
+        /// When it ends by itself, unless they say it again; the moment itself when they no longer write.
+        until: Timestamp,
+    },
     /// A conversation began.
     ConversationOpened(Arc<Conversation>),
     /// What is known of a conversation changed: its subject, its context, how its messages travel, or somebody who takes
@@ -175,6 +190,8 @@ impl EventKind {
             Self::MessageReceived(_) => "message-received",
             Self::MessageAccepted(_) => "message-accepted",
             Self::MessageStateChanged { .. } => "message-state-changed",
+            Self::OutboxChanged(_) => "outbox-changed",
+            Self::ComposingChanged { .. } => "composing-changed",
             Self::ConversationOpened(_) => "conversation-opened",
             Self::ConversationChanged(_) => "conversation-changed",
             Self::ConversationClosed(_) => "conversation-closed",

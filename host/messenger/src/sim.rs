@@ -52,7 +52,10 @@ use crate::{
     event::{Contact, Event, EventKind, Group},
     id::{ContactId, GroupId, MessageId, RequestId},
     snapshot::Snapshot,
-    storage::{Batch, BatchId, JournalEntry, OutboxEntry, Record, RecordKind, Restored, StorageError, Write},
+    storage::{
+        ArchiveEntry, Batch, BatchId, JournalEntry, OutboxEntry, Record, RecordKind, Restored, StorageError,
+        Write,
+    },
     time::{Now, Timestamp},
 };
 
@@ -72,6 +75,7 @@ struct Kept {
     records: BTreeMap<(RecordKind, Arc<str>), Arc<str>>,
     seen: BTreeMap<[u8; 16], Timestamp>,
     journal: Vec<JournalEntry>,
+    lines: BTreeMap<MessageId, Arc<ArchiveEntry>>,
     commits: u64,
     failing: Option<StorageError>,
 }
@@ -98,6 +102,12 @@ impl MemoryStore {
     #[must_use]
     pub fn journal(&self) -> Vec<JournalEntry> {
         self.lock().journal.clone()
+    }
+
+    /// Lines of transcripts, oldest first.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Arc<ArchiveEntry>> {
+        self.lock().lines.values().cloned().collect()
     }
 
     /// Messages that are not done.
@@ -152,8 +162,17 @@ impl MemoryStore {
                 Write::PutOutbox(entry) => {
                     kept.outbox.insert(entry.message.id, OutboxEntry::clone(&entry));
                 }
-                Write::RemoveOutbox(id) => {
-                    kept.outbox.remove(&id);
+                Write::FinishOutbox { message, recipients } => {
+                    if let Some(entry) = kept.outbox.get_mut(&message) {
+                        entry.pending.retain(|recipient| !recipients.contains(recipient));
+                        if entry.pending.is_empty() {
+                            kept.outbox.remove(&message);
+                        }
+                    }
+                }
+                Write::KeepLine { line, forget } => {
+                    kept.lines.entry(line.message).or_insert(line);
+                    kept.lines.retain(|_, line| line.at >= forget);
                 }
                 Write::AppendJournal(entry) => kept.journal.push(entry),
                 Write::PutSetting(name, value) => {

@@ -14,8 +14,8 @@ use crate::{
     conversation::Participant,
     error::Error,
     event::{Contact, Conversation, Group, SessionState},
-    id::{AccountId, CallId, ConflictId, ContactId, ConversationId, GroupId},
-    message::{IncomingMessage, OutgoingMessage},
+    id::{AccountId, CallId, ConflictId, ContactId, ConversationId, GroupId, MessageId},
+    message::{Delivery, IncomingMessage, OutboxItem, OutgoingMessage},
     presence::{Presence, UnknownReason},
     privacy::{Rule, Watcher},
     report::ServiceReport,
@@ -58,6 +58,13 @@ pub struct Snapshot {
     pub conversations: RedBlackTreeMapSync<ConversationId, ConversationEntry>,
     /// Calls by handle, those in progress and some that ended lately.
     pub calls: RedBlackTreeMapSync<CallId, Arc<Call>>,
+    /// Messages of this account that have not gone to every recipient, and why not.
+    pub outbox: RedBlackTreeMapSync<MessageId, Arc<OutboxItem>>,
+    /// What became of messages of this account, for each recipient; the latest
+    /// [`Limits::deliveries`](crate::engine::Limits::deliveries) of the last 31 days.
+    pub deliveries: RedBlackTreeMapSync<MessageId, Arc<[Delivery]>>,
+    /// People who write to this account at the moment, and when that ends by itself.
+    pub composing: HashTrieMapSync<Address, Timestamp>,
     /// People who watch this account or want to, as far as the service tells.
     pub watchers: HashTrieMapSync<Address, Arc<Watcher>>,
     /// Rules about who may see this account's presence.
@@ -89,6 +96,9 @@ impl Snapshot {
             groups: RedBlackTreeMapSync::new_sync(),
             conversations: RedBlackTreeMapSync::new_sync(),
             calls: RedBlackTreeMapSync::new_sync(),
+            outbox: RedBlackTreeMapSync::new_sync(),
+            deliveries: RedBlackTreeMapSync::new_sync(),
+            composing: HashTrieMapSync::new_sync(),
             watchers: HashTrieMapSync::new_sync(),
             rules: Arc::from([]),
             conflicts: RedBlackTreeMapSync::new_sync(),

@@ -7,12 +7,13 @@ use core::{future::Future, pin::Pin};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::{
     address::Address,
     event::{Contact, Group},
     id::{AccountId, ContactId, ConversationId, GroupId, MessageId},
-    message::{IncomingMessage, OutgoingMessage},
+    message::{Content, IncomingMessage, OutgoingMessage},
     time::Timestamp,
 };
 
@@ -41,8 +42,24 @@ pub enum Write {
     RemoveGroup(GroupId),
     /// A message of ours waits to be sent.
     PutOutbox(Arc<OutboxEntry>),
-    /// A message of ours needs no more sending.
-    RemoveOutbox(MessageId),
+    /// A message of ours needs no more sending to these recipients: they are taken out of the
+    /// [`pending`](OutboxEntry::pending) ones, and the entry is removed with the last of them. Does nothing when there is no
+    /// such entry.
+    FinishOutbox {
+        /// Which message.
+        message: MessageId,
+        /// To whom.
+        recipients: SmallVec<[Address; 1]>,
+    },
+    /// A line of a transcript, kept in the archive without being asked for by a plugin, so that conversations can be read
+    /// again. A message that is there already is left as it is. Lines older than `forget` go, a few with each that comes,
+    /// unless a plugin [archived](Storage::archive) them.
+    KeepLine {
+        /// The line.
+        line: Arc<ArchiveEntry>,
+        /// Lines before this are not kept any longer.
+        forget: Timestamp,
+    },
     /// A must-deliver event, for plugins that have not handled it yet.
     AppendJournal(JournalEntry),
     /// A value that the engine keeps for itself, such as the presence to publish.
@@ -88,11 +105,17 @@ pub enum RecordKind {
     Presence,
     /// What those have in common: the state of a list that told of several.
     Watching,
+    /// What became of a message of ours, for receipts that come late.
+    Delivery,
+    /// A receipt that the sender of a message wants and does not have yet.
+    Receipt,
+    /// What is known of somebody's programs: whether they read wrapped messages.
+    Peer,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Document,
         Self::GroupName,
         Self::Undo,
@@ -101,6 +124,9 @@ impl RecordKind {
         Self::Watcher,
         Self::Presence,
         Self::Watching,
+        Self::Delivery,
+        Self::Receipt,
+        Self::Peer,
     ];
 
     /// The name under which it is kept.
@@ -115,6 +141,9 @@ impl RecordKind {
             Self::Watcher => "watcher",
             Self::Presence => "presence",
             Self::Watching => "watching",
+            Self::Delivery => "delivery",
+            Self::Receipt => "receipt",
+            Self::Peer => "peer",
         }
     }
 
@@ -141,10 +170,27 @@ pub struct Record {
 pub struct OutboxEntry {
     /// The message.
     pub message: Arc<OutgoingMessage>,
-    /// The Call-ID of every attempt, so that the other side sees one message (RFC 3428, section 8).
+    /// The Call-ID of every attempt, so that the other side sees one message (RFC 3428, section 8); with several
+    /// recipients, each has one made of it.
     pub call_id: String,
+    /// Recipients that it has not gone to yet.
+    pub pending: SmallVec<[Address; 1]>,
+    /// How it is written. Decided once: every attempt has the same bytes, by which the other side knows it again.
+    pub form: Form,
     /// Attempts so far.
     pub attempts: u32,
+}
+
+/// How a message of ours is written.
+#[derive(Copy, Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Form {
+    /// The content alone, texts as `text/plain`: what every program reads.
+    #[default]
+    Plain,
+    /// In a wrapper (RFC 3862), with what it says of receipts (RFC 5438).
+    Cpim,
 }
 
 /// One must-deliver event in the journal.
@@ -219,10 +265,12 @@ pub struct ArchiveEntry {
     pub at: Timestamp,
     /// Which way.
     pub direction: Direction,
-    /// The other side.
+    /// The other side; for what went to several people, the first of them.
     pub peer: Address,
+    /// The others of those several people.
+    pub others: SmallVec<[Address; 0]>,
     /// What was said.
-    pub text: crate::message::Text,
+    pub content: Content,
     /// True when no person wrote it.
     pub automatic: bool,
 }
@@ -232,16 +280,38 @@ pub struct ArchiveEntry {
 pub struct ArchiveQuery {
     /// Words that must all occur; a word that ends in `*` matches a beginning. Nothing else in it has a meaning.
     pub text: Option<String>,
-    /// The other side.
+    /// The other side, or one of several.
     pub peer: Option<Address>,
+    /// The conversation.
+    pub conversation: Option<ConversationId>,
+    /// Which way.
+    pub direction: Option<Direction>,
+    /// Whether no person wrote it.
+    pub automatic: Option<bool>,
+    /// Whether it is something else than words.
+    pub attachment: Option<bool>,
+    /// Only what was archived by a plugin, and not what is kept so that conversations can be read again.
+    pub archived_only: bool,
     /// Inclusive.
     pub since: Option<Timestamp>,
     /// Exclusive.
     pub until: Option<Timestamp>,
-    /// Only entries that come after this one, newest first: the last one of a page gives the next page.
-    pub before: Option<(Timestamp, MessageId)>,
-    /// At most this many, newest first.
+    /// In which order; `after` goes on in it.
+    pub order: Order,
+    /// Only entries that come after this one in the order: the last one of a page gives the next page.
+    pub after: Option<(Timestamp, MessageId)>,
+    /// At most this many.
     pub limit: u32,
+}
+
+/// The order of what was found in the archive: by time, then by handle.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub enum Order {
+    /// The newest first.
+    #[default]
+    NewestFirst,
+    /// The oldest first.
+    OldestFirst,
 }
 
 /// A failure of the store.
@@ -296,14 +366,16 @@ pub trait Storage: Send + Sync + 'static {
         plugins: Vec<String>,
     ) -> BoxFuture<'_, Result<u64, StorageError>>;
 
-    /// Archives a message; true when it was new.
+    /// Archives a message; true when it was new there. What was kept as a line of a transcript becomes archived.
     fn archive(&self, account: AccountId, entry: ArchiveEntry) -> BoxFuture<'_, Result<bool, StorageError>>;
-    /// Searches the archive, newest first.
+    /// Searches the archive.
     fn search(
         &self,
         account: AccountId,
         query: ArchiveQuery,
     ) -> BoxFuture<'_, Result<Vec<ArchiveEntry>, StorageError>>;
+    /// How many entries of the archive match; the order, `after` and `limit` have no meaning.
+    fn count(&self, account: AccountId, query: ArchiveQuery) -> BoxFuture<'_, Result<u64, StorageError>>;
     /// Removes archived messages older than `before`, of one peer or of all; how many.
     fn purge(
         &self,

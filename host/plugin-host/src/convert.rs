@@ -158,7 +158,7 @@ pub(crate) fn incoming(message: &IncomingMessage) -> messages::IncomingMessage<'
         conversation: message.conversation.0,
         contact: message.contact.map(|contact| contact.0),
         sender: message.sender.as_str(),
-        text: message.text.as_str(),
+        text: message.content.text(),
         origin: match message.origin {
             Origin::Person => messages::Origin::Person,
             Origin::Automatic => messages::Origin::Automatic,
@@ -172,8 +172,8 @@ pub(crate) fn outgoing(message: &OutgoingMessage) -> messages::OutgoingMessage<'
         id: message.id.0,
         conversation: message.conversation.0,
         contact: message.contact.map(|contact| contact.0),
-        recipient: message.recipient.as_str(),
-        text: message.text.as_str(),
+        recipient: message.recipient().as_str(),
+        text: message.content.text(),
         author: match &message.author {
             Author::User => messages::Author::User,
             Author::Plugin(name) => messages::Author::Plugin(name),

@@ -7,7 +7,6 @@ use std::time::Instant;
 use attache_messenger::{
     address::Address,
     id::{AccountId, ConversationId, MessageId},
-    message::Text,
     storage::{ArchiveEntry, ArchiveQuery, Batch, Direction, Storage as _, StorageError, Write},
     time::Timestamp,
 };
@@ -65,7 +64,8 @@ async fn fill(store: &Store) -> Result<(), Box<dyn std::error::Error>> {
                     at: Timestamp::from_millis(number * 1000),
                     direction: Direction::Incoming,
                     peer: Address::parse(&format!("sip:peer-{}@example.com", number % 50))?,
-                    text: Text::new(text),
+                    others: Default::default(),
+                    content: text.as_str().into(),
                     automatic: false,
                 },
             ));

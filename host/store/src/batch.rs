@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use attache_messenger::{
     address::Address,
     event::{Contact, Group},
-    id::{AccountId, ContactId, GroupId},
+    id::{AccountId, ContactId, GroupId, MessageId},
     storage::{Batch, JournalEntry, JournalEvent, Record, RecordKind, Restored, StorageError, Write},
     time::Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::{error::Failure, journal, record};
+use crate::{archive, error::Failure, journal, record};
 
 /// How long the identity of an arrived message is kept: as long as the engine knows it again.
 pub(crate) const SEEN_MILLIS: u64 = 31 * 86_400 * 1000;
@@ -41,14 +41,15 @@ pub(crate) fn weight(batch: &Batch) -> usize {
     let texts = batch.writes.iter().map(|write| match write {
         Write::PutContact(contact) => contact.name.len(),
         Write::PutGroup(group) => group.name.len(),
-        Write::PutOutbox(entry) => entry.message.text.as_str().len() + entry.call_id.len(),
+        Write::PutOutbox(entry) => entry.message.content.size() + entry.call_id.len(),
+        Write::KeepLine { line, .. } => line.content.size(),
         Write::PutSetting(_, value) => value.len(),
         Write::PutRecord { key, value, .. } => key.len() + value.as_ref().map_or(0, |value| value.len()),
         Write::AppendJournal(JournalEntry { event: JournalEvent::MessageReceived(message), .. }) => {
-            message.text.as_str().len()
+            message.content.size()
         }
         Write::AppendJournal(JournalEntry { event: JournalEvent::MessageAccepted(message), .. }) => {
-            message.text.as_str().len()
+            message.content.size()
         }
         _ => 0,
     });
@@ -144,11 +145,10 @@ fn apply(connection: &Connection, account: AccountId, write: &Write) -> Result<(
                 )?
                 .execute(params![owner, signed(entry.message.id.0)?, record::outbox_to_json(entry)?])?;
         }
-        Write::RemoveOutbox(message) => {
-            connection
-                .prepare_cached("DELETE FROM outbox WHERE account = ?1 AND message = ?2")?
-                .execute([owner, signed(message.0)?])?;
+        Write::FinishOutbox { message, recipients } => {
+            finish_outbox(connection, owner, *message, recipients)?
         }
+        Write::KeepLine { line, forget } => archive::keep_line(connection, account, line, *forget)?,
         Write::AppendJournal(entry) => journal::append(connection, account, entry)?,
         Write::PutSetting(name, value) => {
             connection
@@ -191,6 +191,32 @@ fn put_contact(connection: &Connection, owner: i64, contact: &Contact) -> Result
     let mut add = connection.prepare_cached("INSERT OR IGNORE INTO membership VALUES (?1, ?2, ?3)")?;
     for group in &contact.groups {
         add.execute([owner, id, signed(group.0)?])?;
+    }
+    Ok(())
+}
+
+fn finish_outbox(
+    connection: &Connection,
+    owner: i64,
+    message: MessageId,
+    recipients: &[Address],
+) -> Result<(), Failure> {
+    let id = signed(message.0)?;
+    let body: Option<String> = connection
+        .prepare_cached("SELECT body FROM outbox WHERE account = ?1 AND message = ?2")?
+        .query_row([owner, id], |row| row.get(0))
+        .optional()?;
+    let Some(body) = body else { return Ok(()) };
+    let mut entry = record::outbox_from_json(&body)?;
+    entry.pending.retain(|recipient| !recipients.contains(recipient));
+    if entry.pending.is_empty() {
+        connection
+            .prepare_cached("DELETE FROM outbox WHERE account = ?1 AND message = ?2")?
+            .execute([owner, id])?;
+    } else {
+        connection
+            .prepare_cached("UPDATE outbox SET body = ?3 WHERE account = ?1 AND message = ?2")?
+            .execute(params![owner, id, record::outbox_to_json(&entry)?])?;
     }
     Ok(())
 }

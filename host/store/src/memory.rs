@@ -3,7 +3,7 @@
 //! Maps share their structure, so a batch works on a copy that costs nothing and takes the place of the
 //! state only when every write of it has succeeded. Everything happens within the call: order needs no care.
 
-use core::future::ready;
+use core::{future::ready, ops::Bound};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use attache_messenger::{
@@ -11,7 +11,7 @@ use attache_messenger::{
     event::{Contact, Group},
     id::{AccountId, ContactId, GroupId, MessageId},
     storage::{
-        ArchiveEntry, ArchiveQuery, Batch, BoxFuture, JournalEntry, OutboxEntry, Record, RecordKind,
+        ArchiveEntry, ArchiveQuery, Batch, BoxFuture, JournalEntry, Order, OutboxEntry, Record, RecordKind,
         Restored, Storage, StorageError, Write,
     },
     time::Timestamp,
@@ -62,8 +62,9 @@ struct Account {
     journal: Tree<u64, Arc<JournalEntry>>,
     last_seq: u64,
     cursors: Tree<String, u64>,
-    archive: Tree<(Timestamp, MessageId), ArchiveEntry>,
-    archived: Tree<MessageId, ()>,
+    /// With whether a plugin archived it.
+    archive: Tree<(Timestamp, MessageId), (Arc<ArchiveEntry>, bool)>,
+    archived: Tree<MessageId, Timestamp>,
     values: Tree<(String, String), Arc<[u8]>>,
     buckets: Tree<String, u64>,
 }
@@ -175,11 +176,21 @@ impl Account {
                 let position = old.map_or_else(|| self.position(), |(position, _)| position);
                 self.outbox.insert_mut(id, (position, entry));
             }
-            Write::RemoveOutbox(id) => {
-                if let Some((_, old)) = self.outbox.get(&id) {
-                    size.remove(outbox_size(old));
-                    self.outbox.remove_mut(&id);
+            Write::FinishOutbox { message, recipients } => {
+                let Some((position, old)) = self.outbox.get(&message).cloned() else { return Ok(()) };
+                size.remove(outbox_size(&old));
+                let mut entry = OutboxEntry::clone(&old);
+                entry.pending.retain(|recipient| !recipients.contains(recipient));
+                if entry.pending.is_empty() {
+                    self.outbox.remove_mut(&message);
+                } else {
+                    size.add(outbox_size(&entry));
+                    self.outbox.insert_mut(message, (position, Arc::new(entry)));
                 }
+            }
+            Write::KeepLine { line, forget } => {
+                self.add_line(ArchiveEntry::clone(&line), false, size)?;
+                self.forget_lines(forget, size);
             }
             Write::AppendJournal(entry) => self.append(entry, size)?,
             Write::PutSetting(name, value) => {
@@ -276,44 +287,101 @@ impl Account {
     }
 
     fn archive(&mut self, entry: ArchiveEntry, size: &mut Size) -> Result<bool, StorageError> {
+        if let Some(at) = self.archived.get(&entry.message).copied() {
+            let place = (at, entry.message);
+            let Some((old, false)) = self.archive.get(&place).cloned() else { return Ok(false) };
+            self.archive.insert_mut(place, (old, true));
+            return Ok(true);
+        }
+        self.add_line(entry, true, size)
+    }
+
+    fn add_line(
+        &mut self,
+        entry: ArchiveEntry,
+        archived: bool,
+        size: &mut Size,
+    ) -> Result<bool, StorageError> {
         for number in [entry.message.0, entry.conversation.0, entry.at.as_millis()] {
             signed(number)?;
         }
         if self.archived.contains_key(&entry.message) {
             return Ok(false);
         }
-        size.add(entry.text.as_str().len());
-        self.archived.insert_mut(entry.message, ());
-        self.archive.insert_mut((entry.at, entry.message), entry);
+        size.add(entry.content.size());
+        self.archived.insert_mut(entry.message, entry.at);
+        self.archive.insert_mut((entry.at, entry.message), (Arc::new(entry), archived));
         Ok(true)
     }
 
-    fn search(&self, query: &ArchiveQuery) -> Result<Vec<ArchiveEntry>, StorageError> {
+    fn forget_lines(&mut self, before: Timestamp, size: &mut Size) {
+        let old = self.archive.range(..(before, MessageId(0)));
+        let old: Vec<_> = old.filter(|(_, (_, archived))| !archived).map(|(key, _)| *key).collect();
+        self.drop_lines(&old, size);
+    }
+
+    fn drop_lines(&mut self, places: &[(Timestamp, MessageId)], size: &mut Size) {
+        for place in places {
+            if let Some((entry, _)) = self.archive.get(place) {
+                size.remove(entry.content.size());
+            }
+            self.archive.remove_mut(place);
+            self.archived.remove_mut(&place.1);
+        }
+    }
+
+    fn matching<'a>(
+        &'a self,
+        query: &'a ArchiveQuery,
+    ) -> Result<Option<impl Fn(&(Arc<ArchiveEntry>, bool)) -> bool + use<'a>>, StorageError> {
         let Some(matcher) = Matcher::new(&terms::parse(query.text.as_deref().unwrap_or_default())?) else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
-        let newest_first = self.archive.iter().rev();
-        let found = newest_first.filter(|((at, message), entry)| {
-            query.since.is_none_or(|since| *at >= since)
-                && query.until.is_none_or(|until| *at < until)
-                && query.before.is_none_or(|before| (*at, *message) < before)
-                && query.peer.as_ref().is_none_or(|peer| entry.peer == *peer)
-                && matcher.matches(entry.text.as_str())
-        });
-        Ok(found.take(query.limit as usize).map(|(_, entry)| entry.clone()).collect())
+        Ok(Some(move |(entry, archived): &(Arc<ArchiveEntry>, bool)| {
+            query.since.is_none_or(|since| entry.at >= since)
+                && query.until.is_none_or(|until| entry.at < until)
+                && query.peer.as_ref().is_none_or(|peer| entry.peer == *peer || entry.others.contains(peer))
+                && query.conversation.is_none_or(|conversation| entry.conversation == conversation)
+                && query.direction.is_none_or(|direction| entry.direction == direction)
+                && query.automatic.is_none_or(|automatic| entry.automatic == automatic)
+                && query.attachment.is_none_or(|attachment| entry.content.is_attachment() == attachment)
+                && (*archived || !query.archived_only)
+                && matcher.matches(entry.content.text())
+        }))
+    }
+
+    fn search(&self, query: &ArchiveQuery) -> Result<Vec<ArchiveEntry>, StorageError> {
+        let Some(matches) = self.matching(query)? else { return Ok(Vec::new()) };
+        let found = |entries: &mut dyn Iterator<Item = &(Arc<ArchiveEntry>, bool)>| {
+            let found = entries.filter(|entry| matches(entry)).take(query.limit as usize);
+            found.map(|(entry, _)| ArchiveEntry::clone(entry)).collect()
+        };
+        let rest = (Bound::<(Timestamp, MessageId)>::Unbounded, Bound::Unbounded);
+        Ok(match (query.order, query.after) {
+            (Order::NewestFirst, None) => found(&mut self.archive.range(rest).rev().map(|(_, entry)| entry)),
+            (Order::OldestFirst, None) => found(&mut self.archive.range(rest).map(|(_, entry)| entry)),
+            (Order::NewestFirst, Some(after)) => {
+                found(&mut self.archive.range(..after).rev().map(|(_, entry)| entry))
+            }
+            (Order::OldestFirst, Some(after)) => {
+                let rest = (Bound::Excluded(after), Bound::Unbounded);
+                found(&mut self.archive.range(rest).map(|(_, entry)| entry))
+            }
+        })
+    }
+
+    fn count(&self, query: &ArchiveQuery) -> Result<u64, StorageError> {
+        let Some(matches) = self.matching(query)? else { return Ok(0) };
+        Ok(self.archive.values().filter(|entry| matches(entry)).count() as u64)
     }
 
     fn purge(&mut self, before: Timestamp, peer: Option<&Address>, size: &mut Size) -> u64 {
         let old = self.archive.range(..(before, MessageId(0)));
         let old: Vec<_> = old
-            .filter(|(_, entry)| peer.is_none_or(|peer| entry.peer == *peer))
-            .map(|(key, entry)| (*key, entry.text.as_str().len()))
+            .filter(|(_, (entry, _))| peer.is_none_or(|peer| entry.peer == *peer))
+            .map(|(key, _)| *key)
             .collect();
-        for (key, text) in &old {
-            self.archive.remove_mut(key);
-            self.archived.remove_mut(&key.1);
-            size.remove(*text);
-        }
+        self.drop_lines(&old, size);
         old.len() as u64
     }
 
@@ -380,7 +448,7 @@ impl Account {
 }
 
 fn outbox_size(entry: &OutboxEntry) -> usize {
-    entry.message.text.as_str().len() + entry.call_id.len()
+    entry.message.content.size() + entry.call_id.len()
 }
 
 fn failure(failure: crate::error::Failure) -> StorageError {
@@ -450,6 +518,10 @@ impl Storage for MemoryStore {
         query: ArchiveQuery,
     ) -> BoxFuture<'_, Result<Vec<ArchiveEntry>, StorageError>> {
         Box::pin(ready(self.read(account, |state| state.search(&query))))
+    }
+
+    fn count(&self, account: AccountId, query: ArchiveQuery) -> BoxFuture<'_, Result<u64, StorageError>> {
+        Box::pin(ready(self.read(account, |state| state.count(&query))))
     }
 
     fn purge(

@@ -9,11 +9,15 @@ use attache_messenger::{
     code::Code,
     error::{Error, Retry},
     id::{ContactId, ConversationId, MessageId},
-    message::{Author, IncomingMessage, MessageState, Origin, OutgoingMessage, Text},
-    storage::{JournalEvent, OutboxEntry},
+    message::{
+        Author, Content, IncomingMessage, MessageState, Origin, OutgoingMessage, Payload, Receipts, Text,
+    },
+    storage::{Form, JournalEvent, OutboxEntry},
     time::Timestamp,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::error::Failure;
 
@@ -23,15 +27,23 @@ pub(crate) fn outbox_to_json(entry: &OutboxEntry) -> Result<String, Failure> {
         message: OutgoingRecord::from(&*entry.message),
         call_id: entry.call_id.clone(),
         attempts: entry.attempts,
+        pending: Some(entry.pending.iter().map(|address| address.as_str().to_owned()).collect()),
+        form: entry.form,
     })
 }
 
 /// The outbox entry in a document.
 pub(crate) fn outbox_from_json(body: &str) -> Result<OutboxEntry, Failure> {
     let record: OutboxRecord = from_json(body)?;
+    let message = record.message.restore()?;
     Ok(OutboxEntry {
-        message: Arc::new(record.message.restore()?),
+        pending: match record.pending {
+            Some(pending) => addresses(&pending)?,
+            None => message.recipients.clone(),
+        },
+        message: Arc::new(message),
         call_id: record.call_id,
+        form: record.form,
         attempts: record.attempts,
     })
 }
@@ -90,6 +102,11 @@ struct OutboxRecord {
     message: OutgoingRecord,
     call_id: String,
     attempts: u32,
+    /// None: all of them.
+    #[serde(default)]
+    pending: Option<Vec<String>>,
+    #[serde(default)]
+    form: Form,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -109,10 +126,58 @@ struct IncomingRecord {
     conversation: u64,
     contact: Option<u64>,
     sender: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    also_to: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<Arc<str>>,
     text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rich: Option<RichRecord>,
     automatic: bool,
     sent_at: Option<u64>,
     received_at: u64,
+}
+
+/// What a content has beside its words.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum RichRecord {
+    Html(String),
+    Other {
+        media_type: Arc<str>,
+        /// In Base64.
+        bytes: String,
+    },
+}
+
+impl RichRecord {
+    fn of(content: &Content) -> Option<Self> {
+        match content {
+            Content::Html { html, .. } => Some(Self::Html(html.as_str().to_owned())),
+            Content::Other { media_type, bytes } => {
+                Some(Self::Other { media_type: media_type.clone(), bytes: BASE64.encode(bytes.as_bytes()) })
+            }
+            _ => None,
+        }
+    }
+
+    fn restore(rich: Option<Self>, text: String) -> Result<Content, Failure> {
+        let text = Text::new(text);
+        Ok(match rich {
+            None => Content::Text(text),
+            Some(Self::Html(html)) => Content::Html { html: Text::new(html), plain: text },
+            Some(Self::Other { media_type, bytes }) => {
+                let bytes = BASE64
+                    .decode(bytes)
+                    .map_err(|_| Failure::Unreadable("the bytes of a message in it cannot be read".into()))?;
+                Content::Other { media_type, bytes: Payload::new(bytes) }
+            }
+        })
+    }
+}
+
+fn addresses<A: smallvec::Array<Item = Address>>(texts: &[String]) -> Result<SmallVec<A>, Failure> {
+    texts.iter().map(|text| address(text)).collect()
 }
 
 impl From<&IncomingMessage> for IncomingRecord {
@@ -122,7 +187,10 @@ impl From<&IncomingMessage> for IncomingRecord {
             conversation: message.conversation.0,
             contact: message.contact.map(|contact| contact.0),
             sender: message.sender.as_str().to_owned(),
-            text: message.text.as_str().to_owned(),
+            also_to: message.also_to.iter().map(|address| address.as_str().to_owned()).collect(),
+            subject: message.subject.clone(),
+            text: message.content.text().to_owned(),
+            rich: RichRecord::of(&message.content),
             automatic: message.origin == Origin::Automatic,
             sent_at: message.sent_at.map(Timestamp::as_millis),
             received_at: message.received_at.as_millis(),
@@ -137,7 +205,9 @@ impl IncomingRecord {
             conversation: ConversationId(self.conversation),
             contact: self.contact.map(ContactId),
             sender: address(&self.sender)?,
-            text: Text::new(self.text),
+            also_to: addresses(&self.also_to)?,
+            subject: self.subject,
+            content: RichRecord::restore(self.rich, self.text)?,
             origin: origin(self.automatic),
             sent_at: self.sent_at.map(Timestamp::from_millis),
             received_at: Timestamp::from_millis(self.received_at),
@@ -151,10 +221,23 @@ struct OutgoingRecord {
     conversation: u64,
     contact: Option<u64>,
     recipient: String,
+    /// The second and further ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<Arc<str>>,
     text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rich: Option<RichRecord>,
     /// None for the user.
     plugin: Option<String>,
     automatic: bool,
+    #[serde(default)]
+    delivery_receipt: bool,
+    #[serde(default)]
+    display_receipt: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
     accepted_at: u64,
 }
 
@@ -164,13 +247,19 @@ impl From<&OutgoingMessage> for OutgoingRecord {
             id: message.id.0,
             conversation: message.conversation.0,
             contact: message.contact.map(|contact| contact.0),
-            recipient: message.recipient.as_str().to_owned(),
-            text: message.text.as_str().to_owned(),
+            recipient: message.recipient().as_str().to_owned(),
+            others: message.recipients[1..].iter().map(|address| address.as_str().to_owned()).collect(),
+            subject: message.subject.clone(),
+            text: message.content.text().to_owned(),
+            rich: RichRecord::of(&message.content),
             plugin: match &message.author {
                 Author::User => None,
                 Author::Plugin(name) => Some(name.to_string()),
             },
             automatic: message.origin == Origin::Automatic,
+            delivery_receipt: message.receipts.delivery,
+            display_receipt: message.receipts.display,
+            expires_at: message.expires_at.map(Timestamp::as_millis),
             accepted_at: message.accepted_at.as_millis(),
         }
     }
@@ -178,14 +267,19 @@ impl From<&OutgoingMessage> for OutgoingRecord {
 
 impl OutgoingRecord {
     fn restore(self) -> Result<OutgoingMessage, Failure> {
+        let mut recipients: SmallVec<[Address; 1]> = addresses(&self.others)?;
+        recipients.insert(0, address(&self.recipient)?);
         Ok(OutgoingMessage {
             id: MessageId(self.id),
             conversation: ConversationId(self.conversation),
             contact: self.contact.map(ContactId),
-            recipient: address(&self.recipient)?,
-            text: Text::new(self.text),
+            recipients,
+            subject: self.subject,
+            content: RichRecord::restore(self.rich, self.text)?,
             author: self.plugin.map_or(Author::User, |name| Author::Plugin(name.into())),
             origin: origin(self.automatic),
+            receipts: Receipts { delivery: self.delivery_receipt, display: self.display_receipt },
+            expires_at: self.expires_at.map(Timestamp::from_millis),
             accepted_at: Timestamp::from_millis(self.accepted_at),
         })
     }
@@ -203,6 +297,7 @@ enum StateRecord {
     Delivered,
     Displayed,
     Failed(ErrorRecord),
+    Cancelled,
 }
 
 impl StateRecord {
@@ -213,6 +308,7 @@ impl StateRecord {
             MessageState::Delivered => Self::Delivered,
             MessageState::Displayed => Self::Displayed,
             MessageState::Failed(error) => Self::Failed(ErrorRecord::from(error)),
+            MessageState::Cancelled => Self::Cancelled,
             _ => return Err(Failure::other("the store does not know this state of a message")),
         })
     }
@@ -224,6 +320,7 @@ impl StateRecord {
             Self::Delivered => MessageState::Delivered,
             Self::Displayed => MessageState::Displayed,
             Self::Failed(error) => MessageState::Failed(error.restore()?),
+            Self::Cancelled => MessageState::Cancelled,
         })
     }
 }

@@ -14,6 +14,9 @@
 //! - `account.last_seq` is the highest position that the journal ever had, also when it has been trimmed since.
 //! - `archive_text` is the full-text index of `archive`. It holds the account too, so that a search reads only the
 //!   postings of one account.
+//! - `archive.archived` is 0 for lines of transcripts that no plugin archived; these go after their time. `archive.media_type` is
+//!   NULL for plain texts; otherwise `body` holds the markup or the bytes, and `text` the words to search.
+//! - `archive_other` holds the second and further people that a message went to.
 //! - `kv_bucket.bytes` is the sum of the lengths of a bucket's keys and values, so that a quota is checked without
 //!   reading the bucket.
 
@@ -25,7 +28,29 @@ use crate::error::{Failure, OpenError};
 const APPLICATION_ID: i64 = 0x4174_7461;
 
 /// Step `n` leads from version `n` to version `n + 1`.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+
+/// Lines of transcripts beside what plugins archived, messages to several people, and other contents than texts.
+const VERSION_3: &str = "
+ALTER TABLE archive ADD COLUMN archived INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE archive ADD COLUMN media_type TEXT;
+ALTER TABLE archive ADD COLUMN body BLOB;
+CREATE INDEX archive_by_conversation ON archive (account, conversation, at, message);
+CREATE INDEX archive_lines ON archive (account, at) WHERE archived = 0;
+
+CREATE TABLE archive_other (
+    entry INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    account INTEGER NOT NULL,
+    peer TEXT NOT NULL,
+    peer_key TEXT NOT NULL,
+    PRIMARY KEY (entry, place)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX archive_other_by_peer ON archive_other (account, peer_key, entry);
+CREATE TRIGGER archive_others_removed AFTER DELETE ON archive BEGIN
+    DELETE FROM archive_other WHERE entry = old.id;
+END;
+";
 
 /// What the engine keeps for its work with the service.
 const VERSION_2: &str = "

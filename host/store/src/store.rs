@@ -317,7 +317,7 @@ impl Storage for Store {
     }
 
     fn archive(&self, account: AccountId, entry: ArchiveEntry) -> BoxFuture<'_, Result<bool, StorageError>> {
-        self.write(entry.text.as_str().len(), move |connection| archive::add(connection, account, &entry))
+        self.write(entry.content.size(), move |connection| archive::add(connection, account, &entry))
     }
 
     fn search(
@@ -326,6 +326,10 @@ impl Storage for Store {
         query: ArchiveQuery,
     ) -> BoxFuture<'_, Result<Vec<ArchiveEntry>, StorageError>> {
         self.read(move |connection| archive::search(connection, account, &query))
+    }
+
+    fn count(&self, account: AccountId, query: ArchiveQuery) -> BoxFuture<'_, Result<u64, StorageError>> {
+        self.read(move |connection| archive::count(connection, account, &query))
     }
 
     fn purge(

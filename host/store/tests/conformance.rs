@@ -44,6 +44,7 @@ forward! {
     trim_journal(account: AccountId, plugins: Vec<String>) -> u64;
     archive(account: AccountId, entry: ArchiveEntry) -> bool;
     search(account: AccountId, query: ArchiveQuery) -> Vec<ArchiveEntry>;
+    count(account: AccountId, query: ArchiveQuery) -> u64;
     purge(account: AccountId, before: Timestamp, peer: Option<Address>) -> u64;
     kv_get(account: AccountId, bucket: &str, key: &str) -> Option<Vec<u8>>;
     kv_set(account: AccountId, bucket: &str, key: &str, value: Option<Vec<u8>>, quota: u64) -> ();

@@ -15,7 +15,7 @@ use attache_messenger::{
     command::{Accepted, Answer, Command},
     event::{Contact, Event, EventKind, PresenceChange, SessionState, WatchedChange},
     id::{AccountId, ContactId, ConversationId, LeaseId, MessageId, RequestId},
-    message::{Author, IncomingMessage, Origin, Text},
+    message::{Author, Draft, IncomingMessage, Origin, Target},
     presence::{Availability, Freshness, Presence, UnknownReason},
     snapshot::{ContactEntry, Snapshot},
     storage::{Batch, BoxFuture, JournalEntry, JournalEvent, Storage, Write},
@@ -73,11 +73,18 @@ impl Backend for Notes {
             _ => {}
         }
         self.news.notify_waiters();
-        if let Command::Send { to, text, author: Author::Plugin(plugin), origin } = command {
+        if let Command::Send(Draft {
+            to: Target::Address(to),
+            content,
+            author: Author::Plugin(plugin),
+            origin,
+            ..
+        }) = command
+        {
             lock(&self.sent).push(Sent {
                 plugin: plugin.to_string(),
                 to: to.to_string(),
-                text: text.as_str().to_owned(),
+                text: content.text().to_owned(),
                 origin,
             });
             self.news.notify_waiters();
@@ -176,7 +183,9 @@ impl Desk {
             conversation: ConversationId(1),
             contact: Some(ContactId(1)),
             sender: Address::parse("sip:bob@example.com").unwrap(),
-            text: Text::new(text),
+            also_to: Default::default(),
+            subject: None,
+            content: text.into(),
             origin,
             sent_at: None,
             received_at: Timestamp::from_millis(1),

@@ -7,7 +7,7 @@ use attache_sip::{
     agent::Credential, budget::Budget, digest::Secret, transaction::Timers, transport::Transport,
 };
 
-use crate::{address::Address, call::IncomingCalls};
+use crate::{address::Address, call::IncomingCalls, message::ReceiptPolicy};
 
 /// Settings of one account's engine. Every one but the first four has a default that suits a person's account.
 #[derive(Clone)]
@@ -80,6 +80,15 @@ pub struct EngineConfig {
     /// Whether what was last known of contacts' presence is kept in the store, so that it is shown at the next start as stale
     /// and need not be told again where it has not changed (RFC 5839). Default yes.
     pub keep_presence: bool,
+    /// Which receipts are given to those who ask (RFC 5438). Default [`ReceiptPolicy::Delivered`], and never to somebody whom
+    /// a rule keeps from seeing this account's presence: a receipt says when somebody is there.
+    pub receipts: ReceiptPolicy,
+    /// Types of messages that are taken as bytes, beside texts: `image/png`, or `image/*` for all of a kind. Default none;
+    /// others are refused with 415.
+    pub accept: Vec<Arc<str>>,
+    /// How long lines of conversations stay in the store, so that these can be read after they were closed, also after a
+    /// restart. Zero keeps none beyond the process. Default 31 days.
+    pub history: Duration,
     /// Address of a list that the service holds (RFC 4662), such as `sip:alice-list@example.com`. `None` asks for none
     /// unless the engine made one.
     pub list: Option<String>,
@@ -113,6 +122,15 @@ pub struct Limits {
     /// Identities of messages that arrived, for recognising repetitions within 31 days; the oldest go first. Default
     /// 100,000.
     pub seen: usize,
+    /// Recipients of one message. Default 100.
+    pub recipients: usize,
+    /// Messages of ours whose states are known, so that receipts that come later count; likewise receipts that senders of
+    /// messages still want. The oldest go first, and all after 31 days. Default 5,000.
+    pub deliveries: usize,
+    /// People of whom it is remembered what their programs read. Default 10,000.
+    pub peers: usize,
+    /// People who write to this account at the same time. Default 256.
+    pub composing: usize,
     /// Leases on people's presence at once. Default 10,000.
     pub leases: usize,
     /// Contacts whose becoming available is told. Default 1,000.
@@ -139,6 +157,10 @@ impl Default for Limits {
             transcript_lines: 500,
             transcript_bytes: 1024 * 1024,
             seen: 100_000,
+            recipients: 100,
+            deliveries: 5_000,
+            peers: 10_000,
+            composing: 256,
             leases: 10_000,
             alerts: 1_000,
             facts: 64,
@@ -186,6 +208,9 @@ impl EngineConfig {
             phone: None,
             incoming_calls: IncomingCalls::default(),
             conference: None,
+            receipts: ReceiptPolicy::default(),
+            accept: Vec::new(),
+            history: Duration::from_secs(31 * 86_400),
             list: None,
             limits: Limits::default(),
             timers: Timers::default(),

@@ -217,8 +217,8 @@ impl Engine {
 
 fn length(line: &TranscriptEntry) -> usize {
     match line {
-        TranscriptEntry::Incoming(message) => message.text.as_str().len(),
-        TranscriptEntry::Outgoing(message) => message.text.as_str().len(),
+        TranscriptEntry::Incoming(message) => message.content.size(),
+        TranscriptEntry::Outgoing(message) => message.content.size(),
         TranscriptEntry::Participant { .. } | TranscriptEntry::Call(_) => 0,
     }
 }

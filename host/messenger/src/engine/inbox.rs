@@ -17,6 +17,7 @@ use attache_sip::{
     transaction::ServerTransactionId,
 };
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use crate::{
     address::Address,
@@ -24,7 +25,7 @@ use crate::{
     engine::{
         Engine,
         ledger::{Effect, Sealed},
-        outbox::IDENTITY,
+        wire::IDENTITY,
     },
     event::EventKind,
     id::MessageId,
@@ -120,7 +121,9 @@ impl Engine {
             id: MessageId(self.next_id()),
             conversation,
             contact: self.view.by_address.get(&sender).copied(),
-            text,
+            also_to: SmallVec::new(),
+            subject: None,
+            content: text.into(),
             origin: origin(request),
             sent_at: wrapped_at.or_else(|| request.header(HeaderName::Date).and_then(date)),
             received_at: now.wall,

@@ -11,13 +11,15 @@ use core::time::Duration;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use rpds::HashTrieSetSync;
+use smallvec::SmallVec;
 
 use crate::{
+    address::Address,
     command::Answer,
     engine::{Engine, own::Choice, roster::Edit, sync::Records},
     event::{Event, EventKind},
-    id::{AccountId, ContactId, RequestId},
-    message::{IncomingMessage, MessageState, OutgoingMessage},
+    id::{AccountId, ContactId, ConversationId, MessageId, RequestId},
+    message::{IncomingMessage, MessageState},
     privacy::{Decision, Watcher, Who},
     storage::{Batch, BatchId, JournalEntry, JournalEvent, OutboxEntry, RecordKind, Write},
     time::{Now, Timestamp},
@@ -80,8 +82,19 @@ pub(super) enum Effect {
     Incoming { message: Arc<IncomingMessage>, key: [u8; 16] },
     /// A message of ours is in the outbox.
     Accepted { ticket: Ticket, entry: Arc<OutboxEntry> },
-    /// A message of ours is done.
-    Finished { message: Arc<OutgoingMessage>, state: MessageState },
+    /// A message of ours went further.
+    Advanced(Box<Advance>),
+}
+
+/// A message of ours goes further at some of its recipients.
+#[derive(Debug)]
+pub(super) struct Advance {
+    pub(super) message: MessageId,
+    pub(super) conversation: ConversationId,
+    pub(super) recipients: SmallVec<[Address; 1]>,
+    pub(super) state: MessageState,
+    /// It leaves the outbox with that.
+    pub(super) finished: bool,
 }
 
 impl Effect {
@@ -92,7 +105,8 @@ impl Effect {
             Self::Roster { edit, .. } => 1 + edit.events(),
             Self::Asked { .. } => 1,
             Self::Rule { .. } | Self::Own { .. } | Self::Incoming { .. } | Self::Alerts { .. } => 2,
-            Self::Accepted { .. } | Self::Finished { .. } => 2,
+            Self::Accepted { .. } => 2,
+            Self::Advanced(advance) => 1 + advance.recipients.len() as u64,
         }
     }
 
@@ -125,14 +139,20 @@ impl Effect {
                 writes.push(Write::PutOutbox(entry.clone()));
                 writes.push(journal(JournalEvent::MessageAccepted(entry.message.clone())));
             }
-            Self::Finished { message, state } => {
-                writes.push(Write::RemoveOutbox(message.id));
-                writes.push(journal(JournalEvent::MessageStateChanged {
-                    message: message.id,
-                    conversation: message.conversation,
-                    recipient: message.recipient.clone(),
-                    state: state.clone(),
-                }));
+            Self::Advanced(advance) => {
+                if advance.finished {
+                    let recipients = advance.recipients.clone();
+                    writes.push(Write::FinishOutbox { message: advance.message, recipients });
+                }
+                for (place, recipient) in (2..).zip(&advance.recipients) {
+                    let event = JournalEvent::MessageStateChanged {
+                        message: advance.message,
+                        conversation: advance.conversation,
+                        recipient: recipient.clone(),
+                        state: advance.state.clone(),
+                    };
+                    writes.push(Write::AppendJournal(JournalEntry { seq: seq + place, at, event }));
+                }
             }
         }
     }
@@ -206,7 +226,12 @@ impl Ledger {
 
     /// Takes something into the next batch.
     pub(super) fn keep(&mut self, effect: Effect) {
-        self.open.push(effect);
+        // States of a message that were put aside come first: those after them wait too.
+        if matches!(effect, Effect::Advanced(_)) && !self.retry.is_empty() {
+            self.retry.push(effect);
+        } else {
+            self.open.push(effect);
+        }
     }
 
     /// Takes the effects out of the next batch that `choose` names.

@@ -2,7 +2,8 @@
 //!
 //! A message is transmitted only when it is durable, and forgotten only when its outcome is. To one person, one message
 //! is under way at a time (RFC 3428, section 8), so they arrive in order; to different people, several. Every attempt
-//! carries the same Call-ID and the same identity of its own, by which the other side's engine knows it again.
+//! carries the same Call-ID and the same identity of its own, by which the other side's engine knows it again. A message to
+//! several people stands in the lane of each of them.
 
 use core::time::Duration;
 use std::{
@@ -11,32 +12,33 @@ use std::{
     time::Instant,
 };
 
-use attache_sip::agent::{self, Cause, MessageParams};
-use bytes::Bytes;
+use attache_sip::agent::{self, Cause};
+use smallvec::SmallVec;
 
 use crate::{
     address::Address,
     code::Code,
-    command::{Accepted, Command},
+    command::Accepted,
     engine::{
         Engine,
-        ledger::{Effect, Sealed, Ticket},
+        ledger::{Advance, Effect, Sealed, Ticket},
+        wire,
     },
     error::{Error, Retry},
     event::{EventKind, SessionState},
     id::{MessageId, RequestId},
-    message::{MessageState, Origin, OutgoingMessage, Text},
+    message::{Content, Draft, MessageState, OutboxItem, OutgoingMessage, Target, Text, WaitReason, Waiting},
     snapshot::TranscriptEntry,
-    storage::OutboxEntry,
+    storage::{Form, OutboxEntry},
 };
-
-/// Header with the identity of a message: its handle at the sender. A proxy's challenge changes CSeq, a lost answer is
-/// no reason to say a thing twice.
-pub(super) const IDENTITY: &str = "Attache-Message";
 
 /// First pause between attempts at one message; doubles up to [`MAX_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(2);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// Longest subject, in bytes.
+const MAX_SUBJECT: usize = 256;
+/// Longest media type with its parameters, in bytes.
+const MAX_TYPE: usize = 128;
 
 #[derive(Debug)]
 struct Queued {
@@ -44,6 +46,9 @@ struct Queued {
     attempts: u32,
     /// Its credentials were refused, and the registrar was asked whether they are good.
     doubted: bool,
+    /// It may have arrived: an attempt had no answer, or was made by a process that is gone.
+    left: bool,
+    last_error: Option<Error>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +56,16 @@ struct Lane {
     queue: VecDeque<Queued>,
     sending: Option<agent::MessageId>,
     not_before: Option<Instant>,
+}
+
+/// A message that is not done for all of its recipients.
+#[derive(Debug)]
+struct Open {
+    /// Recipients whose outcome is not durable yet.
+    left: usize,
+    /// Who waits for the outcome.
+    request: Option<RequestId>,
+    failed: Option<Error>,
 }
 
 /// Messages that are not done.
@@ -63,58 +78,97 @@ pub(super) struct Outbox {
     under_way: HashMap<agent::MessageId, Address>,
     /// Credentials were refused: nothing leaves before the registrar has said what they are worth.
     held: bool,
-    /// Who waits for the outcome.
-    requests: HashMap<MessageId, RequestId>,
     /// Accepted and not finished, those under way to the store among them.
+    open: HashMap<MessageId, Open>,
+    /// What is accepted and not finished, a message once for each of its recipients.
     count: usize,
 }
 
 impl Engine {
     /// The command: checks it and keeps the message.
-    pub(super) fn send(&mut self, ticket: Ticket, command: Command) {
-        let Command::Send { to, text, author, origin } = command else { return };
-        if let Err(error) = self.check_send(&to, &text) {
-            self.ledger.answer(ticket.token, Err(error));
-            return;
-        }
-        let conversation = self.conversation_with(&to);
+    pub(super) fn send(&mut self, ticket: Ticket, draft: Draft) {
+        let recipients = match self.check_send(&draft) {
+            Ok(recipients) => recipients,
+            Err(error) => return self.ledger.answer(ticket.token, Err(error)),
+        };
+        let conversation = match &draft.to {
+            Target::Conversation(id) => *id,
+            _ => self.conversation_with(&recipients[0]),
+        };
         let id = MessageId(self.next_id());
         let message = Arc::new(OutgoingMessage {
             id,
             conversation,
-            contact: self.view.by_address.get(&to).copied(),
-            recipient: to,
-            text,
-            author,
-            origin,
+            contact: self.view.by_address.get(&recipients[0]).copied(),
+            recipients: recipients.clone(),
+            subject: draft.subject,
+            content: draft.content,
+            author: draft.author,
+            origin: draft.origin,
+            receipts: draft.receipts,
+            expires_at: draft.expires.map(|after| self.now.wall + after),
             accepted_at: self.now.wall,
         });
         let call_id = format!("{:016x}{:016x}@attache", self.random(), id.0);
-        self.outbox.count += 1;
-        self.outbox.requests.insert(id, ticket.request);
-        let entry = Arc::new(OutboxEntry { message, call_id, attempts: 0 });
+        self.outbox.count += recipients.len();
+        let open = Open { left: recipients.len(), request: Some(ticket.request), failed: None };
+        self.outbox.open.insert(id, open);
+        let entry =
+            Arc::new(OutboxEntry { message, call_id, pending: recipients, form: Form::Plain, attempts: 0 });
         self.ledger.keep(Effect::Accepted { ticket, entry });
     }
 
-    fn check_send(&self, to: &Address, text: &Text) -> Result<(), Error> {
-        if *to == self.config.address {
-            return Err(Error::new(Code::SessionInvitedSelf, "a message to yourself cannot be sent"));
+    fn check_send(&self, draft: &Draft) -> Result<SmallVec<[Address; 1]>, Error> {
+        let invalid = |text: &str| Error::new(Code::InvalidArgument, text);
+        let mut recipients: SmallVec<[Address; 1]> = SmallVec::new();
+        let named: Vec<&Address> = match &draft.to {
+            Target::Address(address) => vec![address],
+            Target::Addresses(addresses) => addresses.iter().collect(),
+            Target::Conversation(id) => match self.view.conversations.get(id) {
+                None => {
+                    let text = format!("there is no conversation {id}");
+                    return Err(Error::new(Code::ConversationNotFound, text));
+                }
+                Some(entry) if entry.conversation.closed_at.is_some() => {
+                    return Err(Error::new(Code::Closed, "the conversation was closed before"));
+                }
+                Some(entry) => entry.conversation.present().collect(),
+            },
+        };
+        if named.len() > self.config.limits.recipients {
+            return Err(invalid(&format!(
+                "a message has at most {} recipients",
+                self.config.limits.recipients
+            )));
         }
-        to.to_uri()?;
-        if text.as_str().is_empty() {
-            return Err(Error::new(Code::InvalidArgument, "a message needs a text"));
+        for address in named {
+            if *address == self.config.address {
+                return Err(Error::new(Code::SessionInvitedSelf, "a message to yourself cannot be sent"));
+            }
+            address.to_uri()?;
+            if !recipients.contains(address) {
+                recipients.push(address.clone());
+            }
         }
-        if text.as_str().len() > Text::MAX {
-            return Err(Error::new(
-                Code::MessageTooLong,
-                format!("the text is longer than {} bytes", Text::MAX),
-            ));
+        if recipients.is_empty() {
+            return Err(Error::new(Code::SessionNoUserInvited, "a message needs a recipient"));
         }
-        if self.outbox.count >= self.config.limits.outbox {
+        check_content(&draft.content)?;
+        if draft
+            .subject
+            .as_ref()
+            .is_some_and(|subject| subject.len() > MAX_SUBJECT || subject.chars().any(char::is_control))
+        {
+            return Err(invalid(&format!("a subject is one line of at most {MAX_SUBJECT} bytes")));
+        }
+        if draft.expires.is_some_and(|after| after < Duration::from_secs(1)) {
+            return Err(invalid("a message is worth something for a second at least"));
+        }
+        if self.outbox.count + recipients.len() > self.config.limits.outbox {
             let text = format!("{} messages wait to be sent already", self.config.limits.outbox);
             return Err(Error::new(Code::TooManyMessages, text).retry(Retry::AfterChange));
         }
-        Ok(())
+        Ok(recipients)
     }
 
     /// The message is durable: shows it, and sends it when its turn comes.
@@ -122,7 +176,7 @@ impl Engine {
         let message = entry.message.clone();
         let mut seq = sealed.seq;
         let line = TranscriptEntry::Outgoing(message.clone());
-        match self.add_line(message.conversation, &message.recipient, sealed.at, line) {
+        match self.add_line(message.conversation, message.recipient(), sealed.at, line) {
             Some(opened) => {
                 self.ledger.emit_sealed(&mut seq, sealed.at, EventKind::ConversationOpened(opened));
             }
@@ -133,34 +187,47 @@ impl Engine {
             ticket.token,
             Ok(Accepted { message: Some(message.id), ..Accepted::new(ticket.request) }),
         );
-        self.enqueue(entry.clone());
+        self.enqueue(entry.clone(), false);
     }
 
     /// The message could not be kept: nothing of it happened.
     pub(super) fn refuse_accepted(&mut self, ticket: Ticket, entry: &Arc<OutboxEntry>, error: Error) {
-        self.outbox.count -= 1;
-        self.outbox.requests.remove(&entry.message.id);
-        self.abandon_conversation(entry.message.conversation, &entry.message.recipient);
+        self.outbox.count -= entry.pending.len();
+        self.outbox.open.remove(&entry.message.id);
+        self.abandon_conversation(entry.message.conversation, entry.message.recipient());
         self.ledger.answer(ticket.token, Err(error));
     }
 
     /// A message that was in the outbox when the engine began.
     pub(super) fn restore_message(&mut self, entry: OutboxEntry) {
         let message = entry.message.clone();
-        self.outbox.count += 1;
+        self.outbox.count += entry.pending.len();
+        let open = Open { left: entry.pending.len(), request: None, failed: None };
+        self.outbox.open.insert(message.id, open);
         let line = TranscriptEntry::Outgoing(message.clone());
-        self.add_line(message.conversation, &message.recipient, message.accepted_at, line);
-        self.enqueue(Arc::new(entry));
+        self.add_line(message.conversation, message.recipient(), message.accepted_at, line);
+        self.enqueue(Arc::new(entry), true);
     }
 
-    fn enqueue(&mut self, entry: Arc<OutboxEntry>) {
-        let peer = entry.message.recipient.clone();
-        let lane = self.outbox.lanes.entry(peer.clone()).or_default();
-        let attempts = entry.attempts;
-        lane.queue.push_back(Queued { entry, attempts, doubted: false });
-        if lane.queue.len() == 1 {
-            self.outbox.ready.push_back(peer);
+    fn enqueue(&mut self, entry: Arc<OutboxEntry>, left: bool) {
+        for peer in &entry.pending {
+            let lane = self.outbox.lanes.entry(peer.clone()).or_default();
+            let attempts = entry.attempts;
+            let queued = Queued { entry: entry.clone(), attempts, doubted: false, left, last_error: None };
+            lane.queue.push_back(queued);
+            if lane.queue.len() == 1 {
+                self.outbox.ready.push_back(peer.clone());
+            }
         }
+        let waiting = entry.pending.iter().map(|recipient| Waiting {
+            recipient: recipient.clone(),
+            reason: WaitReason::Turn,
+            attempts: entry.attempts,
+            last_error: None,
+            next_try: None,
+        });
+        let item = OutboxItem { message: entry.message.clone(), waiting: waiting.collect() };
+        self.view.outbox.insert_mut(entry.message.id, Arc::new(item));
         self.send_ready();
     }
 
@@ -177,8 +244,13 @@ impl Engine {
             }
             lane.not_before = None;
             let Some(queued) = lane.queue.front_mut() else { continue };
+            if queued.entry.message.expires_at.is_some_and(|at| at <= self.now.wall) {
+                let error = Error::new(Code::SessionTimeout, "the message was worth nothing any more");
+                self.finish_message(&peer, MessageState::Failed(error));
+                continue;
+            }
             queued.attempts += 1;
-            let params = match params(&queued.entry) {
+            let params = match wire::request(&queued.entry, &peer) {
                 Ok(params) => params,
                 Err(error) => {
                     self.finish_message(&peer, MessageState::Failed(error));
@@ -189,6 +261,7 @@ impl Engine {
             if let Some(lane) = self.outbox.lanes.get_mut(&peer) {
                 lane.sending = Some(id);
             }
+            self.show_waiting(&peer, WaitReason::Answer);
             self.outbox.under_way.insert(id, peer);
         }
     }
@@ -225,11 +298,14 @@ impl Engine {
         let Some(lane) = self.outbox.lanes.get_mut(&peer) else { return };
         lane.sending = None;
         let Some(queued) = lane.queue.front_mut() else { return };
+        queued.left |= cause.status().is_none();
+        queued.last_error = Some(failure(cause));
         // A refused proof says nothing of the message, and any peer can refuse one: the registrar knows. Where it takes
         // the same password, a second refusal is the other side's word on this message.
         let unproven = matches!(cause, Cause::WrongPassword { .. } | Cause::UnsupportedChallenge { .. });
         if unproven && !core::mem::replace(&mut queued.doubted, true) {
             queued.attempts -= 1;
+            self.show_waiting(&peer, WaitReason::Credentials);
             self.outbox.ready.push_front(peer);
             self.outbox.held = true;
             if self.view.session == SessionState::SignedIn {
@@ -259,6 +335,7 @@ impl Engine {
             lane.not_before = Some(at);
         }
         self.outbox.paused.insert((at, peer.canonical().into()));
+        self.show_waiting(&peer, WaitReason::Retry);
         if cause.is_outage() {
             self.suspect_outage();
         }
@@ -287,8 +364,54 @@ impl Engine {
             }
         }
         // Oldest first, whatever the order of the map.
-        peers.sort_by_key(|(id, _)| *id);
+        peers.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.canonical().cmp(b.canonical())));
         self.outbox.ready = peers.into_iter().map(|(_, peer)| peer).collect();
+        self.send_ready();
+    }
+
+    /// Takes a message back, as far as it has not left.
+    pub(super) fn cancel_message(&mut self, ticket: Ticket, id: MessageId) {
+        let Some(item) = self.view.outbox.get(&id).cloned() else {
+            let known = self.view.deliveries.contains_key(&id);
+            self.ledger.answer(ticket.token, Err(if known { too_late() } else { no_such_message(id) }));
+            return;
+        };
+        let (mut unsent, mut doubtful) = (SmallVec::new(), SmallVec::new());
+        for Waiting { recipient, .. } in &item.waiting {
+            let Some(lane) = self.outbox.lanes.get_mut(recipient) else { continue };
+            let Some(place) = lane.queue.iter().position(|queued| queued.entry.message.id == id) else {
+                continue;
+            };
+            if place == 0 && lane.sending.is_some() {
+                continue;
+            }
+            let Some(queued) = lane.queue.remove(place) else { continue };
+            if queued.left {
+                doubtful.push(recipient.clone())
+            } else {
+                unsent.push(recipient.clone())
+            }
+            if lane.queue.is_empty() {
+                self.outbox.lanes.remove(recipient);
+            } else if place == 0 {
+                lane.not_before = None;
+                self.outbox.ready.push_back(recipient.clone());
+            }
+        }
+        if unsent.is_empty() && doubtful.is_empty() {
+            self.ledger.answer(ticket.token, Err(too_late()));
+            return;
+        }
+        self.accept(ticket);
+        let complete = unsent.len() == item.message.recipients.len();
+        for (recipients, state) in
+            [(unsent, MessageState::Cancelled), (doubtful, MessageState::Failed(taken_back()))]
+        {
+            if !recipients.is_empty() {
+                self.advance(&item.message, recipients, state);
+            }
+        }
+        self.complete(ticket.request, if complete { Ok(()) } else { Err(too_late()) });
         self.send_ready();
     }
 
@@ -302,52 +425,134 @@ impl Engine {
         } else {
             self.outbox.ready.push_back(peer.clone());
         }
-        self.ledger.keep(Effect::Finished { message: done.entry.message.clone(), state });
+        self.advance(&done.entry.message, [peer.clone()].into_iter().collect(), state);
         self.send_ready();
     }
 
-    /// The outcome is durable.
-    pub(super) fn apply_finished(
+    fn advance(
         &mut self,
-        sealed: &Sealed,
         message: &Arc<OutgoingMessage>,
-        state: &MessageState,
+        recipients: SmallVec<[Address; 1]>,
+        state: MessageState,
     ) {
-        self.outbox.count -= 1;
-        let kind = EventKind::MessageStateChanged {
+        self.ledger.keep(Effect::Advanced(Box::new(Advance {
             message: message.id,
             conversation: message.conversation,
-            recipient: message.recipient.clone(),
-            state: state.clone(),
-        };
-        // The journal's entry is the second of its effect, as everywhere.
-        self.ledger.emit_sealed(&mut (sealed.seq + 1), sealed.at, kind);
-        if let Some(request) = self.outbox.requests.remove(&message.id) {
-            let outcome = match state {
-                MessageState::Failed(error) => Err(error.clone()),
-                _ => Ok(()),
+            recipients,
+            state,
+            finished: true,
+        })));
+    }
+
+    /// The outcome is durable.
+    pub(super) fn apply_advanced(&mut self, sealed: &Sealed, advance: &Advance) {
+        // The journal's entries are those behind the first of the effect, as everywhere.
+        let mut seq = sealed.seq + 1;
+        for recipient in &advance.recipients {
+            let kind = EventKind::MessageStateChanged {
+                message: advance.message,
+                conversation: advance.conversation,
+                recipient: recipient.clone(),
+                state: advance.state.clone(),
             };
-            self.complete(request, outcome);
+            self.ledger.emit_sealed(&mut seq, sealed.at, kind);
+        }
+        if !advance.finished {
+            return;
+        }
+        self.outbox.count -= advance.recipients.len();
+        if let Some(item) = self.view.outbox.get(&advance.message) {
+            let mut item = OutboxItem::clone(item);
+            item.waiting.retain(|waiting| !advance.recipients.contains(&waiting.recipient));
+            if item.waiting.is_empty() {
+                self.view.outbox.remove_mut(&advance.message);
+            } else {
+                self.view.outbox.insert_mut(advance.message, Arc::new(item));
+            }
+        }
+        let Some(open) = self.outbox.open.get_mut(&advance.message) else { return };
+        open.left = open.left.saturating_sub(advance.recipients.len());
+        match &advance.state {
+            MessageState::Failed(error) => open.failed = Some(error.clone()),
+            MessageState::Cancelled => {
+                open.failed = Some(Error::new(Code::UserCancelled, "the message was taken back"));
+            }
+            _ => {}
+        }
+        if open.left == 0
+            && let Some(open) = self.outbox.open.remove(&advance.message)
+            && let Some(request) = open.request
+        {
+            self.complete(request, open.failed.map_or(Ok(()), Err));
+        }
+    }
+
+    /// Shows what the first message of a lane waits for.
+    fn show_waiting(&mut self, peer: &Address, reason: WaitReason) {
+        let Some(lane) = self.outbox.lanes.get(peer) else { return };
+        let Some(queued) = lane.queue.front() else { return };
+        let id = queued.entry.message.id;
+        let Some(item) = self.view.outbox.get(&id) else { return };
+        let mut item = OutboxItem::clone(item);
+        let Some(waiting) = item.waiting.iter_mut().find(|waiting| waiting.recipient == *peer) else {
+            return;
+        };
+        waiting.reason = reason;
+        waiting.attempts = queued.attempts;
+        waiting.last_error = queued.last_error.clone();
+        waiting.next_try = lane.not_before.map(|at| self.now.wall + (at - self.now.instant));
+        let item = Arc::new(item);
+        self.view.outbox.insert_mut(id, item.clone());
+        // That a message is on its way is no news; that it has to wait is.
+        if matches!(reason, WaitReason::Retry | WaitReason::Credentials) {
+            self.ledger.emit(self.now.wall, EventKind::OutboxChanged(item));
         }
     }
 }
 
-fn params(entry: &OutboxEntry) -> Result<MessageParams, Error> {
-    let message = &entry.message;
-    let mut headers = vec![(IDENTITY.to_owned(), message.id.to_string())];
-    if message.origin == Origin::Automatic {
-        headers.push(("Auto-Submitted".to_owned(), "auto-replied".to_owned()));
+fn check_content(content: &Content) -> Result<(), Error> {
+    let invalid = |text: &str| Err(Error::new(Code::InvalidArgument, text));
+    let too_long = |most: usize| {
+        Err(Error::new(Code::MessageTooLong, format!("the message is longer than {most} bytes")))
+    };
+    match content {
+        Content::Text(text) if text.as_str().is_empty() => invalid("a message needs a text"),
+        Content::Html { html, plain } if html.as_str().is_empty() || plain.as_str().is_empty() => {
+            invalid("a message with markup needs the same in words")
+        }
+        Content::Other { media_type, bytes } if bytes.as_bytes().is_empty() || !is_media_type(media_type) => {
+            invalid("a message needs a media type such as image/png, and bytes")
+        }
+        content if content.size() > Content::MAX => too_long(Text::MAX),
+        _ => Ok(()),
     }
-    let body = Bytes::copy_from_slice(message.text.as_str().as_bytes());
-    Ok(MessageParams {
-        to: message.recipient.to_uri()?,
-        content_type: "text/plain;charset=UTF-8".to_owned(),
-        body,
-        headers,
-        call_id: entry.call_id.clone(),
-    })
 }
 
+/// Whether this can stand in a header, and is no type that means something to the protocol.
+fn is_media_type(text: &str) -> bool {
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let token = |word: &str| {
+        !word.is_empty()
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte))
+    };
+    let reserved = ["multipart/", "message/", "application/im-iscomposing", "application/sdp"];
+    text.len() <= MAX_TYPE
+        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        && essence.split_once('/').is_some_and(|(kind, name)| token(kind) && token(name))
+        && !reserved.iter().any(|reserved| essence.to_ascii_lowercase().starts_with(reserved))
+}
+
+fn too_late() -> Error {
+    Error::new(Code::TooLate, "the message has left already")
+}
+
+fn taken_back() -> Error {
+    Error::new(Code::UserCancelled, "the message was taken back after it had left; it may have arrived")
+}
+
+fn no_such_message(id: MessageId) -> Error {
+    Error::new(Code::NotFound, format!("there is no message {id} in the outbox"))
+}
 /// What a cause means for a message.
 fn failure(cause: &Cause) -> Error {
     let (code, text) = match cause {

@@ -15,7 +15,7 @@ use attache_messenger::{
     command::Command,
     engine::EngineConfig,
     event::{EventKind, SessionState},
-    message::{Author, IncomingMessage, MessageState, Origin, Text},
+    message::{Draft, IncomingMessage, MessageState},
     presence::{Availability, Freshness, Presence, UnknownReason},
     report::Strategy,
     sim::{BEGINNING, EngineNode, Link, MemoryStore, Node, Simulation},
@@ -145,8 +145,7 @@ impl World {
     }
 
     fn say(&mut self, name: &str, to: &str, text: &str) -> Result<(), attache_messenger::error::Error> {
-        let (author, origin) = (Author::User, Origin::Person);
-        self.run(name, Command::Send { to: address(to), text: Text::new(text), author, origin })
+        self.run(name, Command::Send(Draft::new(address(to), text)))
     }
 
     fn sees(&mut self, name: &str) -> Arc<Presence> {
@@ -207,7 +206,7 @@ fn messages_pass_the_embedded_service_in_order() {
         world.say("alice", "bob", &format!("line {n}")).unwrap();
     }
     let texts: Vec<String> =
-        world.received().iter().map(|message| message.text.as_str().to_owned()).collect();
+        world.received().iter().map(|message| message.content.text().to_owned()).collect();
     assert_eq!(texts, (0..10).map(|n| format!("line {n}")).collect::<Vec<_>>());
 }
 

@@ -21,8 +21,8 @@ fn lines(snapshot: &Snapshot, id: ConversationId) -> Vec<String> {
         .transcript
         .iter()
         .map(|line| match line {
-            TranscriptEntry::Incoming(message) => format!("< {}", message.text.as_str()),
-            TranscriptEntry::Outgoing(message) => format!("> {}", message.text.as_str()),
+            TranscriptEntry::Incoming(message) => format!("< {}", message.content.text()),
+            TranscriptEntry::Outgoing(message) => format!("> {}", message.content.text()),
             TranscriptEntry::Participant { participant } => {
                 format!("{} {}", participant.state.name(), participant.address)
             }

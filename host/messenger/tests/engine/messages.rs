@@ -6,7 +6,7 @@ use attache_messenger::{
     code::Code,
     command::Command,
     event::EventKind,
-    message::{Author, MessageState, Origin, Text},
+    message::{Author, Draft, MessageState, Origin, Text},
     sim::{EngineNode, Link, Simulation},
     storage::StorageError,
 };
@@ -51,13 +51,10 @@ fn messages_to_one_person_arrive_in_order_whatever_the_network_does() {
 #[test]
 fn an_automatic_reply_is_marked_and_recognised() {
     let mut world = World::friends(2);
-    let command = Command::Send {
-        to: address(BOB),
-        text: Text::new("I am away"),
-        author: Author::Plugin("auto-reply".into()),
-        origin: Origin::Automatic,
-    };
-    world.run(ALICE, command).unwrap();
+    let draft = Draft::new(address(BOB), "I am away")
+        .author(Author::Plugin("auto-reply".into()))
+        .origin(Origin::Automatic);
+    world.run(ALICE, Command::Send(draft)).unwrap();
     let marked = |packet: &attache_messenger::sim::Packet| {
         String::from_utf8_lossy(&packet.payload).contains("Auto-Submitted: auto-replied")
     };

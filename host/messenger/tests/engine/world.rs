@@ -10,7 +10,7 @@ use attache_messenger::{
     error::Error,
     event::{EventKind, SessionState},
     id::ContactId,
-    message::{Author, IncomingMessage, MessageState, Origin, Text},
+    message::{Draft, IncomingMessage, MessageState},
     presence::{Availability, Presence},
     sim::{EngineNode, MemoryStore, Simulation},
     snapshot::Snapshot,
@@ -163,7 +163,7 @@ impl World {
 
     /// Texts that somebody received, in order, as its journal has them.
     pub(crate) fn received(&self, name: &str) -> Vec<String> {
-        received(&self.store(name)).iter().map(|message| message.text.as_str().to_owned()).collect()
+        received(&self.store(name)).iter().map(|message| message.content.text().to_owned()).collect()
     }
 
     /// States of somebody's messages, in order, as its journal has them.
@@ -207,5 +207,5 @@ pub(crate) fn received(store: &MemoryStore) -> Vec<Arc<IncomingMessage>> {
 }
 
 pub(crate) fn send(to: &str, text: &str) -> Command {
-    Command::Send { to: address(to), text: Text::new(text), author: Author::User, origin: Origin::Person }
+    Command::Send(Draft::new(address(to), text))
 }

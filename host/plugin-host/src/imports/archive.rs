@@ -51,6 +51,7 @@ impl GuestState {
             peer: query.peer.as_deref().map(address).transpose()?,
             since: query.since.map(Timestamp::from_millis),
             until: query.until.map(Timestamp::from_millis),
+            archived_only: true,
             limit: query.limit.min(ENTRIES),
             ..ArchiveQuery::default()
         };
@@ -59,7 +60,7 @@ impl GuestState {
         // What a guest could not hold anyway is not copied for it.
         let mut room = self.plugin().limits.memory.0 / 2;
         let fits = |entry: &ArchiveEntry| {
-            let size = entry.text.as_str().len() as u64 + 128;
+            let size = entry.content.size() as u64 + 128;
             room = room.saturating_sub(size);
             room > 0
         };
@@ -81,7 +82,8 @@ impl GuestState {
                 wit::archive_types::Direction::Outgoing => Direction::Outgoing,
             },
             peer: address(&entry.peer)?,
-            text: Text::new(entry.text),
+            others: Default::default(),
+            content: Text::new(entry.text).into(),
             automatic: entry.automatic,
         };
         let storage = self.plugin().backend.storage();
@@ -107,7 +109,7 @@ fn wit_entry(entry: &ArchiveEntry) -> Entry {
             Direction::Outgoing => wit::archive_types::Direction::Outgoing,
         },
         peer: entry.peer.to_string(),
-        text: entry.text.as_str().to_owned(),
+        text: entry.content.text().to_owned(),
         automatic: entry.automatic,
     }
 }

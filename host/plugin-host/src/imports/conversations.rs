@@ -77,13 +77,13 @@ fn entry(snapshot: &Snapshot, line: &TranscriptEntry) -> Option<wit::conversatio
             at: message.received_at.as_millis(),
             sender: message.sender.to_string(),
             message: message.id.0,
-            text: message.text.as_str().to_owned(),
+            text: message.content.text().to_owned(),
         }),
         TranscriptEntry::Outgoing(message) => Some(wit::conversations::TranscriptEntry {
             at: message.accepted_at.as_millis(),
             sender: snapshot.address.to_string(),
             message: message.id.0,
-            text: message.text.as_str().to_owned(),
+            text: message.content.text().to_owned(),
         }),
         _ => None,
     }

@@ -6,7 +6,7 @@ use attache_messenger::{
     code::Code,
     command::Command,
     error::Error,
-    message::{Author, Origin, Text},
+    message::{Author, Draft, Origin, Text},
 };
 
 use super::{address, answer, invalid, wit};
@@ -63,12 +63,10 @@ impl GuestState {
             return Err(Error::new(Code::LoopGuard, "no reply to a message that no person wrote"));
         }
         quota().take(person, automatic, Instant::now())?;
-        let command = Command::Send {
-            to: to.clone(),
-            text: Text::new(text),
-            author: Author::Plugin(Arc::clone(&self.plugin().name)),
-            origin: if automatic { Origin::Automatic } else { Origin::Person },
-        };
+        let draft = Draft::new(&to, Text::new(text))
+            .author(Author::Plugin(Arc::clone(&self.plugin().name)))
+            .origin(if automatic { Origin::Automatic } else { Origin::Person });
+        let command = Command::Send(draft);
         let backend = Arc::clone(&self.plugin().backend);
         let accepted = self.wait(backend.command(snapshot.account, command)).await?;
         if automatic {

@@ -70,6 +70,7 @@ macro_rules! __for_each_rule {
             a_removed_group_is_left_by_its_members
             the_outbox_keeps_its_order
             a_message_leaves_the_outbox
+            a_message_to_several_people_leaves_with_the_last_of_them
             the_last_value_of_a_setting_holds
             records_of_every_kind_come_back_in_order
             a_forgotten_record_is_gone

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use attache_messenger::{
-    id::{ContactId, GroupId, MessageId},
+    id::{ContactId, GroupId},
     message::MessageState,
     storage::{Record, RecordKind, Storage, Write},
 };
@@ -75,13 +75,30 @@ pub async fn the_outbox_keeps_its_order(store: Arc<dyn Storage>) {
     }
 }
 
-/// [`Write::RemoveOutbox`].
+/// [`Write::FinishOutbox`], also where it is not there.
 pub async fn a_message_leaves_the_outbox(store: Arc<dyn Storage>) {
     commit(&store, [put_outbox(&outbox(1, 0)), put_outbox(&outbox(2, 0))]).await;
-    commit(&store, [Write::RemoveOutbox(MessageId(1)), Write::RemoveOutbox(MessageId(99))]).await;
+    commit(&store, [1, 99].map(|message| finish_outbox(message, &["sip:BOB@example.com"; 0]))).await;
+    assert_eq!(load(&store).await.outbox.len(), 2);
+    commit(&store, [1, 99].map(|message| finish_outbox(message, &["sip:bob@EXAMPLE.com"]))).await;
     let restored = load(&store).await.outbox;
     assert_eq!(restored.len(), 1);
     same_outbox(&restored[0], &outbox(2, 0));
+}
+
+/// With the last of its recipients, in whatever order and however often they are done with.
+pub async fn a_message_to_several_people_leaves_with_the_last_of_them(store: Arc<dyn Storage>) {
+    let people = ["sip:bob@example.com", "sip:carol@example.com", "sip:dave@example.com"];
+    let mut entry = outbox(1, 0);
+    entry.pending = people.iter().map(|person| address(person)).collect();
+    commit(&store, [put_outbox(&entry)]).await;
+    commit(&store, [finish_outbox(1, &people[1..2]), finish_outbox(1, &people[1..2])]).await;
+    entry.pending.remove(1);
+    same_outbox(&load(&store).await.outbox[0], &entry);
+    commit(&store, [finish_outbox(1, &people[..2])]).await;
+    assert_eq!(load(&store).await.outbox.len(), 1);
+    commit(&store, [finish_outbox(1, &people)]).await;
+    assert!(load(&store).await.outbox.is_empty());
 }
 
 /// [`Write::PutSetting`].

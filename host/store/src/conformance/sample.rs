@@ -6,13 +6,14 @@ use attache_messenger::{
     address::Address,
     event::{Contact, Group},
     id::{AccountId, ContactId, ConversationId, GroupId, MessageId},
-    message::{Author, IncomingMessage, MessageState, Origin, OutgoingMessage, Text},
+    message::{Author, IncomingMessage, MessageState, Origin, OutgoingMessage, Receipts, Text},
     storage::{
-        ArchiveEntry, ArchiveQuery, Batch, Direction, JournalEntry, JournalEvent, OutboxEntry, RecordKind,
-        Restored, Storage, StorageError, Write,
+        ArchiveEntry, ArchiveQuery, Batch, Direction, Form, JournalEntry, JournalEvent, OutboxEntry,
+        RecordKind, Restored, Storage, StorageError, Write,
     },
     time::Timestamp,
 };
+use smallvec::SmallVec;
 
 /// An account whose handle has its highest bit set.
 pub(super) const ALICE: AccountId = AccountId(0xfedc_ba98_7654_3210);
@@ -84,20 +85,30 @@ pub(super) fn outgoing(id: u64) -> OutgoingMessage {
         id: MessageId(id),
         conversation: ConversationId(id + 1),
         contact: Some(ContactId(id + 2)),
-        recipient: address("sip:bob@example.com"),
-        text: Text::new(format!("hello {id}, \"quoted\" \u{1f600}\r\n\u{0}end")),
+        recipients: [address("sip:bob@example.com")].into_iter().collect(),
+        subject: None,
+        content: Text::new(format!("hello {id}, \"quoted\" \u{1f600}\r\n\u{0}end")).into(),
         author: Author::Plugin("auto-reply".into()),
         origin: Origin::Automatic,
+        receipts: Receipts::default(),
+        expires_at: None,
         accepted_at: at(id),
     }
 }
 
 pub(super) fn outbox(id: u64, attempts: u32) -> OutboxEntry {
-    OutboxEntry { message: Arc::new(outgoing(id)), call_id: format!("call-{id}@example.com"), attempts }
+    let message = Arc::new(outgoing(id));
+    let pending = message.recipients.clone();
+    OutboxEntry { message, call_id: format!("call-{id}@example.com"), pending, form: Form::Plain, attempts }
 }
 
 pub(super) fn put_outbox(entry: &OutboxEntry) -> Write {
     Write::PutOutbox(Arc::new(entry.clone()))
+}
+
+pub(super) fn finish_outbox(message: u64, recipients: &[&str]) -> Write {
+    let recipients = recipients.iter().map(|recipient| address(recipient)).collect();
+    Write::FinishOutbox { message: MessageId(message), recipients }
 }
 
 pub(super) fn incoming(id: u64) -> IncomingMessage {
@@ -106,7 +117,9 @@ pub(super) fn incoming(id: u64) -> IncomingMessage {
         conversation: ConversationId(7),
         contact: None,
         sender: address("sips:Carol@EXAMPLE.com"),
-        text: Text::new(format!("message {id}")),
+        also_to: SmallVec::new(),
+        subject: None,
+        content: Text::new(format!("message {id}")).into(),
         origin: Origin::Person,
         sent_at: Some(at(id)),
         received_at: at(id + 5),
@@ -153,6 +166,7 @@ pub(super) fn same_event(left: &JournalEntry, right: &JournalEntry) {
 pub(super) fn same_outbox(left: &OutboxEntry, right: &OutboxEntry) {
     assert_eq!(left.message, right.message);
     assert_eq!((&left.call_id, left.attempts), (&right.call_id, right.attempts));
+    assert_eq!((&left.pending, left.form), (&right.pending, right.form));
 }
 
 pub(super) fn seqs(entries: &[JournalEntry]) -> Vec<u64> {
@@ -167,7 +181,8 @@ pub(super) fn archived(message: u64, millis: u64, peer: &str, text: &str) -> Arc
         at: at(millis),
         direction: Direction::Incoming,
         peer: address(peer),
-        text: Text::new(text),
+        others: SmallVec::new(),
+        content: text.into(),
         automatic: false,
     }
 }

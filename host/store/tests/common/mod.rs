@@ -6,13 +6,14 @@ use std::sync::Arc;
 use attache_messenger::{
     address::Address,
     id::{AccountId, ConversationId, MessageId},
-    message::{Author, IncomingMessage, Origin, OutgoingMessage, Text},
+    message::{Author, IncomingMessage, Origin, OutgoingMessage, Receipts, Text},
     storage::{
-        ArchiveEntry, ArchiveQuery, Batch, Direction, JournalEntry, JournalEvent, OutboxEntry, Restored,
-        Storage, StorageError, Write,
+        ArchiveEntry, ArchiveQuery, Batch, Direction, Form, JournalEntry, JournalEvent, OutboxEntry,
+        Restored, Storage, StorageError, Write,
     },
     time::Timestamp,
 };
+use smallvec::SmallVec;
 
 pub(crate) const ALICE: AccountId = AccountId(0xfedc_ba98_7654_3210);
 
@@ -27,10 +28,13 @@ pub(crate) fn batch(number: u64) -> Batch {
         id: MessageId(number),
         conversation: ConversationId(1),
         contact: None,
-        recipient: bob(),
-        text: Text::new(format!("to send {number}")),
+        recipients: [bob()].into_iter().collect(),
+        subject: None,
+        content: Text::new(format!("to send {number}")).into(),
         author: Author::User,
         origin: Origin::Person,
+        receipts: Receipts::default(),
+        expires_at: None,
         accepted_at: at,
     };
     let incoming = IncomingMessage {
@@ -38,12 +42,20 @@ pub(crate) fn batch(number: u64) -> Batch {
         conversation: ConversationId(1),
         contact: None,
         sender: bob(),
-        text: Text::new(format!("arrived {number}")),
+        also_to: SmallVec::new(),
+        subject: None,
+        content: Text::new(format!("arrived {number}")).into(),
         origin: Origin::Person,
         sent_at: None,
         received_at: at,
     };
-    let entry = OutboxEntry { message: Arc::new(outgoing), call_id: format!("{number}"), attempts: 0 };
+    let entry = OutboxEntry {
+        pending: outgoing.recipients.clone(),
+        message: Arc::new(outgoing),
+        call_id: format!("{number}"),
+        form: Form::Plain,
+        attempts: 0,
+    };
     let event = JournalEvent::MessageReceived(Arc::new(incoming));
     Batch {
         writes: vec![
@@ -60,7 +72,8 @@ pub(crate) fn archived(number: u64, text: &str) -> ArchiveEntry {
         at: Timestamp::from_millis(number),
         direction: Direction::Incoming,
         peer: bob(),
-        text: Text::new(text),
+        others: SmallVec::new(),
+        content: text.into(),
         automatic: false,
     }
 }
