@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use attache_messenger::{
     command::{Accepted, Answer, Command},
     engine::{Engine, EngineConfig, HttpId},
@@ -25,7 +25,13 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::{Instrument, debug, info_span};
 
-use crate::{Address, Code, Connection, Error, Snapshot, connection::Track, events};
+use crate::{
+    Address, Code, Connection, Error, OwnDetails, Secret, Snapshot,
+    connection::Track,
+    delegates::{Asked as Asking, Deed, Delegates},
+    events,
+    services::ServiceName,
+};
 
 /// Commands that wait for the task; more of them make the caller wait.
 const COMMANDS: usize = 256;
@@ -45,6 +51,14 @@ pub(crate) struct Shared {
     pub(crate) tls: Tls,
     /// Closed when the task has ended.
     running: watch::Receiver<()>,
+    /// The account's service.
+    pub(crate) service: ServiceName,
+    /// What the person says of themselves, beside presence.
+    pub(crate) own: watch::Sender<Arc<OwnDetails>>,
+    /// The access token that was last given; none where a password says who it is.
+    pub(crate) token: Arc<ArcSwapOption<Secret>>,
+    /// Position among the accounts of the host, by the time of their adding.
+    pub(crate) order: u64,
 }
 
 /// A lease of the application, and how it is told what changes. Wherever it is dropped, also on its way to whoever asked,
@@ -166,6 +180,11 @@ pub(crate) struct Setup {
     pub(crate) plugins: Arc<PluginHost>,
     /// Whether nobody is there to read messages: they are refused for now, so that the service keeps them.
     pub(crate) refuses_messages: bool,
+    pub(crate) delegates: Delegates,
+    pub(crate) service: ServiceName,
+    pub(crate) own: OwnDetails,
+    pub(crate) token: Option<Secret>,
+    pub(crate) order: u64,
 }
 
 /// An account whose task has not begun.
@@ -176,7 +195,7 @@ pub(crate) struct Ready {
 
 /// Reads what the store holds.
 pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
-    let Setup { config, net, tls, http, resolver, storage, plugins, refuses_messages } = setup;
+    let Setup { config, net, tls, http, resolver, storage, plugins, refuses_messages, delegates, .. } = setup;
     let address = config.address.clone();
     let account = address.account_id();
     let restored = storage.load(account, &address).await.map_err(|error| {
@@ -190,6 +209,7 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
     let (running, ended) = watch::channel(());
     let snapshot = Arc::new(ArcSwap::from_pointee(engine.snapshot()));
     let track = Track::default();
+    let token = Arc::new(ArcSwapOption::from_pointee(setup.token));
     let shared = Arc::new(Shared {
         address: address.clone(),
         snapshot: snapshot.clone(),
@@ -198,6 +218,10 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         commands,
         tls,
         running: ended,
+        service: setup.service,
+        own: watch::Sender::new(Arc::new(setup.own)),
+        token: token.clone(),
+        order: setup.order,
     });
     let task = Task {
         account,
@@ -210,6 +234,8 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         storage,
         plugins,
         refuses_messages,
+        delegates,
+        token,
         events,
         requests,
         releases,
@@ -225,6 +251,7 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         storing: FuturesUnordered::new(),
         resolving: FuturesUnordered::new(),
         asking: FuturesUnordered::new(),
+        deciding: FuturesUnordered::new(),
         stopping: None,
         _running: running,
     };
@@ -264,6 +291,8 @@ struct Task {
     storage: Arc<dyn Storage>,
     plugins: Arc<PluginHost>,
     refuses_messages: bool,
+    delegates: Delegates,
+    token: Arc<ArcSwapOption<Secret>>,
     events: broadcast::Sender<Arc<[Event]>>,
     requests: mpsc::Receiver<Request>,
     releases: mpsc::UnboundedReceiver<LeaseId>,
@@ -283,6 +312,8 @@ struct Task {
     storing: FuturesUnordered<BoxFuture<Stored>>,
     resolving: FuturesUnordered<BoxFuture<Resolved>>,
     asking: FuturesUnordered<BoxFuture<Asked>>,
+    /// Questions to the application.
+    deciding: FuturesUnordered<Asking>,
     stopping: Option<Instant>,
     /// Dropped last: nothing of the account is left then.
     _running: watch::Sender<()>,
@@ -326,6 +357,14 @@ impl Task {
                     self.engine.handle_resolved(Now::read(), id, result);
                 }
                 Some((id, answer)) = self.asking.next() => self.engine.handle_http(Now::read(), id, answer),
+                Some(deed) = self.deciding.next() => match deed {
+                    Deed::Command(command) => self.tell(command),
+                    Deed::Token(token) => {
+                        self.token.store(Some(Arc::new(token.clone())));
+                        self.engine.set_token(Now::read(), token);
+                    }
+                    Deed::Nothing => {}
+                },
                 Some(lease) = self.releases.recv() => self.release(lease),
                 () = timer => {
                     self.engine.handle_timeout(Now::read());
@@ -504,6 +543,7 @@ impl Task {
         // The snapshot first: whoever reads it after an event, or after a completion, sees at least what it says.
         self.snapshot.store(Arc::new(self.engine.snapshot()));
         for event in &self.batch {
+            self.deciding.extend(self.delegates.hear(&self.address, event));
             match &event.kind {
                 EventKind::CommandCompleted { request, outcome } => {
                     if let Some(done) = self.done.remove(request) {

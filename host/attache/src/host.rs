@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,9 +25,12 @@ use attache_sip::transport::Transport;
 use attache_store::{MemoryStore, Store};
 
 use crate::{
-    AccountConfig, Address, Code, Credential, Directory, Error, HostConfig, Messenger, Secret, Snapshot,
+    AccountConfig, Address, Code, Credential, Directory, Error, HostConfig, Messenger, OwnDetails, Secret,
+    Snapshot,
     account::{self, Setup, Shared},
     common::Common,
+    delegates::Delegates,
+    services::ServiceName,
 };
 
 /// Connections of our own are pinged so often, so that nothing on the way forgets them (RFC 5626, section 4.4.1).
@@ -48,6 +54,14 @@ pub(crate) struct Inner {
     plugins: Arc<PluginHost>,
     store: Option<Arc<Store>>,
     directory: Option<Arc<dyn Directory>>,
+    delegates: Delegates,
+    locale: String,
+    /// The account that is meant when none is named; the first one when none was chosen.
+    primary: Mutex<Option<AccountId>>,
+    /// Numbers accounts as they come.
+    added: AtomicU64,
+    /// What runs the accounts.
+    pub(crate) runtime: tokio::runtime::Handle,
     /// What accounts share; another one after a reload that changed it.
     pub(crate) common: Mutex<Arc<Common>>,
     /// Accounts of the configuration, as they stand there.
@@ -198,6 +212,11 @@ impl Host {
             plugins: Arc::new(plugins),
             store,
             directory: config.directory,
+            delegates: Delegates { tokens: config.tokens, media: config.media },
+            locale: config.locale.unwrap_or_else(system_locale),
+            primary: Mutex::default(),
+            added: AtomicU64::default(),
+            runtime: tokio::runtime::Handle::current(),
             common: Mutex::new(Arc::new(common)),
             configured: Mutex::default(),
             fixed,
@@ -257,6 +276,7 @@ impl Host {
     ) -> Result<Messenger, Error> {
         let address = config.address.clone();
         let id = address.account_id();
+        let order = self.inner.added.fetch_add(1, Ordering::Relaxed);
         let _claim = self.inner.claim(id).ok_or_else(|| {
             Error::new(Code::AlreadyInList, format!("{address} is an account of this host already"))
         })?;
@@ -287,6 +307,12 @@ impl Host {
             Error::new(Code::Internal, "the system has no entropy").because(error.to_string())
         })?;
         let sign_in = config.sign_in;
+        let service = ServiceName::new(&address, config.service_name.as_deref(), config.conference.is_some());
+        let own = OwnDetails { email: config.email.clone(), phones: config.phones.clone() };
+        let token = match &config.credential {
+            Credential::Token(token) => token.clone(),
+            Credential::Password(_) => None,
+        };
         let mut engine = engine_config(config, net.local_addresses(), seed);
         engine.budget = Some(common.budget.clone());
         if refuses_messages {
@@ -304,6 +330,11 @@ impl Host {
             storage: self.inner.storage.clone(),
             plugins: self.inner.plugins.clone(),
             refuses_messages,
+            delegates: if refuses_messages { Delegates::default() } else { self.inner.delegates.clone() },
+            service,
+            own,
+            token,
+            order,
         })
         .await?;
         // Known before it begins: the first thing that a plugin does may be to ask for it.
@@ -345,11 +376,43 @@ impl Host {
         Some(self.handle(shared))
     }
 
-    /// Every account.
+    /// Every account, in the order in which they were added.
     #[must_use]
     pub fn messengers(&self) -> Vec<Messenger> {
         let accounts = self.inner.accounts.0.load();
-        accounts.values().map(|shared| self.handle(shared.clone())).collect()
+        let mut messengers: Vec<Messenger> =
+            accounts.values().map(|shared| self.handle(shared.clone())).collect();
+        messengers.sort_by_key(|messenger| messenger.shared().order);
+        messengers
+    }
+
+    /// The account that is meant when none is named: the one that was chosen, or else the one that was added first. None
+    /// without accounts.
+    #[must_use]
+    pub fn primary(&self) -> Option<Messenger> {
+        let chosen = *self.inner.primary.lock().unwrap_or_else(PoisonError::into_inner);
+        let chosen = chosen.and_then(|id| self.inner.accounts.get(id));
+        chosen.map(|shared| self.handle(shared)).or_else(|| self.messengers().into_iter().next())
+    }
+
+    /// Chooses the account that is meant when none is named.
+    ///
+    /// # Errors
+    /// [`Code::AccountNotFound`].
+    pub fn set_primary(&self, address: &Address) -> Result<(), Error> {
+        let id = address.account_id();
+        if self.inner.accounts.get(id).is_none() {
+            return Err(Error::new(Code::AccountNotFound, format!("{address} is no account of this host")));
+        }
+        *self.inner.primary.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        Ok(())
+    }
+
+    /// The language and country of the person, as a tag of BCP 47 such as `en-GB`: [`HostConfig::locale`], or that of the
+    /// environment.
+    #[must_use]
+    pub fn locale(&self) -> &str {
+        &self.inner.locale
     }
 
     /// Completes when every plugin is loaded or was refused. Cancellation safe.
@@ -395,6 +458,15 @@ impl Host {
     }
 }
 
+/// What the environment says (POSIX, section 8.2), as a tag of BCP 47; `en` where it says nothing.
+fn system_locale() -> String {
+    let said = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(|name| std::env::var(name).ok());
+    let said = said.unwrap_or_default();
+    let tag = said.split(['.', '@']).next().unwrap_or_default().replace('_', "-");
+    let plain = tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if tag.len() < 2 || tag == "POSIX" || !plain { "en".to_owned() } else { tag }
+}
+
 /// What an account's engine is made with.
 fn engine_config(config: AccountConfig, local: Vec<(Transport, SocketAddr)>, seed: [u8; 32]) -> EngineConfig {
     let (password, credential) = match config.credential {
@@ -410,6 +482,9 @@ fn engine_config(config: AccountConfig, local: Vec<(Transport, SocketAddr)>, see
     engine.auth_user = config.auth_user;
     engine.service = config.service;
     engine.list = config.list;
+    engine.phone = config.phone;
+    engine.conference = config.conference;
+    engine.incoming_calls = config.incoming_calls;
     config.tuning.apply(&mut engine);
     engine
 }

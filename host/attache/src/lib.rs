@@ -31,30 +31,37 @@
 
 mod account;
 mod archive;
+mod calls;
 mod common;
 mod config;
 mod connection;
+mod conversations;
+mod delegates;
 mod directory;
 pub mod doctor;
 mod events;
 mod host;
 mod messenger;
+mod people;
 mod presence;
 mod reload;
+mod services;
 mod watching;
 
 pub use archive::Archive;
 pub use attache_messenger::{
     address::Address,
+    call::{Call, CallMethod, CallState, Callee, IncomingCalls, Media, MediaWanted, PhoneKind},
     code::Code,
-    command::{Accepted, Answer, Command},
+    command::{Accepted, Answer, Command, TransferTarget},
     compose::Reason,
+    conversation::{Context, ConversationKind, Mode, Participant, ParticipantState},
     error::{Error, Retry},
     event::{
         Contact, Conversation, Event, EventKind, Group, PresenceChange, SessionState, TokenNeeded,
         WatchedChange,
     },
-    id::{AccountId, ConflictId, ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
+    id::{AccountId, CallId, ConflictId, ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
     message::{
         Author, Content, Delivery, Draft, IncomingMessage, MessageState, Origin, OutboxItem, OutgoingMessage,
         Payload, ReceiptPolicy, Receipts, Target, Text, WaitReason, Waiting,
@@ -84,9 +91,13 @@ pub use config::{
     Tuning, TuningOutOfRange,
 };
 pub use connection::{Connection, FlowFailure, FlowInfo, Lookup};
+pub use conversations::NewConversation;
+pub use delegates::{MediaEngine, TokenSource};
 pub use directory::{Directory, DirectoryEntry};
 pub use events::{CAPACITY, Change, Changes, View};
 pub use host::Host;
-pub use messenger::Messenger;
+pub use messenger::{Messenger, OwnDetails};
+pub use people::{FoundIn, PersonQuery, Phones, Profile, Resolved, SortOrder};
 pub use reload::Reloaded;
+pub use services::{ServiceCapabilities, ServiceInfo, VERSION};
 pub use watching::Watching;

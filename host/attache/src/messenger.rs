@@ -4,15 +4,25 @@ use std::sync::Arc;
 
 use attache_messenger::{
     command::{Accepted, Answer, Command},
-    id::{ContactId, ConversationId, GroupId, MessageId},
+    id::{ContactId, GroupId, MessageId},
     message::Draft,
     report::ServiceReport,
     storage::{ArchiveEntry, ArchiveQuery, Storage},
 };
 
 use crate::{
-    Address, Code, Connection, Directory, DirectoryEntry, Error, Secret, Snapshot, View, account::Shared,
+    Address, Code, Connection, Directory, DirectoryEntry, Error, Phones, Secret, Snapshot, View,
+    account::Shared,
 };
+
+/// What a person says of themselves, beside presence.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct OwnDetails {
+    /// The mail address.
+    pub email: Option<String>,
+    /// Telephone numbers.
+    pub phones: Phones,
+}
 
 /// One account. A handle: cheap to clone, `Send + Sync`, and valid for ever; once the account is removed or the host
 /// has shut down, everything that needs either answers [`Code::Closed`], and what is known stays readable.
@@ -37,6 +47,10 @@ impl Messenger {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    pub(crate) fn directory(&self) -> Option<&dyn Directory> {
+        self.directory.as_deref()
     }
 
     /// The address of record. Does not depend on a connection.
@@ -166,14 +180,6 @@ impl Messenger {
         message_of(accepted)
     }
 
-    /// Closes a conversation; it stays readable in the snapshot.
-    ///
-    /// # Errors
-    /// [`Code::ConversationNotFound`].
-    pub async fn close_conversation(&self, conversation: ConversationId) -> Result<(), Error> {
-        self.shared.complete(Command::CloseConversation(conversation)).await.map(drop)
-    }
-
     /// Hands over any command and returns when it was taken on; its completion comes as an event.
     ///
     /// # Errors
@@ -200,7 +206,40 @@ impl Messenger {
     /// # Errors
     /// [`Code::Closed`].
     pub async fn set_token(&self, token: Secret) -> Result<(), Error> {
+        self.shared.token.store(Some(Arc::new(token.clone())));
         self.shared.with(move |engine, now| engine.set_token(now, token)).await
+    }
+
+    /// The access token of the session (RFC 8898), for another service of the same people. A password is never given out.
+    ///
+    /// # Errors
+    /// [`Code::InvalidAuthPackages`] where a password says who the account is, or no token was given yet.
+    pub fn access_token(&self) -> Result<Secret, Error> {
+        self.shared.token.load().as_deref().cloned().ok_or_else(|| {
+            Error::new(Code::InvalidAuthPackages, format!("{} has no access token", self.shared.address))
+        })
+    }
+
+    /// What the person says of themselves, beside presence.
+    #[must_use]
+    pub fn own_details(&self) -> Arc<OwnDetails> {
+        self.shared.own.borrow().clone()
+    }
+
+    /// Says something else of oneself, until the account is added anew. It stays here: nobody else is told.
+    pub fn set_own_details(&self, details: OwnDetails) {
+        self.shared.own.send_if_modified(|own| {
+            let differs = **own != details;
+            *own = Arc::new(details);
+            differs
+        });
+    }
+
+    /// Waits until own details are others than these. Cancellation safe.
+    pub async fn own_details_after(&self, known: &OwnDetails) -> Arc<OwnDetails> {
+        let mut own = self.shared.own.subscribe();
+        // The sender is in our own hands.
+        own.wait_for(|own| **own != *known).await.map_or_else(|_| self.own_details(), |own| own.clone())
     }
 
     /// Looks people up in the directory that the application provides: at most `limit` of them, the likeliest first. An

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{AccountConfig, Credential, Identity, Roots, TlsConfig, Tuning, file::Reader, problem::suggest};
-use crate::{Address, Secret};
+use crate::{Address, IncomingCalls, Phones, Secret};
 
 /// Values of the `transport` parameter of `service`.
 const TRANSPORTS: [&str; 5] = ["udp", "tcp", "tls", "ws", "wss"];
@@ -32,7 +32,33 @@ pub(super) struct AccountTable {
     outbound: bool,
     #[serde(default)]
     calls: bool,
+    phone: Option<Spanned<String>>,
+    #[serde(default)]
+    incoming_calls: IncomingTable,
+    conference: Option<Spanned<String>>,
+    service_name: Option<String>,
+    email: Option<String>,
+    #[serde(default)]
+    phones: PhonesTable,
     tuning: Option<Spanned<Tuning>>,
+}
+
+/// Telephone numbers, as people write them.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PhonesTable {
+    home: Option<Spanned<String>>,
+    work: Option<Spanned<String>>,
+    mobile: Option<Spanned<String>>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum IncomingTable {
+    #[default]
+    Ignore,
+    Show,
+    Take,
 }
 
 fn yes() -> bool {
@@ -109,6 +135,16 @@ impl Reader<'_> {
             let checked = check_list(list.get_ref());
             self.check(list.span(), checked).map(|()| list.into_inner())
         });
+        let phone = table.phone.map(|phone| self.number(phone, address.as_ref()));
+        let phones = Phones {
+            home: table.phones.home.and_then(|phone| self.number(phone, address.as_ref())),
+            work: table.phones.work.and_then(|phone| self.number(phone, address.as_ref())),
+            mobile: table.phones.mobile.and_then(|phone| self.number(phone, address.as_ref())),
+        };
+        let conference = table.conference.map(|factory| {
+            let parsed = Address::parse(factory.get_ref()).map_err(|error| error.message().to_owned());
+            self.check(factory.span(), parsed)
+        });
         let tls = table.tls.map(|tls| self.tls(tls));
         let tuning = match table.tuning {
             Some(tuning) => {
@@ -143,6 +179,16 @@ impl Reader<'_> {
             list: given(list)?,
             outbound: table.outbound,
             calls: table.calls,
+            phone: given(phone)?,
+            incoming_calls: match table.incoming_calls {
+                IncomingTable::Ignore => IncomingCalls::Ignore,
+                IncomingTable::Show => IncomingCalls::Show,
+                IncomingTable::Take => IncomingCalls::Take,
+            },
+            conference: given(conference)?,
+            service_name: table.service_name,
+            email: table.email,
+            phones,
             tuning,
         })
     }
@@ -193,6 +239,14 @@ impl Reader<'_> {
         };
         self.check(span, found);
         path
+    }
+
+    /// A telephone number, or the address of a phone. A number without `+` is one of the account's own service.
+    fn number(&mut self, number: Spanned<String>, account: Option<&Address>) -> Option<Address> {
+        let domain = account.and_then(|account| account.canonical().rsplit_once('@'));
+        let domain = domain.map_or("localhost", |(_, domain)| domain);
+        let read = attache_messenger::call::number(number.get_ref(), domain);
+        self.check(number.span(), read.map_err(|error| error.message().to_owned()))
     }
 
     fn secret(&mut self, table: Spanned<SecretTable>, what: &str) -> Option<Secret> {

@@ -20,7 +20,7 @@ pub use attache_plugin_host::PluginConfig;
 pub use problem::{ConfigError, Problem};
 pub use tuning::{Tuning, TuningOutOfRange};
 
-use crate::{Address, Directory, Error, Secret};
+use crate::{Address, Directory, Error, IncomingCalls, MediaEngine, Phones, Secret, TokenSource};
 
 /// Requests a second that a process starts by itself, unless configured otherwise.
 pub(crate) const REFRESH_BUDGET: u32 = 200;
@@ -48,6 +48,12 @@ pub struct HostConfig {
     /// Where [`Messenger::search_directory`](crate::Messenger::search_directory) looks people up. Not part of the file: the
     /// application provides it.
     pub directory: Option<Arc<dyn Directory>>,
+    /// Gives out access tokens when a service asks for one. Not part of the file.
+    pub tokens: Option<Arc<dyn TokenSource>>,
+    /// Sound and pictures of calls. Not part of the file.
+    pub media: Option<Arc<dyn MediaEngine>>,
+    /// Language and country of the person, as a tag of BCP 47 such as `en-GB`. None: those of the environment.
+    pub locale: Option<String>,
 }
 
 impl fmt::Debug for HostConfig {
@@ -74,6 +80,9 @@ impl Default for HostConfig {
             name_servers: Vec::new(),
             refresh_budget: REFRESH_BUDGET,
             directory: None,
+            tokens: None,
+            media: None,
+            locale: None,
         }
     }
 }
@@ -158,6 +167,19 @@ pub struct AccountConfig {
     /// Whether to ask for contacts' dialogs as well (RFC 4235), and show who is on the phone. One more subscription for
     /// each contact; many services tell it in presence by themselves. Default false.
     pub calls: bool,
+    /// The person's own phone, which rings first in calls from here. None: the account's other devices.
+    pub phone: Option<Address>,
+    /// What becomes of calls to this account. Default: they are left to the person's phones.
+    pub incoming_calls: IncomingCalls,
+    /// The service's conference factory (RFC 4579), such as `sip:conference@example.com`, where conversations of several
+    /// people are held together. None: each message goes to each of them.
+    pub conference: Option<Address>,
+    /// Name of the service, for people. None: the domain.
+    pub service_name: Option<String>,
+    /// The person's mail address.
+    pub email: Option<String>,
+    /// The person's telephone numbers.
+    pub phones: Phones,
     /// Times and bounds.
     pub tuning: Tuning,
 }
@@ -189,6 +211,12 @@ impl AccountConfig {
             list: None,
             outbound: true,
             calls: false,
+            phone: None,
+            incoming_calls: IncomingCalls::default(),
+            conference: None,
+            service_name: None,
+            email: None,
+            phones: Phones::default(),
             tuning: Tuning::default(),
         }
     }
