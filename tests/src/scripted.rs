@@ -1,7 +1,8 @@
 //! A SIP service that says what a test tells it to, byte for byte: for what other programs are known to get wrong.
 //!
 //! It takes one client over TCP. REGISTER and PUBLISH it accepts by itself, so that a test is about one thing only; lists in
-//! requests and event packages other than presence it refuses. Subscriptions to presence are the test's own.
+//! requests and event packages other than those it offers, usually presence alone, it refuses. Subscriptions to those are
+//! the test's own.
 
 use std::{
     collections::VecDeque,
@@ -22,8 +23,9 @@ pub struct Scripted {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
+    /// Event packages that the test answers for.
+    packages: &'static [&'static str],
     state: Mutex<State>,
     news: Condvar,
 }
@@ -89,6 +91,12 @@ impl Message {
         )
     }
 
+    /// The event package of a subscription, without parameters.
+    #[must_use]
+    pub fn package(&self) -> Option<&str> {
+        self.header("Event")?.split(';').next().map(str::trim)
+    }
+
     /// The presentity of a subscription: the URI in its To.
     #[must_use]
     pub fn presentity(&self) -> String {
@@ -139,15 +147,23 @@ impl Subscription {
 }
 
 impl Scripted {
-    /// Starts one on a free port.
+    /// Starts one for presence on a free port.
     ///
     /// # Errors
     /// When there is no port.
     pub fn start() -> Result<Self> {
+        Self::offering(&["presence"])
+    }
+
+    /// Starts one for these event packages on a free port.
+    ///
+    /// # Errors
+    /// When there is no port.
+    pub fn offering(packages: &'static [&'static str]) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { packages, state: Mutex::default(), news: Condvar::new() });
         let accepting = shared.clone();
         thread::spawn(move || {
             while !lock(&accepting.state).closed {
@@ -199,10 +215,26 @@ impl Scripted {
     /// # Errors
     /// When it does not come in time.
     pub fn subscribe(&self, presentity: &str) -> Result<Subscription> {
-        let subscribe = self.next(&format!("the subscription to {presentity}"), |message| {
-            message.start().starts_with("SUBSCRIBE") && message.presentity() == presentity
+        self.subscribe_to("presence", presentity)
+    }
+
+    fn subscribe_to(&self, package: &str, presentity: &str) -> Result<Subscription> {
+        let subscribe = self.next(&format!("the subscription to {package} of {presentity}"), |message| {
+            message.start().starts_with("SUBSCRIBE")
+                && message.presentity() == presentity
+                && message.package() == Some(package)
         })?;
         Ok(Subscription { subscribe, local: self.addr })
+    }
+
+    /// Waits for the subscription to another package of somebody, and accepts it.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    pub fn accept_to(&self, package: &str, presentity: &str) -> Result<Subscription> {
+        let subscription = self.subscribe_to(package, presentity)?;
+        self.send(&subscription.subscribe.answer("200 OK", &self.accepted()))?;
+        Ok(subscription)
     }
 
     /// Waits for the subscription to somebody's presence, and accepts it.
@@ -335,10 +367,9 @@ fn take(shared: &Shared, stream: &mut TcpStream, message: Message) {
             Some(message.answer("200 OK", &contact.unwrap_or_default()))
         }
         "PUBLISH" => Some(message.answer("200 OK", &format!("SIP-ETag: one\r\nExpires: {expires}\r\n"))),
-        "SUBSCRIBE"
-            if message.header("Event").is_none_or(|event| event.split(';').next() != Some("presence")) =>
-        {
-            Some(message.answer("489 Bad Event", "Allow-Events: presence\r\n"))
+        "SUBSCRIBE" if message.package().is_none_or(|package| !shared.packages.contains(&package)) => {
+            let offered = format!("Allow-Events: {}\r\n", shared.packages.join(", "));
+            Some(message.answer("489 Bad Event", &offered))
         }
         "SUBSCRIBE" if message.header("Require").is_some_and(|value| value.contains("recipient-list")) => {
             Some(message.answer("420 Bad Extension", "Unsupported: recipient-list-subscribe\r\n"))

@@ -42,8 +42,16 @@ impl Calls {
             Arrival::Old => return Ok(Outcome::Same),
             Arrival::Gap => return Ok(Outcome::Ask),
         }
+        // What some servers publish of a call stays when they publish it anew: then one document has the call twice, and what is
+        // over does not begin again (section 3.7.1).
+        let over: BTreeSet<String> = read
+            .dialogs
+            .iter()
+            .filter(|dialog| dialog.state == State::Terminated)
+            .map(|dialog| dialog.id.clone())
+            .collect();
         for dialog in read.dialogs {
-            if dialog.state != State::Confirmed {
+            if dialog.state != State::Confirmed || over.contains(&dialog.id) {
                 self.talking.remove(&dialog.id);
             } else if self.talking.len() < MAX_DIALOGS {
                 self.talking.insert(dialog.id);

@@ -3,6 +3,9 @@
 //!
 //! Alice is the one who gets it, Bob the one whom it is about.
 
+mod calls;
+mod lean;
+
 use std::{
     io::{Read, Write},
     net::{TcpListener, UdpSocket},
@@ -216,7 +219,18 @@ fn somebody_is_there_for_as_long_as_the_service_says_so() -> Result<()> {
 
 #[test]
 fn of_several_publications_in_one_document_the_newest_person_counts() -> Result<()> {
-    // kamailio/kamailio#4565, OpenSIPS/opensips#2249: publications that were replaced stay beside the new one.
+    // OpenSIPS/opensips#2249: publications that were replaced stay beside the new one, each with names of its own.
+    replaced_publications(["t1", "t2"], ["p1", "p2"])
+}
+
+#[test]
+fn of_several_publications_with_one_name_the_newest_counts() -> Result<()> {
+    // kamailio/kamailio#4565: entries with the same entity tag pile up, so that the document has one name several times.
+    replaced_publications(["t1", "t1"], ["p1", "p1"])
+}
+
+/// One NOTIFY with what is new beside what was replaced, in both orders.
+fn replaced_publications(tuples: [&str; 2], persons: [&str; 2]) -> Result<()> {
     let (service, alice, bob) = watching()?;
     let person = |id: &str, activity: &str, at: &str| {
         format!(
@@ -230,15 +244,16 @@ fn of_several_publications_in_one_document_the_newest_person_counts() -> Result<
     let old = "2026-01-23T08:00:00Z";
     let new = "2026-01-23T09:00:00Z";
     for order in [false, true] {
-        let mut persons = [person("p1", "<rpid:busy/>", old), person("p2", "<rpid:away/>", new)];
+        let mut persons = [person(persons[0], "<rpid:busy/>", old), person(persons[1], "<rpid:away/>", new)];
+        let mut tuples = [tuple(tuples[0], old), tuple(tuples[1], new)];
         if order {
             persons.reverse();
+            tuples.reverse();
         }
         let body = format!(
             "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\" \
-             xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\" entity=\"{BOB}\">{}{}{}</presence>",
-            tuple("t1", old),
-            tuple("t2", new),
+             xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\" entity=\"{BOB}\">{}{}</presence>",
+            tuples.concat(),
             persons.concat()
         );
         assert_eq!(service.notify(&bob, &format!("{ACTIVE}{PIDF}"), &body)?, 200);
