@@ -315,6 +315,8 @@ impl Host {
         };
         let mut engine = engine_config(config, net.local_addresses(), seed);
         engine.budget = Some(common.budget.clone());
+        // A store that nothing outlives need not hold what people said.
+        engine.keep_presence = self.inner.store.is_some();
         if refuses_messages {
             // Somebody who only looks wants to know soon what the service answers to OPTIONS.
             engine.keep_alive = LOOK;
@@ -476,6 +478,7 @@ fn engine_config(config: AccountConfig, local: Vec<(Transport, SocketAddr)>, see
     let mut engine = EngineConfig::new(config.address, password, local, seed);
     engine.credential = credential;
     engine.xcap = config.xcap;
+    engine.xcap_user = config.xcap_user;
     engine.flows = if config.outbound { engine.flows } else { 1 };
     engine.calls = config.calls;
     engine.display_name = config.display_name.into();

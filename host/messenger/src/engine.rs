@@ -239,6 +239,8 @@ impl Engine {
                 calls: config.calls,
                 chunk: config.limits.list_chunk,
                 polling: config.polling,
+                list_rate: (!config.list_interval.is_zero())
+                    .then(|| 1.0 / config.list_interval.as_secs_f64()),
                 most: config.limits.contacts.saturating_mul(2),
                 list: match config.list.as_deref() {
                     Some(list) => UriBuf::parse(list).ok(),

@@ -68,6 +68,8 @@ pub struct StrategyUse {
     pub people: usize,
     /// Why this one, as a sentence.
     pub reason: Arc<str>,
+    /// Most notifications in 1,000 seconds for each list, as the service granted it (RFC 6446); `None` where it does not say.
+    pub rate: Option<u32>,
 }
 
 /// One thing that the service refused.

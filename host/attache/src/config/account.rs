@@ -27,6 +27,7 @@ pub(super) struct AccountTable {
     sign_in: bool,
     tls: Option<TlsTable>,
     xcap: Option<Spanned<String>>,
+    xcap_user: Option<Spanned<String>>,
     list: Option<Spanned<String>>,
     #[serde(default = "yes")]
     outbound: bool,
@@ -131,6 +132,10 @@ impl Reader<'_> {
             let checked = check_root(root.get_ref());
             self.check(root.span(), checked)
         });
+        let xcap_user = table.xcap_user.map(|user| {
+            let checked = check_xcap_user(user.get_ref());
+            self.check(user.span(), checked).map(|()| user.into_inner())
+        });
         let list = table.list.map(|list| {
             let checked = check_list(list.get_ref());
             self.check(list.span(), checked).map(|()| list.into_inner())
@@ -176,6 +181,7 @@ impl Reader<'_> {
             sign_in: table.sign_in,
             tls,
             xcap: given(xcap)?,
+            xcap_user: given(xcap_user)?,
             list: given(list)?,
             outbound: table.outbound,
             calls: table.calls,
@@ -312,6 +318,14 @@ fn check_root(root: &str) -> Result<String, String> {
     Ok(root.trim_end_matches('/').to_owned())
 }
 
+fn check_xcap_user(user: &str) -> Result<(), String> {
+    let wrong = user.is_empty() || user.len() > 512 || user.contains('/') || user.chars().any(char::is_control);
+    if wrong {
+        return Err(format!("`{user}` is no name of a user of an XCAP server, such as sip:alice@example.com or alice"));
+    }
+    Ok(())
+}
+
 fn check_list(list: &str) -> Result<(), String> {
     Address::parse(list)
         .map(drop)
@@ -323,6 +337,19 @@ mod tests {
     use std::path::Path;
 
     use crate::HostConfig;
+
+    #[test]
+    fn the_name_at_the_xcap_server_may_be_another_one() {
+        let account = "[[account]]\naddress = \"sip:a@example.com\"\npassword = \"x\"\n";
+        let user = |line: &str| {
+            let config = HostConfig::from_toml(&format!("{account}{line}\n"), Path::new("x.toml"))?;
+            Ok::<_, crate::ConfigError>(config.accounts[0].xcap_user.clone())
+        };
+        assert_eq!(user("").expect("left out"), None);
+        assert_eq!(user("xcap-user = \"a.smith\"").expect("given").as_deref(), Some("a.smith"));
+        let wrong = user("xcap-user = \"users/a\"").expect_err("a path").to_string();
+        assert!(wrong.contains("x.toml:4: account.xcap-user"), "{wrong}");
+    }
 
     #[test]
     fn calls_are_asked_for_only_where_the_account_says_so() {

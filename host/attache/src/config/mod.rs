@@ -159,6 +159,9 @@ pub struct AccountConfig {
     /// XCAP root (RFC 4825), such as `https://xcap.example.com/xcap-root`, where contacts and privacy rules are kept on
     /// the service. None keeps contacts in the local store only.
     pub xcap: Option<String>,
+    /// Name of this account at the XCAP server (its XUI, RFC 4825, section 6.4), such as `sip:alice@example.com` or `alice`.
+    /// None: the address.
+    pub xcap_user: Option<String>,
     /// Address of a list that the service holds (RFC 4662), such as `sip:alice-list@example.com`. None: with XCAP one is
     /// made there, without it the list goes into the request or contacts are subscribed to one by one.
     pub list: Option<String>,
@@ -208,6 +211,7 @@ impl AccountConfig {
             sign_in: true,
             tls: None,
             xcap: None,
+            xcap_user: None,
             list: None,
             outbound: true,
             calls: false,

@@ -58,6 +58,9 @@ pub struct EngineConfig {
     /// Where the service takes no subscription, each person is asked about this often, give or take a quarter. Default 5
     /// minutes.
     pub polling: Duration,
+    /// Shortest time between two notifications for a list that the service is asked for (RFC 6446), so that thousands of people
+    /// who change at once come together; zero asks for none. Default 1 second.
+    pub list_interval: Duration,
     /// A conversation without a message for so long is closed. Default 30 minutes.
     pub conversation_idle: Duration,
     /// Most attempts at one message that the service answers with a failure of its own, before it has failed.
@@ -200,6 +203,7 @@ impl EngineConfig {
             subscription: Duration::from_secs(900),
             keep_alive: Duration::from_secs(30),
             polling: Duration::from_secs(300),
+            list_interval: Duration::from_secs(1),
             conversation_idle: Duration::from_secs(30 * 60),
             message_attempts: 8,
             accept_from_anywhere: false,

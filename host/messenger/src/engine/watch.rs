@@ -12,23 +12,20 @@ mod kept;
 pub(super) mod list;
 mod read;
 pub(super) mod report;
+mod requested;
+mod ways;
 
 use core::time::Duration;
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
 
-use attache_documents::{
-    pidf, pidf_diff,
-    resource_lists::{self, Entry, List, Member, ResourceLists},
-    rlmi,
-};
 use attache_sip::{
     agent::{Agent, Cause, SubscriptionId},
     uri::UriBuf,
-    usage::{Forks, SubscribeParams},
+    usage::{Rates, SubscribeParams},
 };
 use bytes::Bytes;
 use rand_chacha::{ChaCha20Rng, rand_core::Rng as _};
@@ -110,6 +107,8 @@ enum How {
     Own(SubscriptionId),
     /// By asking then; perhaps a question is under way.
     Polled { at: Instant, asked: Option<SubscriptionId> },
+    /// A subscription was refused for this reason, and a question is under way.
+    Tried { asked: SubscriptionId, refusal: Box<Cause> },
     /// Not at all: it was refused for good.
     Ended,
 }
@@ -121,7 +120,7 @@ impl How {
             Self::Requested(_) => Some(Strategy::RequestList),
             Self::Own(_) => Some(Strategy::OneEach),
             Self::Polled { .. } => Some(Strategy::Polling),
-            Self::Ended => None,
+            Self::Tried { .. } | Self::Ended => None,
         }
     }
 }
@@ -186,6 +185,10 @@ pub(super) struct Watch {
     /// Where lists in requests go, if the service takes them.
     requests: Option<UriBuf>,
     requests_refused: bool,
+    /// Lists in requests that somebody left, to be asked for without them then.
+    trims: VecDeque<(Instant, SubscriptionId)>,
+    /// How often notifications for a list shall come.
+    list_rates: Rates,
     polls: BTreeSet<(Instant, Address)>,
     /// Whether people's dialogs are wanted, and the subscriptions to them.
     calls: bool,
@@ -210,6 +213,8 @@ pub(super) struct Settings {
     pub(super) expires: u32,
     /// Most people of one list in a request.
     pub(super) chunk: usize,
+    /// Most notifications a second for a list (RFC 6446).
+    pub(super) list_rate: Option<f64>,
     /// Between two questions about one person.
     pub(super) polling: Duration,
     /// Most members of a list.
@@ -233,6 +238,8 @@ impl Watch {
             server: Server::None,
             requests: None,
             requests_refused: false,
+            trims: VecDeque::new(),
+            list_rates: Rates { max: settings.list_rate, ..Rates::default() },
             polls: BTreeSet::new(),
             calls: settings.calls,
             calls_refused: false,
@@ -332,6 +339,7 @@ impl Watch {
             }
         }
         self.polls.clear();
+        self.trims.clear();
         self.dialogs.clear();
         self.server = Server::None;
         self.known_list = None;
@@ -368,8 +376,15 @@ impl Watch {
         if let Some(id) = self.dialogs.remove(address) {
             self.drop_sub(hands, id);
         }
+        let list = match self.people.get(address) {
+            Some(How::Requested(id)) => Some(*id),
+            _ => None,
+        };
         self.detach(hands, address);
         self.set(address, None);
+        if let Some(id) = list {
+            self.trim_later(hands, id);
+        }
     }
 
     /// Asks about somebody again, now.
@@ -383,7 +398,7 @@ impl Watch {
                 }
             }
             Some(How::Polled { asked: None, .. }) => self.poll(hands, address),
-            Some(How::Polled { .. }) => {}
+            Some(How::Polled { .. } | How::Tried { .. }) => {}
             Some(How::Ended) => {
                 self.set(address, None);
                 self.assign(hands, vec![address.clone()]);
@@ -398,7 +413,8 @@ impl Watch {
             Server::Asked { until, .. } => until,
             _ => None,
         };
-        [list, self.polls.first().map(|(at, _)| *at)].into_iter().flatten().min()
+        let trim = self.trims.front().map(|(at, _)| *at);
+        [list, trim, self.polls.first().map(|(at, _)| *at)].into_iter().flatten().min()
     }
 
     /// Does what time asks for. While the service is `away`, nothing follows from a list that does not tell.
@@ -415,6 +431,7 @@ impl Watch {
                 self.individually(hands, left);
             }
         }
+        self.trim(hands);
         while let Some((at, address)) = self.polls.first().cloned()
             && at <= now
         {
@@ -450,155 +467,6 @@ impl Watch {
         }
     }
 
-    // ---- the ways ----
-
-    fn ask_list(&mut self, hands: &mut Hands<'_>) {
-        let Some(list) = self.list.clone() else { return };
-        if !matches!(self.server, Server::None) {
-            return;
-        }
-        let (state, etag) = self.known_list.take().unwrap_or_else(|| (ListState::new(self.most), None));
-        let params = SubscribeParams {
-            expires: self.expires,
-            accept: accepted(true),
-            event_list: true,
-            forks: Forks::First,
-            etag: etag.as_deref().map(str::to_owned),
-            ..SubscribeParams::presence(list)
-        };
-        let Some(id) = hands.agent.subscribe(hands.now.instant, params) else { return };
-        let mut sub = Sub { etag, ..Sub::new(About::ServerList(state)) };
-        if let About::ServerList(state) = &mut sub.about {
-            state.restart();
-        }
-        self.subs.insert(id, sub);
-        self.server = Server::Asked { id, until: Some(hands.now.instant + LIST_PATIENCE) };
-        self.tally.because(Strategy::ServerList, "the account has a list on the service");
-    }
-
-    /// Finds a way for people who have none.
-    fn assign(&mut self, hands: &mut Hands<'_>, addresses: Vec<Address>) {
-        let mut rest = Vec::new();
-        for address in addresses {
-            self.detach(hands, &address);
-            match self.server {
-                Server::Asked { until: Some(_), .. } => self.set(&address, Some(How::Waiting)),
-                // Also somebody who is on the list that works: it tells no more of them before they change.
-                _ => rest.push(address),
-            }
-        }
-        self.individually(hands, rest);
-    }
-
-    /// Watches people beside a list of the service.
-    fn individually(&mut self, hands: &mut Hands<'_>, addresses: Vec<Address>) {
-        if addresses.is_empty() {
-            return;
-        }
-        if self.requests.is_some() && !self.requests_refused && addresses.len() > 1 {
-            self.tally.because(Strategy::RequestList, "the service takes lists in requests");
-            for chunk in addresses.chunks(self.chunk) {
-                self.request_list(hands, chunk);
-            }
-            return;
-        }
-        let reason = match (&self.server, self.requests_refused) {
-            (Server::Works(_), _) => "these are not on the service's list",
-            (Server::Refused, _) => "the service's list cannot be used",
-            (Server::Asked { .. }, _) => "the service's list has not told yet who is on it",
-            (Server::None, true) => "the service refused lists in requests",
-            (Server::None, false) if self.requests.is_some() => "so few are not worth a list in a request",
-            (Server::None, false) => "the account has no list on the service, and it takes none in requests",
-        };
-        self.tally.because(Strategy::OneEach, reason);
-        for address in addresses {
-            self.one(hands, &address);
-        }
-    }
-
-    fn request_list(&mut self, hands: &mut Hands<'_>, members: &[Address]) {
-        let Some(target) = self.requests.clone() else { return };
-        let mut entries = Vec::with_capacity(members.len());
-        let mut named = HashMap::with_capacity(members.len());
-        let mut rest = Vec::new();
-        for address in members {
-            // Two spellings of one address would not be told apart in what comes.
-            match sent(address) {
-                Some(as_sent) if !named.contains_key(&as_sent) => {
-                    let uri = as_sent.as_str().to_owned();
-                    entries.push(Member::Entry(Entry { uri, ..Entry::default() }));
-                    named.insert(as_sent, address.clone());
-                }
-                _ => rest.push(address),
-            }
-        }
-        let list = List { members: entries, ..List::default() };
-        let body = resource_lists::write(&ResourceLists { lists: vec![list], ..ResourceLists::default() });
-        let params = SubscribeParams {
-            expires: self.expires,
-            accept: accepted(true),
-            event_list: true,
-            body: Some((resource_lists::MEDIA_TYPE.to_owned(), Bytes::from(body))),
-            forks: Forks::First,
-            ..SubscribeParams::presence(target)
-        };
-        let Some(id) = hands.agent.subscribe(hands.now.instant, params) else { return };
-        for address in named.values() {
-            self.set(address, Some(How::Requested(id)));
-        }
-        let state = ListState::new(named.len());
-        self.subs.insert(id, Sub::new(About::RequestList { members: named, state }));
-        for address in rest {
-            self.one(hands, address);
-        }
-    }
-
-    fn one(&mut self, hands: &mut Hands<'_>, address: &Address) {
-        let Ok(target) = address.to_uri() else { return self.set(address, Some(How::Ended)) };
-        let etag = self.etags.remove(address);
-        let params = SubscribeParams {
-            expires: self.expires,
-            accept: accepted(false),
-            etag: etag.as_deref().map(str::to_owned),
-            ..SubscribeParams::presence(target)
-        };
-        let Some(id) = hands.agent.subscribe(hands.now.instant, params) else {
-            return self.set(address, Some(How::Ended));
-        };
-        self.subs.insert(id, Sub { etag, ..Sub::new(About::Person(address.clone())) });
-        self.set(address, Some(How::Own(id)));
-    }
-
-    fn poll(&mut self, hands: &mut Hands<'_>, address: &Address) {
-        let Some(How::Polled { at, .. }) = self.people.get(address).cloned() else { return };
-        self.polls.remove(&(at, address.clone()));
-        let Ok(target) = address.to_uri() else { return };
-        let params =
-            SubscribeParams { expires: 0, accept: accepted(false), ..SubscribeParams::presence(target) };
-        let Some(id) = hands.agent.subscribe(hands.now.instant, params) else { return };
-        self.subs.insert(id, Sub::new(About::Question(address.clone())));
-        self.set(address, Some(How::Polled { at, asked: Some(id) }));
-    }
-
-    /// Asks about somebody again after a while.
-    fn poll_after(&mut self, hands: &mut Hands<'_>, address: &Address, wait: Duration) {
-        let at = hands.now.instant + wait;
-        self.polls.insert((at, address.clone()));
-        self.set(address, Some(How::Polled { at, asked: None }));
-    }
-
-    /// Everybody who is watched by the service's list, or waits for it.
-    fn listed(&self) -> Vec<Address> {
-        let mut listed: Vec<Address> = self
-            .people
-            .iter()
-            .filter(|(_, how)| matches!(how, How::Waiting | How::Listed))
-            .map(|(address, _)| address.clone())
-            .collect();
-        listed.sort_unstable();
-        listed
-    }
-
     // ---- books ----
 
     fn set(&mut self, address: &Address, how: Option<How>) {
@@ -621,7 +489,7 @@ impl Watch {
     /// Gives up the subscription that was for this person alone, or the person's place in one for several.
     fn detach(&mut self, hands: &mut Hands<'_>, address: &Address) {
         match self.people.get(address).cloned() {
-            Some(How::Own(id)) => self.drop_sub(hands, id),
+            Some(How::Own(id) | How::Tried { asked: id, .. }) => self.drop_sub(hands, id),
             Some(How::Polled { at, asked }) => {
                 self.polls.remove(&(at, address.clone()));
                 if let Some(id) = asked {
@@ -649,20 +517,4 @@ impl Watch {
             hands.agent.unsubscribe(hands.now.instant, id);
         }
     }
-}
-
-/// An address as requests and answers have it.
-fn sent(address: &Address) -> Option<Address> {
-    address.to_uri().ok().and_then(|uri| Address::parse(uri.as_str()).ok())
-}
-
-/// The types of documents that are understood.
-fn accepted(list: bool) -> Vec<String> {
-    let types = if list {
-        vec![pidf::MEDIA_TYPE, rlmi::MEDIA_TYPE, "multipart/related"]
-    } else {
-        // A notifier that knows changes may send them (RFC 5263).
-        vec![pidf::MEDIA_TYPE, pidf_diff::MEDIA_TYPE]
-    };
-    types.into_iter().map(str::to_owned).collect()
 }

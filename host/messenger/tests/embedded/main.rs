@@ -367,3 +367,12 @@ fn presence_that_the_embedded_service_tells_in_changes_is_whole_here() {
     });
     assert!(changes.count() > 0, "and changes were sent");
 }
+
+#[test]
+fn the_embedded_service_gathers_changes_of_lists_as_asked_and_that_is_reported() {
+    let mut world = World::with_list("tcp", Some("sip:friends@example.com"));
+    add_and_sign_in_again(&mut world);
+    let report = world.sim.with(at("alice"), |node: &mut EngineNode, _| node.snapshot().report);
+    let list = report.watching.iter().find(|way| way.strategy == Strategy::ServerList).unwrap();
+    assert_eq!(list.rate, Some(1_000), "one a second, as `max-rate` asked for");
+}

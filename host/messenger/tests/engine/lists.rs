@@ -32,7 +32,7 @@ pub(crate) fn shown(world: &mut World, who: &str) -> Arc<Presence> {
     snapshot.contacts[&id].presence.clone()
 }
 
-fn live(world: &mut World, who: &str) -> Option<String> {
+pub(crate) fn live(world: &mut World, who: &str) -> Option<String> {
     let seen = shown(world, who);
     (seen.freshness == Freshness::Live && seen.availability.is_some()).then(|| seen.note.to_string())
 }
@@ -42,17 +42,17 @@ fn report(world: &mut World) -> Arc<ServiceReport> {
 }
 
 /// The status with which something was refused, if it was.
-fn refused(world: &mut World, feature: &str) -> Option<Option<u16>> {
+pub(crate) fn refused(world: &mut World, feature: &str) -> Option<Option<u16>> {
     let report = report(world);
     report.refused.iter().find(|refused| *refused.feature == *feature).map(|refused| refused.status)
 }
 
-fn ways(world: &mut World) -> Vec<(Strategy, usize)> {
+pub(crate) fn ways(world: &mut World) -> Vec<(Strategy, usize)> {
     report(world).watching.iter().map(|using| (using.strategy, using.people)).collect()
 }
 
 /// Alice with Bob, Carol and Dave on her list of contacts, not signed in. Each says their name.
-fn everybody(seed: u64, list: Option<&str>) -> World {
+pub(crate) fn everybody(seed: u64, list: Option<&str>) -> World {
     let mut world = World::new(seed);
     if let Some(list) = list {
         let list = format!("sip:{list}@example.com");
@@ -69,7 +69,7 @@ fn everybody(seed: u64, list: Option<&str>) -> World {
     world
 }
 
-fn sign_in(world: &mut World) {
+pub(crate) fn sign_in(world: &mut World) {
     world.run(ALICE, Command::SignIn).unwrap();
     world.settle();
 }
@@ -304,7 +304,7 @@ fn a_refused_list_in_a_request_leads_to_one_each() {
 #[test]
 fn where_no_subscription_is_taken_people_are_asked_about() {
     let mut world = everybody(14, None);
-    world.service(|s| s.fetch_only = true);
+    world.service(|s| s.fetch_only = Some(405));
     sign_in(&mut world);
     world.sim.run_for(Duration::from_secs(15));
     assert_eq!(ways(&mut world), [(Strategy::Polling, 3)]);
@@ -320,7 +320,7 @@ fn where_no_subscription_is_taken_people_are_asked_about() {
 #[test]
 fn questions_come_in_measure() {
     let mut world = everybody(15, None);
-    world.service(|s| s.fetch_only = true);
+    world.service(|s| s.fetch_only = Some(405));
     sign_in(&mut world);
     world.sim.run_for(Duration::from_secs(15));
     let before = world.service(|s| s.count("SUBSCRIBE"));

@@ -10,6 +10,7 @@ mod lists;
 mod messages;
 mod outage;
 mod presence;
+mod requested;
 mod scale;
 mod service;
 mod sign_in;

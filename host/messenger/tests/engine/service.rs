@@ -27,6 +27,8 @@ use bytes::Bytes;
 pub(crate) enum Policy {
     Allow,
     Reject,
+    /// Whatever is asked is answered with 603.
+    Decline,
     Pending,
 }
 
@@ -66,10 +68,12 @@ pub(crate) struct Service {
     pub(crate) lists: lists::Lists,
     /// Who watches dialogs, where they are told.
     pub(crate) dialogs: Option<BTreeMap<String, dialogs::Watcher>>,
-    /// Presence is told when asked, and never by itself.
-    pub(crate) fetch_only: bool,
+    /// Presence is told when asked, and never by itself: subscriptions that last are refused so.
+    pub(crate) fetch_only: Option<u16>,
     /// The type by which presence documents go.
     pub(crate) document_type: &'static str,
+    /// And within lists, those of these people.
+    pub(crate) document_types: BTreeMap<String, &'static str>,
     next: u64,
     now: Instant,
 }
@@ -91,8 +95,9 @@ impl Service {
             stored: Vec::new(),
             lists: lists::Lists::default(),
             dialogs: None,
-            fetch_only: false,
+            fetch_only: None,
             document_type: "application/pidf+xml",
+            document_types: BTreeMap::new(),
             next: 0,
             now,
         }
@@ -344,8 +349,11 @@ impl Service {
         if members.is_none() && !self.passwords.contains_key(&target) {
             return self.respond(id, &Response::new(404));
         }
-        if self.fetch_only && expires > 0 {
-            return self.respond(id, &Response::new(405));
+        if let Some(status) = self.fetch_only.filter(|_| expires > 0) {
+            return self.respond(id, &Response::new(status));
+        }
+        if self.policies.get(&target) == Some(&Policy::Decline) {
+            return self.respond(id, &Response::new(603));
         }
         self.next += 1;
         let tag = format!("n{}", self.next);
@@ -395,7 +403,7 @@ impl Service {
             _ if last => "terminated;reason=timeout".to_owned(),
             Policy::Allow => format!("active;expires={}", watcher.expires),
             Policy::Pending => format!("pending;expires={}", watcher.expires),
-            Policy::Reject => "terminated;reason=rejected".to_owned(),
+            Policy::Reject | Policy::Decline => "terminated;reason=rejected".to_owned(),
         };
         let mut request = Request::new(Method::Notify, watcher.contact.clone())
             .from(watcher.from.clone())

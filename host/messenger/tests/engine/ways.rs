@@ -80,7 +80,7 @@ fn prepare(service: &mut Service, way: Way, members: u8) {
         }
         Way::RequestList => service.lists.in_requests = true,
         Way::OneEach => {}
-        Way::Polling => service.fetch_only = true,
+        Way::Polling => service.fetch_only = Some(405),
     }
 }
 

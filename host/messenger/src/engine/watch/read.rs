@@ -34,6 +34,11 @@ impl Watch {
             SubscriptionState::Retrying { .. } => sub.in_force = false,
             _ => {}
         }
+        match sub.about {
+            About::ServerList(_) => self.tally.rate(Strategy::ServerList, terms.rates.max),
+            About::RequestList { .. } => self.tally.rate(Strategy::RequestList, terms.rates.max),
+            _ => {}
+        }
         match &sub.about {
             About::Person(address) => {
                 let address = address.clone();
@@ -83,6 +88,9 @@ impl Watch {
                     self.poll_after(hands, &address, wait);
                     return vec![(address, News::Away(cause))];
                 }
+                if is_refusal(&cause) && self.question(hands, &address, cause.clone()) {
+                    return vec![(address, News::Listed)];
+                }
                 self.set(&address, Some(How::Ended));
                 News::Ended(cause)
             }
@@ -131,6 +139,18 @@ impl Watch {
         let SubscriptionState::Terminated { cause } = state else { return Vec::new() };
         self.subs.remove(&id);
         let wait = hands.share(self.polling, 75, 125);
+        if let Some(How::Tried { refusal, .. }) = self.people.get(&address) {
+            let refusal = Cause::clone(refusal);
+            let Some(body) = notify.filter(|body| !body.body.is_empty()) else {
+                self.set(&address, Some(How::Ended));
+                return vec![(address, News::Ended(refusal))];
+            };
+            let sentence = "the service refuses subscriptions that last, and answers questions";
+            self.tally.refuse("one-each", &refusal, sentence, hands.now.wall);
+            self.tally.because(Strategy::Polling, sentence);
+            self.poll_after(hands, &address, wait);
+            return vec![(address, document(body, false))];
+        }
         let news = match (notify, cause) {
             (Some(body), _) if !body.body.is_empty() => document(body, false),
             // Nothing published, or not allowed: that is not told apart, and neither is offline for sure.
@@ -409,6 +429,11 @@ fn news(said: Said) -> News {
             _ => News::Away(Cause::Ended { reason }),
         },
     }
+}
+
+/// Whether somebody, or a service for everybody, does not want this subscription.
+fn is_refusal(cause: &Cause) -> bool {
+    matches!(cause, Cause::Status { code: 403 | 603 | 606, .. })
 }
 
 /// Whether the service is one that takes no subscription at all; a refusal that is about a person says nothing of others.

@@ -17,6 +17,7 @@ const MAX_REFUSED: usize = 32;
 pub(in crate::engine) struct Tally {
     people: [usize; 4],
     reasons: [Option<Arc<str>>; 4],
+    rates: [Option<u32>; 4],
     refused: Vec<Refused>,
     changed: bool,
 }
@@ -33,6 +34,16 @@ impl Tally {
         let known = &mut self.reasons[strategy as usize];
         if known.as_deref() != Some(reason) {
             *known = Some(reason.into());
+            self.changed = true;
+        }
+    }
+
+    /// The service notifies no more often than so many times a second.
+    pub(in crate::engine) fn rate(&mut self, strategy: Strategy, granted: Option<f64>) {
+        let granted = granted.map(|rate| (rate * 1_000.0).clamp(0.0, 1e9) as u32);
+        let known = &mut self.rates[strategy as usize];
+        if *known != granted {
+            *known = granted;
             self.changed = true;
         }
     }
@@ -87,6 +98,7 @@ impl Tally {
                 strategy,
                 people: self.people[strategy as usize],
                 reason: self.reasons[strategy as usize].clone().unwrap_or_default(),
+                rate: self.rates[strategy as usize],
             })
             .collect();
         report.refused.clone_from(&self.refused);

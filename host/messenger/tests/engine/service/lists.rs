@@ -66,6 +66,11 @@ impl Lists {
         Some(members.take(self.most.unwrap_or(usize::MAX)).collect())
     }
 
+    /// Who is on each list that is watched, in the order in which they were asked for.
+    pub(crate) fn watching(&self) -> Vec<Vec<String>> {
+        self.watchers.values().map(|watcher| watcher.members.clone()).collect()
+    }
+
     pub(super) fn add(&mut self, dialog: Watcher, members: Vec<String>) {
         let watcher = ListWatcher { dialog, members, version: 0 };
         self.watchers.insert(watcher.dialog.call_id.clone(), watcher);
@@ -123,10 +128,12 @@ impl Service {
             let (state, reason, cid) = match policy {
                 _ if !self.passwords.contains_key(name) => (State::Terminated, Some("noresource"), None),
                 Policy::Pending => (State::Pending, None, None),
-                Policy::Reject => (State::Terminated, Some("rejected"), None),
+                Policy::Reject | Policy::Decline => (State::Terminated, Some("rejected"), None),
                 Policy::Allow => {
                     let document = self.documents(name).last().cloned();
-                    documents.push((cid.clone(), document.unwrap_or(Bytes::from_static(CLOSED.as_bytes()))));
+                    let kind = self.document_types.get(name).copied().unwrap_or("application/pidf+xml");
+                    let document = document.unwrap_or(Bytes::from_static(CLOSED.as_bytes()));
+                    documents.push((cid.clone(), kind, document));
                     (State::Active, None, Some(cid))
                 }
             };
@@ -153,8 +160,8 @@ impl Service {
         let mut writer = Writer::new("part");
         writer.part(rlmi::MEDIA_TYPE, Some("root@x.invalid"), rlmi::write(&list).as_bytes());
         if !bare {
-            for (cid, document) in &documents {
-                writer.part("application/pidf+xml", Some(cid), document);
+            for (cid, kind, document) in &documents {
+                writer.part(kind, Some(cid), document);
             }
         }
         let dialog = &watcher.dialog;
