@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Serialize};
 
 use crate::{address::Address, code::Code, error::Error, id::ConversationId, time::Timestamp};
 
@@ -156,10 +156,35 @@ impl ParticipantState {
 /// reaches them as it is, and its type says how to read it. Programs act on it, so it is not shown to people, and `Debug`
 /// prints its length only.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "Spelled", into = "Spelled")]
 pub struct Context {
     media_type: Arc<str>,
-    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     bytes: Bytes,
+}
+
+/// A context as it is written: its bytes in base 64.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Spelled {
+    media_type: Arc<str>,
+    data: String,
+}
+
+impl From<Context> for Spelled {
+    fn from(context: Context) -> Self {
+        Self { data: STANDARD.encode(&context.bytes), media_type: context.media_type }
+    }
+}
+
+impl TryFrom<Spelled> for Context {
+    type Error = Error;
+
+    fn try_from(spelled: Spelled) -> Result<Self, Error> {
+        let bytes = STANDARD.decode(spelled.data.as_bytes());
+        let bytes =
+            bytes.map_err(|_| Error::new(Code::InvalidArgument, "a context is written in base 64"))?;
+        Self::new(spelled.media_type, bytes)
+    }
 }
 
 impl Context {
@@ -213,13 +238,4 @@ pub(crate) fn is_media_type(text: &str) -> bool {
     text.len() <= 255
         && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
         && essence.split_once('/').is_some_and(|(kind, name)| token(kind) && token(name))
-}
-
-fn to_base64<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&STANDARD.encode(bytes))
-}
-
-fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-    let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-    STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(D::Error::custom)
 }

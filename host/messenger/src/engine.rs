@@ -65,6 +65,7 @@ mod report;
 mod roster;
 mod session;
 mod sync;
+mod talk;
 mod versions;
 mod watch;
 mod watchers;
@@ -264,6 +265,7 @@ impl Engine {
         engine.restore_presence(&restored.records);
         engine.compose_own();
         engine.set_xcap(xcap);
+        engine.restore_conversations(&restored.records);
         for entry in restored.outbox {
             engine.ids.skip_past(entry.message.id.0);
             engine.ids.skip_past(entry.message.conversation.0);
@@ -351,10 +353,14 @@ impl Engine {
             Command::MarkDisplayed(id) => self.mark_displayed(ticket, id),
             Command::SetComposing { to, active } => self.set_composing(ticket, &to, active),
             Command::CloseConversation(id) => self.close_conversation(ticket, id),
-            Command::StartConversation { .. }
-            | Command::AddParticipant { .. }
-            | Command::RemoveParticipant { .. }
-            | Command::Call { .. }
+            Command::StartConversation { .. } => self.start_conversation(ticket, command),
+            Command::AddParticipant { conversation, address } => {
+                self.add_participant(ticket, conversation, &address);
+            }
+            Command::RemoveParticipant { conversation, address } => {
+                self.remove_participant(ticket, conversation, &address);
+            }
+            Command::Call { .. }
             | Command::StartMedia { .. }
             | Command::AnswerMedia { .. }
             | Command::AnswerCall(_)
@@ -544,13 +550,17 @@ impl Engine {
             AgentEvent::Publication { id, state } => self.on_publication(id, &state),
             AgentEvent::MessageSent { id, status } => {
                 self.alive();
-                self.on_message_sent(id, status);
+                if !self.on_told(id, Ok(status)) {
+                    self.on_message_sent(id, status);
+                }
             }
             AgentEvent::MessageFailed { id, cause, retry } => {
                 if cause.status().is_some() {
                     self.alive();
                 }
-                self.on_message_failed(id, &cause, retry);
+                if !self.on_told(id, Err((&cause, retry))) {
+                    self.on_message_failed(id, &cause, retry);
+                }
             }
             AgentEvent::MessageReceived { id, message, .. } => self.on_message(id, &message),
             AgentEvent::Response { id, .. } => self.on_probe_answered(id),
@@ -570,6 +580,7 @@ impl Engine {
             Effect::Asked { watcher } => self.apply_asked(sealed, watcher),
             Effect::Own { ticket, choice } => self.apply_own(sealed, *ticket, choice),
             Effect::Alerts { ticket, alerts, .. } => self.apply_alerts(sealed, *ticket, alerts),
+            Effect::Conversation(change) => self.apply_conversation(sealed, change),
             Effect::Incoming { message, key } => self.apply_incoming(sealed, message, *key),
             Effect::Accepted { ticket, entry } => self.apply_accepted(sealed, *ticket, entry),
             Effect::Advanced(advance) => self.apply_advanced(sealed, advance),
@@ -592,7 +603,8 @@ impl Engine {
             Effect::Asked { watcher } => self.refuse_asked(&watcher),
             Effect::Own { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
             Effect::Alerts { ticket, .. } => self.refuse_alerts(ticket, error),
-            Effect::Incoming { message, key } => self.refuse_incoming(&message, key),
+            Effect::Conversation(change) => self.refuse_conversation(*change, error),
+            Effect::Incoming { key, .. } => self.inbox_refused(key),
             Effect::Accepted { ticket, entry } => self.refuse_accepted(ticket, &entry, error.clone()),
             // It happened on the wire and cannot be undone: it must be kept some time.
             effect @ Effect::Advanced(_) => self.ledger.keep_later(effect),

@@ -111,11 +111,13 @@ pub enum RecordKind {
     Receipt,
     /// What is known of somebody's programs: whether they read wrapped messages.
     Peer,
+    /// A conversation, open or closed, without what was said in it.
+    Conversation,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Document,
         Self::GroupName,
         Self::Undo,
@@ -127,6 +129,7 @@ impl RecordKind {
         Self::Delivery,
         Self::Receipt,
         Self::Peer,
+        Self::Conversation,
     ];
 
     /// The name under which it is kept.
@@ -144,6 +147,7 @@ impl RecordKind {
             Self::Delivery => "delivery",
             Self::Receipt => "receipt",
             Self::Peer => "peer",
+            Self::Conversation => "conversation",
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     engine::{
         Engine,
         ledger::{Effect, Sealed},
+        talk,
         wire::IDENTITY,
     },
     event::EventKind,
@@ -82,6 +83,9 @@ impl Engine {
             return self.respond(id, &Response::new(400).reason("Bad From"));
         };
         let content_type = request.header(HeaderName::ContentType).map(String::from_utf8_lossy);
+        if content_type.as_deref().is_some_and(talk::is_document) {
+            return self.on_control(id, request, &sender);
+        }
         let encoding = request.header(HeaderName::ContentEncoding).map(String::from_utf8_lossy);
         let content = match content::read(content_type.as_deref(), encoding.as_deref(), request.body()) {
             Ok(content) => content,
@@ -116,7 +120,7 @@ impl Engine {
             self.diagnose("a message was put off, because too many wait for the store");
             return self.respond(id, &later());
         }
-        let conversation = self.conversation_with(&sender);
+        let conversation = self.conversation_of(&sender, request);
         let message = Arc::new(IncomingMessage {
             id: MessageId(self.next_id()),
             conversation,
@@ -133,12 +137,53 @@ impl Engine {
         self.ledger.keep(Effect::Incoming { message, key });
     }
 
-    /// The message is durable: answers and shows it.
-    pub(super) fn apply_incoming(&mut self, sealed: &Sealed, message: &Arc<IncomingMessage>, key: Key) {
-        self.inbox.remember(key, sealed.at, self.config.limits.seen);
+    /// What identifies something that came in a MESSAGE, unless it is known already, or cannot be taken now: then it is
+    /// answered, or waits with the first of its kind.
+    pub(super) fn inbox_new(
+        &mut self,
+        id: ServerTransactionId,
+        request: &Message,
+        sender: &Address,
+    ) -> Option<Key> {
+        let key = identity(request, sender);
+        if self.inbox.seen.contains_key(&key) {
+            self.respond(id, &Response::new(200));
+        } else if let Some(waiting) = self.inbox.storing.get_mut(&key) {
+            // A sender repeats a message a few times at most; beyond, the first answer will do.
+            if waiting.len() < 8 {
+                waiting.push(id);
+            }
+        } else if self.ledger.waiting() >= self.config.limits.storing {
+            self.respond(id, &later());
+        } else {
+            return Some(key);
+        }
+        None
+    }
+
+    /// It is being kept; its sender waits.
+    pub(super) fn inbox_storing(&mut self, key: Key, id: ServerTransactionId) {
+        self.inbox.storing.insert(key, vec![id]);
+    }
+
+    /// It is durable.
+    pub(super) fn inbox_stored(&mut self, key: Key, at: Timestamp) {
+        self.inbox.remember(key, at, self.config.limits.seen);
         for id in self.inbox.storing.remove(&key).unwrap_or_default() {
             self.respond(id, &Response::new(200));
         }
+    }
+
+    /// It could not be kept: its sender has it still.
+    pub(super) fn inbox_refused(&mut self, key: Key) {
+        for id in self.inbox.storing.remove(&key).unwrap_or_default() {
+            self.respond(id, &later());
+        }
+    }
+
+    /// The message is durable: answers and shows it.
+    pub(super) fn apply_incoming(&mut self, sealed: &Sealed, message: &Arc<IncomingMessage>, key: Key) {
+        self.inbox_stored(key, sealed.at);
         let mut seq = sealed.seq;
         let line = TranscriptEntry::Incoming(message.clone());
         match self.add_line(message.conversation, &message.sender, sealed.at, line) {
@@ -148,14 +193,6 @@ impl Engine {
             None => seq += 1,
         }
         self.ledger.emit_sealed(&mut seq, sealed.at, EventKind::MessageReceived(message.clone()));
-    }
-
-    /// The message could not be kept: its sender has it still.
-    pub(super) fn refuse_incoming(&mut self, message: &Arc<IncomingMessage>, key: Key) {
-        self.abandon_conversation(message.conversation, &message.sender);
-        for id in self.inbox.storing.remove(&key).unwrap_or_default() {
-            self.respond(id, &later());
-        }
     }
 
     pub(super) fn respond(&mut self, id: ServerTransactionId, response: &Response) {

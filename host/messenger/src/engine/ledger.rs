@@ -16,7 +16,13 @@ use smallvec::SmallVec;
 use crate::{
     address::Address,
     command::Answer,
-    engine::{Engine, own::Choice, roster::Edit, sync::Records},
+    engine::{
+        Engine,
+        conversations::{After, Change},
+        own::Choice,
+        roster::Edit,
+        sync::Records,
+    },
     event::{Event, EventKind},
     id::{AccountId, ContactId, ConversationId, MessageId, RequestId},
     message::{IncomingMessage, MessageState},
@@ -78,6 +84,8 @@ pub(super) enum Effect {
     Own { ticket: Ticket, choice: Choice },
     /// Which contacts' becoming available is told changes.
     Alerts { ticket: Ticket, alerts: HashTrieSetSync<ContactId>, kept: String },
+    /// A conversation begins or changes.
+    Conversation(Box<Change>),
     /// A message arrived.
     Incoming { message: Arc<IncomingMessage>, key: [u8; 16] },
     /// A message of ours is in the outbox.
@@ -104,6 +112,8 @@ impl Effect {
             Self::Reserved(_) | Self::Setting(..) | Self::Records { .. } => 0,
             Self::Roster { edit, .. } => 1 + edit.events(),
             Self::Asked { .. } => 1,
+            // One for each who came or left, and one for the whole.
+            Self::Conversation(change) => 1 + change.kept.conversation.participants.len() as u64,
             Self::Rule { .. } | Self::Own { .. } | Self::Incoming { .. } | Self::Alerts { .. } => 2,
             Self::Accepted { .. } => 2,
             Self::Advanced(advance) => 1 + advance.recipients.len() as u64,
@@ -131,6 +141,13 @@ impl Effect {
             }),
             Self::Own { choice, .. } => writes.push(Write::PutSetting(OWN, choice.kept())),
             Self::Alerts { kept, .. } => writes.push(Write::PutSetting(ALERTS, kept.clone())),
+            Self::Conversation(change) => {
+                let (kind, key, value) = change.kept.record();
+                writes.push(Write::PutRecord { kind, key, value });
+                if let After::Respond(key) = change.after {
+                    writes.push(Write::PutSeen { key, at });
+                }
+            }
             Self::Incoming { message, key } => {
                 writes.push(journal(JournalEvent::MessageReceived(message.clone())));
                 writes.push(Write::PutSeen { key: *key, at });

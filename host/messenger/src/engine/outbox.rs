@@ -84,6 +84,20 @@ pub(super) struct Outbox {
     count: usize,
 }
 
+impl Outbox {
+    /// Whether a message to somebody is under way.
+    pub(super) fn is_sending(&self, peer: &Address) -> bool {
+        self.lanes.get(peer).is_some_and(|lane| lane.sending.is_some())
+    }
+
+    /// Messages to somebody need not wait any longer.
+    pub(super) fn wake(&mut self, peer: &Address) {
+        if self.lanes.get(peer).is_some_and(|lane| lane.sending.is_none()) {
+            self.ready.push_back(peer.clone());
+        }
+    }
+}
+
 impl Engine {
     /// The command: checks it and keeps the message.
     pub(super) fn send(&mut self, ticket: Ticket, draft: Draft) {
@@ -92,7 +106,10 @@ impl Engine {
             Err(error) => return self.ledger.answer(ticket.token, Err(error)),
         };
         let conversation = match &draft.to {
-            Target::Conversation(id) => *id,
+            Target::Conversation(id) => {
+                self.retell(*id);
+                *id
+            }
             _ => self.conversation_with(&recipients[0]),
         };
         let id = MessageId(self.next_id());
@@ -194,7 +211,6 @@ impl Engine {
     pub(super) fn refuse_accepted(&mut self, ticket: Ticket, entry: &Arc<OutboxEntry>, error: Error) {
         self.outbox.count -= entry.pending.len();
         self.outbox.open.remove(&entry.message.id);
-        self.abandon_conversation(entry.message.conversation, entry.message.recipient());
         self.ledger.answer(ticket.token, Err(error));
     }
 
@@ -236,10 +252,15 @@ impl Engine {
         if self.view.session != SessionState::SignedIn || self.outbox.held {
             return;
         }
+        self.tell_ready();
         while self.outbox.under_way.len() < self.config.limits.sending {
             let Some(peer) = self.outbox.ready.pop_front() else { return };
             let Some(lane) = self.outbox.lanes.get_mut(&peer) else { continue };
             if lane.sending.is_some() || lane.not_before.is_some_and(|at| at > self.now.instant) {
+                continue;
+            }
+            // Told first what the message belongs to; that wakes the lane.
+            if self.conversations.telling.concerns(&peer) {
                 continue;
             }
             lane.not_before = None;
@@ -251,7 +272,10 @@ impl Engine {
             }
             queued.attempts += 1;
             let params = match wire::request(&queued.entry, &peer) {
-                Ok(params) => params,
+                Ok(mut params) => {
+                    params.headers.extend(self.conversations.headers(queued.entry.message.conversation));
+                    params
+                }
                 Err(error) => {
                     self.finish_message(&peer, MessageState::Failed(error));
                     continue;
@@ -366,6 +390,7 @@ impl Engine {
         // Oldest first, whatever the order of the map.
         peers.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.canonical().cmp(b.canonical())));
         self.outbox.ready = peers.into_iter().map(|(_, peer)| peer).collect();
+        self.resume_telling();
         self.send_ready();
     }
 
@@ -553,8 +578,9 @@ fn taken_back() -> Error {
 fn no_such_message(id: MessageId) -> Error {
     Error::new(Code::NotFound, format!("there is no message {id} in the outbox"))
 }
+
 /// What a cause means for a message.
-fn failure(cause: &Cause) -> Error {
+pub(super) fn failure(cause: &Cause) -> Error {
     let (code, text) = match cause {
         Cause::Status { code, .. } => match code {
             404 | 410 | 604 => (Code::UserNotFound, "the service knows no such person"),

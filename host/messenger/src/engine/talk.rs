@@ -1,0 +1,720 @@
+//! Conversations of several people without a focus, and those with a subject or a context: what the others are told.
+//!
+//! MESSAGE knows no conversation. So each of ours that people have to agree on has a name of its own, which its messages carry
+//! in `Conversation-ID`, and a small document that travels in a MESSAGE before them: who takes part and since when, what
+//! it is about, and what the application hands over. Everybody may change it. Of two statements on the same person the later
+//! one holds, so that all arrive at the same whatever the order in which they hear.
+//!
+//! Whoever does not read the document (415) still gets the messages, one by one.
+
+use core::time::Duration;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Instant,
+};
+
+use attache_sip::{
+    agent::{self, Cause, MessageParams},
+    endpoint::Response,
+    message::Message,
+    transaction::ServerTransactionId,
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    address::Address,
+    code::Code,
+    command::{Accepted, Command},
+    conversation::{Context, ConversationKind, MAX_PARTICIPANTS, MAX_SUBJECT, Mode, ParticipantState},
+    engine::{
+        Engine,
+        conversations::{After, Conversations, Kept, participant},
+        ledger::Ticket,
+        outbox,
+        wire::IDENTITY,
+    },
+    error::Error,
+    event::SessionState,
+    id::ConversationId,
+    time::Timestamp,
+};
+
+/// The media type of the document.
+const MEDIA_TYPE: &str = "application/vnd.attache.conversation+json";
+/// Header with the name of the conversation that a MESSAGE belongs to.
+const CONVERSATION: &str = "Conversation-ID";
+/// The same for those who keep several conversations of one name apart.
+const CONTRIBUTION: &str = "Contribution-ID";
+
+/// Longest document: everybody, with addresses of a sensible length, and the longest context in base 64.
+const MAX_DOCUMENT: usize = 64 * 1024;
+/// Longest name of a conversation on the wire.
+const MAX_NAME: usize = 128;
+/// How far ahead another's clock may be.
+const AHEAD: Duration = Duration::from_secs(300);
+/// Attempts to tell one person, before they are told with the next message to them.
+const ATTEMPTS: u32 = 6;
+const PAUSE: Duration = Duration::from_secs(2);
+const MAX_PAUSE: Duration = Duration::from_secs(120);
+
+/// What others are told of a conversation.
+#[derive(Deserialize, Serialize)]
+struct Document {
+    conversation: Arc<str>,
+    kind: ConversationKind,
+    members: Vec<Member>,
+    #[serde(default)]
+    subject: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    context: Option<Context>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Member {
+    who: Address,
+    state: ParticipantState,
+    since: Timestamp,
+}
+
+/// Who has to be told what.
+#[derive(Debug, Default)]
+pub(super) struct Telling {
+    tasks: BTreeMap<(ConversationId, Address), Task>,
+    under_way: HashMap<agent::MessageId, (ConversationId, Address)>,
+    /// How many tasks there are for each person: their messages wait until they know what those belong to.
+    peers: HashMap<Address, u32>,
+}
+
+#[derive(Debug, Default)]
+struct Task {
+    attempts: u32,
+    not_before: Option<Instant>,
+    sending: bool,
+    /// Something changed since it was sent.
+    again: bool,
+}
+
+impl Telling {
+    /// Whether somebody has to be told before messages go to them.
+    pub(super) fn concerns(&self, peer: &Address) -> bool {
+        self.peers.contains_key(peer)
+    }
+
+    fn remove(&mut self, task: &(ConversationId, Address)) -> Option<Task> {
+        let removed = self.tasks.remove(task)?;
+        if let Some(count) = self.peers.get_mut(&task.1) {
+            *count -= 1;
+            if *count == 0 {
+                self.peers.remove(&task.1);
+            }
+        }
+        Some(removed)
+    }
+
+    fn is_telling(&self, id: ConversationId) -> bool {
+        self.tasks.keys().any(|(known, _)| *known == id)
+    }
+}
+
+impl Conversations {
+    /// What a MESSAGE of a conversation carries beside its text.
+    pub(super) fn headers(&self, id: ConversationId) -> impl Iterator<Item = (String, String)> + use<> {
+        let wire = self.held.get(&id).and_then(|held| held.kept.wire.clone());
+        let both =
+            |wire: Arc<str>| [CONVERSATION, CONTRIBUTION].map(|name| (name.to_owned(), wire.to_string()));
+        wire.map(both).into_iter().flatten()
+    }
+}
+
+impl Engine {
+    // ---- commands ----
+
+    /// Begins a conversation.
+    pub(super) fn start_conversation(&mut self, ticket: Ticket, command: Command) {
+        let Command::StartConversation { participants, subject, context, mode } = command else { return };
+        match self.check_start(participants, &subject, mode) {
+            Ok(people) => self.start_with(ticket, &people, subject, context),
+            Err(error) => self.ledger.answer(ticket.token, Err(error)),
+        }
+    }
+
+    fn start_with(
+        &mut self,
+        ticket: Ticket,
+        people: &[Address],
+        subject: Arc<str>,
+        context: Option<Context>,
+    ) {
+        let plain = subject.is_empty() && context.is_none();
+        if let ([peer], true) = (people, plain) {
+            let id = self.conversation_with(peer);
+            let Some(kept) = self.conversations.held.get(&id).map(|held| held.kept.clone()) else { return };
+            return self.stage(kept, After::Answer(ticket));
+        }
+        let at = self.now.wall;
+        let kind = if people.len() == 1 { ConversationKind::Direct } else { ConversationKind::Group };
+        let mut kept = Kept::new(ConversationId(self.next_id()), kind, at);
+        kept.wire = Some(self.fresh_name());
+        kept.conversation.subject = subject;
+        kept.conversation.context = context;
+        kept.conversation.participants =
+            people.iter().map(|address| participant(address, ParticipantState::Invited, at)).collect();
+        kept.untold = people.to_vec();
+        self.stage(kept, After::Answer(ticket));
+    }
+
+    fn check_start(
+        &self,
+        participants: Vec<Address>,
+        subject: &str,
+        mode: Option<Mode>,
+    ) -> Result<Vec<Address>, Error> {
+        let mut people: Vec<Address> = Vec::with_capacity(participants.len().min(MAX_PARTICIPANTS));
+        for address in participants {
+            self.check_participant(&address)?;
+            if people.contains(&address) {
+                continue;
+            }
+            if people.len() == MAX_PARTICIPANTS {
+                return Err(full());
+            }
+            people.push(address);
+        }
+        if people.is_empty() {
+            return Err(Error::new(Code::SessionNoUserInvited, "a conversation needs somebody to talk to"));
+        }
+        if subject.len() > MAX_SUBJECT || subject.chars().any(char::is_control) {
+            let text = format!("a subject has at most {MAX_SUBJECT} bytes, and no control characters");
+            return Err(Error::new(Code::InvalidArgument, text));
+        }
+        if mode == Some(Mode::Session) {
+            let text = "sessions of messages are not offered by this account";
+            return Err(Error::new(Code::UnsupportedByService, text));
+        }
+        Ok(people)
+    }
+
+    fn check_participant(&self, address: &Address) -> Result<(), Error> {
+        if *address == self.config.address {
+            return Err(Error::new(Code::SessionInvitedSelf, "nobody can talk to themselves"));
+        }
+        address.to_uri().map(drop)
+    }
+
+    /// Asks somebody in.
+    pub(super) fn add_participant(&mut self, ticket: Ticket, id: ConversationId, address: &Address) {
+        let changed = self.check_participant(address).and_then(|()| {
+            let mut kept = self.open_conversation(id)?.clone();
+            let people = &mut kept.conversation.participants;
+            let present = people.iter().filter(|one| one.state.is_present()).count();
+            let at = self.now.wall;
+            match people.iter_mut().find(|one| one.address == *address) {
+                Some(one) if one.state.is_present() => return Ok((kept, false)),
+                _ if present >= MAX_PARTICIPANTS => return Err(full()),
+                Some(one) => {
+                    one.state = ParticipantState::Invited;
+                    one.since = at.max(one.since + Duration::from_millis(1));
+                }
+                None => {
+                    if people.len() >= 2 * MAX_PARTICIPANTS {
+                        // Those who have left are remembered so that nobody brings them back by old news.
+                        let gone = people.iter().position(|one| !one.state.is_present());
+                        people.remove(gone.unwrap_or(0));
+                    }
+                    people.push(participant(address, ParticipantState::Invited, at));
+                }
+            }
+            Ok((kept, true))
+        });
+        match changed {
+            Ok((mut kept, changed)) => {
+                if changed {
+                    kept.conversation.kind = ConversationKind::Group;
+                    if kept.wire.is_none() {
+                        kept.wire = Some(self.fresh_name());
+                    }
+                    kept.untold = kept.conversation.present().cloned().collect();
+                }
+                self.stage(kept, After::Answer(ticket));
+            }
+            Err(error) => self.ledger.answer(ticket.token, Err(error)),
+        }
+    }
+
+    /// Takes somebody out.
+    pub(super) fn remove_participant(&mut self, ticket: Ticket, id: ConversationId, address: &Address) {
+        let changed = self.open_conversation(id).and_then(|kept| {
+            if kept.conversation.kind == ConversationKind::Direct {
+                let text = "nobody can be taken out of a conversation of two: close it";
+                return Err(Error::new(Code::SessionSessionStateInvalid, text));
+            }
+            let mut kept = kept.clone();
+            let present: Vec<Address> = kept.conversation.present().cloned().collect();
+            let people = &mut kept.conversation.participants;
+            let one = people.iter_mut().find(|one| one.address == *address && one.state.is_present());
+            let Some(one) = one else {
+                let text = format!("{address} does not take part");
+                return Err(Error::new(Code::NotFound, text));
+            };
+            one.state = ParticipantState::Left;
+            one.since = self.now.wall.max(one.since + Duration::from_millis(1));
+            // Whoever is taken out is told as well.
+            kept.untold = present;
+            Ok(kept)
+        });
+        match changed {
+            Ok(kept) => self.stage(kept, After::Answer(ticket)),
+            Err(error) => self.ledger.answer(ticket.token, Err(error)),
+        }
+    }
+
+    /// The account leaves a conversation of several, before it is closed.
+    pub(super) fn leave(&mut self, id: ConversationId) {
+        let at = self.now.wall;
+        let Some(held) = self.conversations.held.get_mut(&id) else { return };
+        if held.kept.conversation.kind != ConversationKind::Group || held.kept.wire.is_none() {
+            return;
+        }
+        held.kept.present = false;
+        held.kept.since = at.max(held.kept.since + Duration::from_millis(1));
+        held.kept.untold = held.kept.conversation.present().cloned().collect();
+        let untold = held.kept.untold.clone();
+        self.tell_others(id, &untold);
+    }
+
+    /// A message of a conversation is about to go: whoever could not be told of it is told before.
+    pub(super) fn retell(&mut self, id: ConversationId) {
+        let Some(held) = self.conversations.held.get(&id) else { return };
+        let people = held.kept.untold.clone();
+        if self.view.conversations.contains_key(&id) {
+            self.tell_others(id, &people);
+        }
+    }
+
+    /// A command's change is durable.
+    pub(super) fn answer_conversation(&mut self, ticket: Ticket, id: ConversationId) {
+        let accepted = Accepted { conversation: Some(id), ..Accepted::new(ticket.request) };
+        self.ledger.answer(ticket.token, Ok(accepted));
+        if let Some(held) = self.conversations.held.get_mut(&id) {
+            held.waiting.push(ticket.request);
+        }
+        self.complete_told(id);
+    }
+
+    /// Completes what waits until everybody was told.
+    pub(super) fn complete_told(&mut self, id: ConversationId) {
+        if self.conversations.telling.is_telling(id) {
+            return;
+        }
+        let Some(held) = self.conversations.held.get_mut(&id) else { return };
+        let failure = held.failure.take();
+        // What reached somebody has happened, whoever else could not be reached.
+        let reached = held.kept.conversation.participants.iter();
+        let reached = reached.filter(|one| one.state == ParticipantState::Joined).count() > 0;
+        let outcome = failure.filter(|_| !reached).map_or(Ok(()), Err);
+        for request in core::mem::take(&mut held.waiting) {
+            self.complete(request, outcome.clone());
+        }
+    }
+
+    fn fresh_name(&mut self) -> Arc<str> {
+        format!("{:016x}{:016x}", self.random(), self.random()).into()
+    }
+
+    // ---- telling ----
+
+    /// Somebody has to be told how a conversation stands.
+    pub(super) fn tell_others(&mut self, id: ConversationId, people: &[Address]) {
+        let telling = &mut self.conversations.telling;
+        for address in people {
+            let task = (id, address.clone());
+            if let Some(task) = telling.tasks.get_mut(&task) {
+                task.again |= task.sending;
+                continue;
+            }
+            *telling.peers.entry(address.clone()).or_default() += 1;
+            telling.tasks.insert(task, Task::default());
+        }
+        self.tell_ready();
+    }
+
+    /// A new session: whoever could not be told is told now.
+    pub(super) fn resume_telling(&mut self) {
+        for task in self.conversations.telling.tasks.values_mut() {
+            task.not_before = None;
+            task.attempts = 0;
+        }
+        let held = self.conversations.held.iter().filter(|(_, held)| !held.kept.untold.is_empty());
+        let untold: Vec<_> = held.map(|(id, held)| (*id, held.kept.untold.clone())).collect();
+        for (id, people) in untold {
+            if self.view.conversations.contains_key(&id) {
+                self.tell_others(id, &people);
+            }
+        }
+        self.tell_ready();
+    }
+
+    pub(super) fn telling_timeout(&self) -> Option<Instant> {
+        if self.view.session != SessionState::SignedIn {
+            return None;
+        }
+        self.conversations.telling.tasks.values().filter_map(|task| task.not_before).min()
+    }
+
+    /// Tells whoever may be told: one thing at a time to each person (RFC 3428, section 8).
+    pub(super) fn tell_ready(&mut self) {
+        if self.view.session != SessionState::SignedIn || self.conversations.telling.tasks.is_empty() {
+            return;
+        }
+        let now = self.now.instant;
+        let due: Vec<_> = self
+            .conversations
+            .telling
+            .tasks
+            .iter()
+            .filter(|(_, task)| !task.sending && task.not_before.is_none_or(|at| at <= now))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for (id, peer) in due {
+            let telling = &self.conversations.telling;
+            let busy = self.outbox.is_sending(&peer) || telling.under_way.values().any(|(_, it)| *it == peer);
+            if busy {
+                continue;
+            }
+            if telling.under_way.len() >= self.config.limits.sending {
+                return;
+            }
+            let Some(params) = self.control(id, &peer) else {
+                self.conversations.telling.remove(&(id, peer));
+                continue;
+            };
+            let sent = self.agent.send_message(now, params);
+            let telling = &mut self.conversations.telling;
+            telling.under_way.insert(sent, (id, peer.clone()));
+            if let Some(task) = telling.tasks.get_mut(&(id, peer)) {
+                task.attempts += 1;
+                task.not_before = None;
+                task.sending = true;
+                task.again = false;
+            }
+        }
+    }
+
+    /// The document as it stands.
+    fn control(&mut self, id: ConversationId, peer: &Address) -> Option<MessageParams> {
+        let kept = &self.conversations.held.get(&id)?.kept;
+        let wire = kept.wire.clone()?;
+        let me = Member {
+            who: self.config.address.clone(),
+            state: if kept.present { ParticipantState::Joined } else { ParticipantState::Left },
+            since: kept.since,
+        };
+        let others = kept.conversation.participants.iter();
+        let others =
+            others.map(|one| Member { who: one.address.clone(), state: one.state, since: one.since });
+        let document = Document {
+            conversation: wire.clone(),
+            kind: kept.conversation.kind,
+            members: core::iter::once(me).chain(others).collect(),
+            subject: kept.conversation.subject.clone(),
+            context: kept.conversation.context.clone(),
+        };
+        let body = Bytes::from(serde_json::to_vec(&document).ok()?);
+        let to = peer.to_uri().ok()?;
+        let identity = self.next_id();
+        let call_id = format!("{:016x}{identity:016x}@attache", self.random());
+        Some(MessageParams {
+            to,
+            content_type: MEDIA_TYPE.to_owned(),
+            body,
+            headers: vec![
+                (IDENTITY.to_owned(), identity.to_string()),
+                (CONVERSATION.to_owned(), wire.to_string()),
+                (CONTRIBUTION.to_owned(), wire.to_string()),
+            ],
+            call_id,
+        })
+    }
+
+    /// Somebody answered a document of ours; false when the message was another one.
+    pub(super) fn on_told(
+        &mut self,
+        sent: agent::MessageId,
+        outcome: Result<u16, (&Cause, Option<Duration>)>,
+    ) -> bool {
+        let Some((id, peer)) = self.conversations.telling.under_way.remove(&sent) else { return false };
+        let pause = match outcome {
+            Ok(status) => {
+                // 202 is a service that keeps it: nobody has read it yet.
+                let state = (status != 202).then_some(ParticipantState::Joined);
+                self.told(id, &peer, state, None);
+                None
+            }
+            Err((cause, retry)) => match cause.status() {
+                // They take messages, and do not know what a conversation is.
+                Some(405 | 406 | 415 | 420 | 488 | 501) => {
+                    self.told(id, &peer, None, None);
+                    None
+                }
+                Some(403 | 404 | 410 | 603 | 604 | 606) => {
+                    let failure = outbox::failure(cause);
+                    self.told(id, &peer, Some(ParticipantState::Left), Some(failure));
+                    None
+                }
+                // Nobody is there at present. With the next message to them they are told again.
+                Some(480 | 486 | 600) => {
+                    self.not_told(id, &peer, cause);
+                    None
+                }
+                _ => Some(retry),
+            },
+        };
+        if let (Some(retry), Err((cause, _))) = (pause, outcome) {
+            self.tell_again(id, &peer, cause, retry);
+        }
+        self.outbox.wake(&peer);
+        self.send_ready();
+        true
+    }
+
+    fn tell_again(&mut self, id: ConversationId, peer: &Address, cause: &Cause, retry: Option<Duration>) {
+        let away = cause.is_outage() && self.view.session != SessionState::SignedIn;
+        let chance = self.random() % 512;
+        let now = self.now.instant;
+        let Some(task) = self.conversations.telling.tasks.get_mut(&(id, peer.clone())) else { return };
+        task.sending = false;
+        if away {
+            task.attempts -= 1;
+        } else if task.attempts >= ATTEMPTS {
+            return self.not_told(id, peer, cause);
+        }
+        let doubled = PAUSE.saturating_mul(1 << task.attempts.min(8)).min(MAX_PAUSE);
+        let pause = doubled.mul_f64(0.5 + chance as f64 / 1024.0);
+        task.not_before = Some(now + pause.max(retry.unwrap_or_default().min(MAX_PAUSE)));
+        if cause.is_outage() {
+            self.suspect_outage();
+        }
+    }
+
+    /// Somebody knows, or never will.
+    fn told(
+        &mut self,
+        id: ConversationId,
+        peer: &Address,
+        state: Option<ParticipantState>,
+        failure: Option<Error>,
+    ) {
+        let key = (id, peer.clone());
+        let again = self.conversations.telling.tasks.get(&key).is_some_and(|task| task.again);
+        if again {
+            // What was said meanwhile is still to be told.
+            self.conversations.telling.tasks.insert(key, Task::default());
+            return;
+        }
+        self.conversations.telling.remove(&key);
+        let at = self.now.wall;
+        let Some(held) = self.conversations.held.get_mut(&id) else { return };
+        held.failure = failure.or(held.failure.take());
+        let mut kept = held.kept.clone();
+        kept.untold.retain(|one| one != peer);
+        let people = &mut kept.conversation.participants;
+        let one = people.iter_mut().find(|one| one.address == *peer);
+        if let (Some(state), Some(one)) = (state, one)
+            && one.state == ParticipantState::Invited
+        {
+            one.state = state;
+            one.since = at.max(one.since + Duration::from_millis(1));
+        }
+        self.stage(kept, After::Nothing);
+    }
+
+    fn not_told(&mut self, id: ConversationId, peer: &Address, cause: &Cause) {
+        self.conversations.telling.remove(&(id, peer.clone()));
+        if let Some(held) = self.conversations.held.get_mut(&id) {
+            held.failure = Some(outbox::failure(cause));
+        }
+        self.complete_told(id);
+    }
+
+    /// A conversation is forgotten.
+    pub(super) fn forget_telling(&mut self, id: ConversationId) {
+        let telling = &mut self.conversations.telling;
+        let tasks: Vec<_> = telling.tasks.keys().filter(|(known, _)| *known == id).cloned().collect();
+        for task in tasks {
+            telling.remove(&task);
+        }
+    }
+
+    // ---- hearing ----
+
+    /// The conversation that a message belongs to.
+    pub(super) fn conversation_of(&mut self, sender: &Address, request: &Message) -> ConversationId {
+        let wire = request.other(CONVERSATION).and_then(|value| core::str::from_utf8(value).ok());
+        let Some(wire) = wire.map(str::trim) else { return self.conversation_with(sender) };
+        if let Some(id) = self.conversation_named(wire) {
+            // Whoever does not take part does not get in by knowing its name.
+            let known = self.conversations.held.get(&id);
+            let present = known.is_some_and(|held| held.kept.conversation.present().any(|it| it == sender));
+            return if present { id } else { self.conversation_with(sender) };
+        }
+        // One that silence closed here goes on.
+        let closed = self.conversations.held.values().map(|held| &held.kept).filter(|kept| {
+            kept.present
+                && kept.wire.as_deref() == Some(wire)
+                && kept.conversation.present().any(|one| one == sender)
+        });
+        match closed.max_by_key(|kept| kept.conversation.id).cloned() {
+            Some(mut kept) => {
+                kept.conversation.id = ConversationId(self.next_id());
+                kept.conversation.opened_at = self.now.wall;
+                kept.conversation.closed_at = None;
+                let id = kept.conversation.id;
+                self.stage(kept, After::Nothing);
+                id
+            }
+            None => self.conversation_with(sender),
+        }
+    }
+
+    /// Somebody who was asked in has written: they are there.
+    pub(super) fn note_present(&mut self, id: ConversationId, peer: &Address) {
+        let Some(held) = self.conversations.held.get(&id) else { return };
+        let invited = held.kept.conversation.participant(peer);
+        if invited.is_none_or(|one| one.state != ParticipantState::Invited) {
+            return;
+        }
+        let mut kept = held.kept.clone();
+        let at = self.now.wall;
+        for one in kept.conversation.participants.iter_mut().filter(|one| one.address == *peer) {
+            one.state = ParticipantState::Joined;
+            one.since = at.max(one.since + Duration::from_millis(1));
+        }
+        self.stage(kept, After::Nothing);
+    }
+
+    /// A document came.
+    pub(super) fn on_control(
+        &mut self,
+        transaction: ServerTransactionId,
+        request: &Message,
+        sender: &Address,
+    ) {
+        let Some(document) = read(request.body()) else {
+            self.diagnose(format!("a conversation of {sender} could not be read"));
+            return self.respond(transaction, &Response::new(400).reason("Unreadable Body"));
+        };
+        let Some(key) = self.inbox_new(transaction, request, sender) else { return };
+        let removed = |member: &Member| !member.state.is_present();
+        let me = document.members.iter().position(|one| one.who == self.config.address);
+        let me = me.map(|at| &document.members[at]);
+        let mut kept = match self.conversation_named(&document.conversation) {
+            Some(id) => match self.conversations.held.get(&id) {
+                Some(held) if held.kept.conversation.participant(sender).is_some() => held.kept.clone(),
+                _ => {
+                    self.diagnose(format!("{sender} spoke for a conversation without taking part"));
+                    return self.respond(transaction, &Response::new(403));
+                }
+            },
+            None => {
+                let with = document.members.iter().any(|one| one.who == *sender && !removed(one));
+                let Some(me) = me.filter(|me| with && !removed(me)) else {
+                    // Of one that is over here, or never was: nothing to be done.
+                    return self.respond(transaction, &Response::new(200));
+                };
+                let id = ConversationId(self.next_id());
+                let mut kept = Kept::new(id, document.kind, self.now.wall);
+                kept.wire = Some(document.conversation.clone());
+                kept.since = self.believed(me.since);
+                kept
+            }
+        };
+        if me.is_some_and(|me| removed(me) && self.believed(me.since) > kept.since) {
+            let id = kept.conversation.id;
+            if let Some(held) = self.conversations.held.get_mut(&id) {
+                held.kept.present = false;
+            }
+            self.respond(transaction, &Response::new(200));
+            return self.end_conversation(id);
+        }
+        let before = serde_json::to_string(&kept).ok();
+        self.merge(&mut kept, document);
+        if serde_json::to_string(&kept).ok() == before {
+            return self.respond(transaction, &Response::new(200));
+        }
+        self.inbox_storing(key, transaction);
+        self.stage(kept, After::Respond(key));
+    }
+
+    /// A time that another's clock gave.
+    fn believed(&self, since: Timestamp) -> Timestamp {
+        since.min(self.now.wall + AHEAD)
+    }
+
+    fn merge(&self, kept: &mut Kept, document: Document) {
+        let conversation = &mut kept.conversation;
+        if document.kind == ConversationKind::Group {
+            conversation.kind = ConversationKind::Group;
+        }
+        if conversation.subject.is_empty() {
+            conversation.subject = document.subject;
+        }
+        if conversation.context.is_none() {
+            conversation.context = document.context;
+        }
+        for member in document.members {
+            if member.who == self.config.address {
+                continue;
+            }
+            let since = self.believed(member.since);
+            // Whoever somebody asked in is there, on that word; only who asked waits for their answer.
+            let state =
+                if member.state.is_present() { ParticipantState::Joined } else { ParticipantState::Left };
+            let room = conversation.participants.len() < 2 * MAX_PARTICIPANTS;
+            match conversation.participants.iter_mut().find(|one| one.address == member.who) {
+                Some(one) if since > one.since => {
+                    if one.state.is_present() != state.is_present() || one.state == ParticipantState::Invited
+                    {
+                        one.state = state;
+                    }
+                    one.since = since;
+                }
+                Some(_) => {}
+                None if room => conversation.participants.push(participant(&member.who, state, since)),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Whether a MESSAGE tells of a conversation.
+pub(super) fn is_document(content_type: &str) -> bool {
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(MEDIA_TYPE)
+}
+
+fn full() -> Error {
+    let text = format!("a conversation has at most {MAX_PARTICIPANTS} participants");
+    Error::new(Code::SessionFull, text)
+}
+
+/// Reads a document, as far as it can be one.
+fn read(body: &[u8]) -> Option<Document> {
+    if body.len() > MAX_DOCUMENT {
+        return None;
+    }
+    let mut document: Document = serde_json::from_slice(body).ok()?;
+    let name = document.conversation.as_bytes();
+    let token = (1..=MAX_NAME).contains(&name.len()) && name.iter().all(u8::is_ascii_graphic);
+    let subject = document.subject.len() <= MAX_SUBJECT && !document.subject.chars().any(char::is_control);
+    if !token || !subject || document.members.len() > 2 * MAX_PARTICIPANTS + 1 {
+        return None;
+    }
+    if document.kind == ConversationKind::Conference {
+        return None;
+    }
+    for member in &mut document.members {
+        member.who = Address::parse(member.who.canonical()).ok()?;
+    }
+    Some(document)
+}

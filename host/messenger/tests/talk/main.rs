@@ -1,0 +1,5 @@
+//! Conversations and calls between engines, on the embedded service and a simulated network.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod conversations;
+mod world;
