@@ -55,6 +55,7 @@ mod inbox;
 mod keep;
 mod leases;
 mod ledger;
+mod mailbox;
 mod outbox;
 mod own;
 mod partial;
@@ -110,6 +111,7 @@ use inbox::Inbox;
 use keep::Keeping;
 use leases::{Leases, restored_alerts};
 use ledger::{Effect, Ledger, Sealed, Then, Ticket};
+use mailbox::Mailbox;
 use outbox::Outbox;
 use own::Own;
 use policy::Policy;
@@ -149,6 +151,7 @@ pub struct Engine {
     sync: Sync,
     policy: Policy,
     watchers: Watchers,
+    mailbox: Mailbox,
 }
 
 impl Engine {
@@ -256,6 +259,7 @@ impl Engine {
             sync,
             policy: Policy::new(&restored.records),
             watchers: Watchers::new(&restored.records),
+            mailbox: Mailbox::default(),
             config,
         };
         let contacts: Vec<_> = engine.view.contacts.values().map(|entry| entry.contact.clone()).collect();
@@ -538,7 +542,9 @@ impl Engine {
                 if notify.is_some() || !state.is_final() && !is_retrying(&state) {
                     self.alive();
                 }
-                if self.watchers.owns(id) {
+                if let Some(package) = self.mailbox.package(id) {
+                    self.on_mailbox(package, &state, notify);
+                } else if self.watchers.owns(id) {
                     self.on_watchers(&state, notify);
                 } else if self.sync.changes.owns(id) {
                     self.on_changes(&state, notify);

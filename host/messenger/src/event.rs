@@ -10,6 +10,7 @@ use crate::{
     conversation::Participant,
     error::Error,
     id::{AccountId, CallId, ContactId, ConversationId, GroupId, MessageId, RequestId},
+    mailbox::{MessagesWaiting, OwnDevice},
     message::{IncomingMessage, MessageState, OutboxItem, OutgoingMessage},
     presence::{Availability, Presence},
     privacy::{Rule, Watcher},
@@ -73,6 +74,11 @@ pub enum EventKind {
     /// [`Snapshot::report`](crate::snapshot::Snapshot::report) has changed: what the service can do, or how it is used. In
     /// `wit/`: `report-changed`.
     ReportChanged(Arc<ServiceReport>),
+    /// Something else waits in the account's mailbox than before; `None` when that is not known any more. In `wit/`:
+    /// `messages-waiting-changed`.
+    MessagesWaitingChanged(Option<Arc<MessagesWaiting>>),
+    /// The account is signed in with other devices than before. In `wit/`: `devices-changed`.
+    DevicesChanged(Arc<[OwnDevice]>),
     /// Somebody wants to see one's presence and waits for an answer; told once for each of them, until they are answered.
     /// In `wit/`: `watcher-requested`.
     WatcherRequested(Arc<Watcher>),
@@ -180,6 +186,8 @@ impl EventKind {
             Self::WatchedPresenceChanged(_) => "watched-presence-changed",
             Self::ContactAlert { .. } => "contact-alert",
             Self::ReportChanged(_) => "report-changed",
+            Self::MessagesWaitingChanged(_) => "messages-waiting-changed",
+            Self::DevicesChanged(_) => "devices-changed",
             Self::WatcherRequested(_) => "watcher-requested",
             Self::WatchersChanged => "watchers-changed",
             Self::RulesChanged(_) => "rules-changed",

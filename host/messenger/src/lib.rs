@@ -13,6 +13,7 @@
 //! | [`report`] | what the service can do, and how it is used |
 //! | [`privacy`], [`sync`] | who may see one's presence; the contact list on the service |
 //! | [`conversation`], [`call`] | conversations of two and more; calls between phones |
+//! | [`mailbox`] | what the service tells of the account itself |
 //! | [`compose`] | presence documents into a person's presence, and why |
 //! | [`presence`], [`message`], [`address`], [`id`], [`time`] | vocabulary |
 //! | [`code`], [`error`] | failures with stable codes |
@@ -31,6 +32,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod id;
+pub mod mailbox;
 pub mod message;
 pub mod presence;
 pub mod privacy;

@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     event::{Contact, Conversation, Group, SessionState},
     id::{AccountId, CallId, ConflictId, ContactId, ConversationId, GroupId, MessageId},
+    mailbox::{MessagesWaiting, OwnDevice},
     message::{Delivery, IncomingMessage, OutboxItem, OutgoingMessage},
     presence::{Presence, UnknownReason},
     privacy::{Rule, Watcher},
@@ -71,6 +72,10 @@ pub struct Snapshot {
     pub rules: Arc<[Rule]>,
     /// Edits of the contact list that are not settled.
     pub conflicts: RedBlackTreeMapSync<ConflictId, Arc<Conflict>>,
+    /// What waits in the account's mailbox; `None` while the service has not told.
+    pub messages_waiting: Option<Arc<MessagesWaiting>>,
+    /// Devices that the account is signed in with, this one among them; empty while the service has not told.
+    pub devices: Arc<[OwnDevice]>,
     /// What the service can do, what is in use, and what was refused and why.
     pub report: Arc<ServiceReport>,
 }
@@ -102,6 +107,8 @@ impl Snapshot {
             watchers: HashTrieMapSync::new_sync(),
             rules: Arc::from([]),
             conflicts: RedBlackTreeMapSync::new_sync(),
+            messages_waiting: None,
+            devices: Arc::from([]),
             report: Arc::default(),
         }
     }

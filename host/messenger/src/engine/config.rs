@@ -38,6 +38,9 @@ pub struct EngineConfig {
     /// Whether to ask the service who watches this account (RFC 3857). Default yes; a service that does not offer it is not asked
     /// again.
     pub watcher_info: bool,
+    /// Whether to ask the service what waits in the account's mailbox (RFC 3842), and with which devices the account is signed
+    /// in (RFC 3680), where it does not say that it offers neither. Default yes.
+    pub own_events: bool,
     /// Whether own presence is published. Default yes; without it others see nothing of this sign-in.
     pub publish: bool,
     /// Where this account receives, by transport. Concrete addresses, not `0.0.0.0`.
@@ -194,6 +197,7 @@ impl EngineConfig {
             xcap: None,
             xcap_user: None,
             watcher_info: true,
+            own_events: true,
             publish: true,
             local,
             seed,

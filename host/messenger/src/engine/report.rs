@@ -50,7 +50,19 @@ impl Engine {
         if draft.service != facts {
             draft.service = facts;
             self.reporting.changed = true;
+            self.ask_mailbox();
         }
+    }
+
+    /// Whether the service names an event package.
+    pub(super) fn reporting_names(&self, package: &str) -> bool {
+        let known = &self.reporting.draft.service.allow_events;
+        known.iter().any(|name| name.eq_ignore_ascii_case(package))
+    }
+
+    /// Whether an event package may be had: the service names it, or none at all.
+    pub(super) fn is_offered(&self, package: &str) -> bool {
+        self.reporting.draft.service.allow_events.is_empty() || self.reporting_names(package)
     }
 
     /// A list in a request goes to the service itself.

@@ -180,6 +180,7 @@ impl Engine {
                 self.watch_everybody();
                 self.start_sync();
                 self.start_watchers();
+                self.start_mailbox();
                 self.resume_outbox();
             }
             SessionState::SignedIn => {
@@ -361,6 +362,7 @@ impl Engine {
         if matches!(state, SessionState::SigningOut | SessionState::SignedOut) {
             self.stop_changes();
             self.forget_watchers();
+            self.forget_mailbox();
         }
         self.session.renew_at = None;
         self.view.session = state;

@@ -7,6 +7,7 @@ mod crash;
 mod freshness;
 mod leases;
 mod lists;
+mod mailbox;
 mod messages;
 mod outage;
 mod presence;

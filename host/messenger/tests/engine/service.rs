@@ -3,6 +3,7 @@
 
 mod dialogs;
 mod lists;
+mod packages;
 
 use std::{
     collections::BTreeMap,
@@ -68,6 +69,8 @@ pub(crate) struct Service {
     pub(crate) lists: lists::Lists,
     /// Who watches dialogs, where they are told.
     pub(crate) dialogs: Option<BTreeMap<String, dialogs::Watcher>>,
+    /// Other event packages, by name.
+    pub(crate) packages: BTreeMap<String, packages::Package>,
     /// Presence is told when asked, and never by itself: subscriptions that last are refused so.
     pub(crate) fetch_only: Option<u16>,
     /// The type by which presence documents go.
@@ -95,6 +98,7 @@ impl Service {
             stored: Vec::new(),
             lists: lists::Lists::default(),
             dialogs: None,
+            packages: BTreeMap::new(),
             fetch_only: None,
             document_type: "application/pidf+xml",
             document_types: BTreeMap::new(),
@@ -226,6 +230,9 @@ impl Service {
         match request.event().map(|event| event.package.to_owned()) {
             Some(package) if package == "dialog" && self.dialogs.is_some() => {
                 return self.on_dialog_subscription(id, request, &flow);
+            }
+            Some(package) if self.packages.contains_key(&package) => {
+                return self.on_package(id, &package, request, &flow);
             }
             Some(package) if package != "presence" => return self.respond(id, &Response::new(489)),
             _ => {}

@@ -126,6 +126,10 @@ fn advice(feature: &str, status: Option<u16>) -> &'static str {
         ("polling", _) => "the service offers no presence: let the operator turn on its presence server",
         ("partial-presence", _) => "nothing needs to be changed: whole documents are used instead",
         ("calls", _) => "let the operator turn on dialog information, or leave `calls` out",
+        ("message-summary", _) => {
+            "messages that wait are not told: let the operator give the account a mailbox"
+        }
+        ("reg", _) => "own devices are not told: let the operator turn on registration information",
         ("watcher-info", _) => {
             "requests to see your presence are not announced: let the operator turn on watcher information"
         }
