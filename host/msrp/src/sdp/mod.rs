@@ -12,6 +12,7 @@ use bytes::Bytes;
 pub use sdp_types::{Attribute, Connection, Media, Session};
 
 pub use file::{FileHash, FileHasher, FileOffer, FileSelector, HashAlgorithm};
+pub(crate) use message::type_matches;
 pub use message::{MessageMedia, Setup};
 
 use crate::uri::UriError;
