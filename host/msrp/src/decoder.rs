@@ -18,7 +18,7 @@ const MAX_EMPTY: usize = 2;
 #[derive(Clone, Debug)]
 pub enum Frame {
     /// A chunk begins.
-    Head(Head),
+    Head(Box<Head>),
     /// Something of its body.
     Body(Bytes),
     /// It ends.
@@ -201,7 +201,7 @@ impl Decoder {
         self.searched = 0;
         self.line = 0;
         match Head::parse(&head) {
-            Some(head) => Step::Give(Frame::Head(head)),
+            Some(head) => Step::Give(Frame::Head(Box::new(head))),
             // The start line was read before.
             None => Step::Fail(DecodeError::NotMsrp),
         }

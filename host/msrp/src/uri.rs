@@ -264,7 +264,7 @@ mod tests {
         }
         let long = format!("msrp://a:1/{};tcp", "c".repeat(MAX_URI));
         assert_eq!(long.parse::<MsrpUri>().err(), Some(UriError::TooLong));
-        let path = vec!["msrp://a:1/c;tcp"; MAX_PATH + 1].join(" ");
+        let path = ["msrp://a:1/c;tcp"; MAX_PATH + 1].join(" ");
         assert_eq!(MsrpUri::parse_path(&path).err(), Some(UriError::TooLong));
     }
 

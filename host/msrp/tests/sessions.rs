@@ -452,7 +452,7 @@ fn texts_and_sessions_do_not_show_in_debug_output() {
     let events = pair.events("bob");
     let alice = pair.alice;
     let path = pair.net.with("alice", |node: &mut Msrp, _| node.local_path(alice).unwrap());
-    let shown = format!("{events:?} {:?} {:?} {path:?}", text("a secret"), common::Pair::new().alice);
+    let shown = format!("{events:?} {:?} {:?} {path:?}", text("a secret"), Pair::new().alice);
     assert!(!shown.contains("secret") && !shown.contains(path[0].session().unwrap()), "{shown}");
 }
 

@@ -17,7 +17,7 @@ const MAX_MESSAGE_ID: usize = 256;
 
 /// A request that is being received.
 pub(super) struct Request {
-    head: Head,
+    head: Box<Head>,
     method: Method,
     session: Option<SessionId>,
     /// The message that it is a chunk of.
@@ -81,7 +81,7 @@ impl Msrp {
         now: Instant,
         stream: StreamId,
         method: Method,
-        head: Head,
+        head: Box<Head>,
     ) -> Request {
         let mut request = Request {
             head,
@@ -161,9 +161,9 @@ impl Msrp {
         let Some(content_type) = head.header("Content-Type") else { return Ok(()) };
         let status = if !type_matches(&session.params.accept_types, content_type) {
             Some(415)
-        } else if range.total.is_some_and(|total| total > self.max_size(id)) {
-            Some(413)
-        } else if session.incoming.len() >= self.config.limits.incoming {
+        } else if range.total.is_some_and(|total| total > self.max_size(id))
+            || session.incoming.len() >= self.config.limits.incoming
+        {
             Some(413)
         } else {
             None
@@ -243,7 +243,7 @@ impl Msrp {
             return;
         }
         let Some(message) = request.message else { return };
-        let taken = self.take_body(now, stream, message, request.offset, request.range, bytes);
+        let taken = self.take_body(now, stream, message, request.offset, request.range, &bytes);
         match taken {
             Ok(until) => request.offset = until,
             Err(status) => {
@@ -263,7 +263,7 @@ impl Msrp {
         message: IncomingId,
         offset: u64,
         range: ByteRange,
-        bytes: Bytes,
+        bytes: &Bytes,
     ) -> Result<u64, u16> {
         let Some(receiving) = self.receiving.get(&message) else { return Err(413) };
         let session = receiving.session;
@@ -345,11 +345,7 @@ impl Msrp {
                         return;
                     }
                 }
-                (Method::Send, Some(_)) => {
-                    if self.chunk_ends(stream, &mut request, flag, has_body) {
-                        return;
-                    }
-                }
+                (Method::Send, Some(_)) if self.chunk_ends(stream, &mut request, flag, has_body) => return,
                 _ => {}
             }
         } else if flag != Flag::More

@@ -161,7 +161,7 @@ impl Msrp {
                         let method = *method;
                         Chunk::Request(Box::new(self.request_begins(now, id, method, head)))
                     }
-                    Start::Response { .. } => Chunk::Response(Box::new(head)),
+                    Start::Response { .. } => Chunk::Response(head),
                 };
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.chunk = Some(chunk);
