@@ -65,6 +65,7 @@ mod receipts;
 mod report;
 mod roster;
 mod session;
+mod setup;
 mod sync;
 mod talk;
 mod versions;
@@ -75,12 +76,11 @@ mod wire;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use attache_sip::{
-    agent::{Agent, AgentConfig, AgentEvent, Diagnostic, instance_urn},
+    agent::{Agent, AgentEvent},
     digest::Secret,
     resolve::{Resolve, ResolveId},
     transport::{Destination, Flow, FlowId, Transmit},
     uri::UriBuf,
-    usage::Backoff,
 };
 use bytes::Bytes;
 use rand_chacha::{
@@ -119,6 +119,7 @@ use presence::Presences;
 use report::Reporting;
 use roster::Roster;
 use session::Session;
+use setup::{agent_config, describe, store_error};
 pub use sync::HttpId;
 use sync::{Client, Sync, restored_conflicts};
 use watch::{Settings, Watch};
@@ -659,60 +660,4 @@ impl core::fmt::Debug for Engine {
 
 fn is_retrying(state: &attache_sip::usage::SubscriptionState) -> bool {
     matches!(state, attache_sip::usage::SubscriptionState::Retrying { .. })
-}
-
-fn agent_config(config: &EngineConfig, instance: &str) -> AgentConfig {
-    // An address was checked when it was read; one that SIP cannot carry (`tel:`) fails at the registrar with a status.
-    let aor = config
-        .address
-        .to_uri()
-        .unwrap_or_else(|_| UriBuf::parse("sip:anonymous@anonymous.invalid").expect("a valid address"));
-    let service = config.service.as_deref().and_then(|service| UriBuf::parse(service).ok());
-    let credential = config.credential.clone().unwrap_or_else(|| config.password.clone().into());
-    AgentConfig {
-        display_name: (!config.display_name.is_empty()).then(|| config.display_name.to_string()),
-        auth_user: config.auth_user.clone(),
-        service,
-        user_agent: config.user_agent.clone(),
-        timers: config.timers,
-        accept_from_anywhere: config.accept_from_anywhere,
-        // A person waits for this: sooner than a machine would be content with.
-        backoff: Backoff {
-            base: core::time::Duration::from_secs(2),
-            max: core::time::Duration::from_secs(60),
-        },
-        subscribe_window: 50,
-        max_message: config.limits.message,
-        max_subscriptions: config.limits.contacts.saturating_mul(2),
-        budget: config.budget.clone(),
-        flows: config.flows,
-        // The same after a restart, so that the service knows the binding again (RFC 5626, section 4.1).
-        instance: Some(instance_urn(&format!("{} {instance}", config.address))),
-        ..AgentConfig::new(aor, credential, config.local.clone())
-    }
-}
-
-fn store_error(error: &StorageError) -> Error {
-    let (code, text) = match error {
-        StorageError::Full(_) => (Code::StorageFull, "the local disk is full"),
-        _ => (Code::Storage, "the local store failed"),
-    };
-    Error::new(code, text).because(error.to_string()).retry(Retry::AfterChange)
-}
-
-fn describe(diagnostic: &Diagnostic) -> String {
-    match diagnostic {
-        Diagnostic::PublicAddress { local, seen } => {
-            format!("the service sees {seen} where we are {local}: a NAT stands between")
-        }
-        Diagnostic::Malformed { from, error, answered } => match answered {
-            Some(status) => format!("malformed SIP from {from} was answered with {status}: {error}"),
-            None => format!("malformed SIP from {from} was dropped: {error}"),
-        },
-        Diagnostic::Refused { method, from, status, why } => {
-            format!("{method} from {from} was refused with {status}: {why}")
-        }
-        Diagnostic::Forgiven { what, .. } => format!("forgiven in a notification: {what}"),
-        other => format!("{other:?}"),
-    }
 }
