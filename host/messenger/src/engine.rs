@@ -47,6 +47,7 @@
 //! - Nobody is shown offline but by the service's word.
 //! - Everything held is bounded by [`Limits`].
 
+mod agent_events;
 mod calls;
 mod composing;
 mod config;
@@ -76,7 +77,7 @@ mod wire;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use attache_sip::{
-    agent::{Agent, AgentEvent},
+    agent::Agent,
     digest::Secret,
     resolve::{Resolve, ResolveId},
     transport::{Destination, Flow, FlowId, Transmit},
@@ -94,7 +95,7 @@ use crate::{
     command::Command,
     compose::Reason,
     error::{Error, Retry},
-    event::{Event, EventKind, TokenNeeded},
+    event::{Event, EventKind},
     id::{ContactId, IdSource, RequestId},
     presence::{Presence, UnknownReason},
     privacy::Who,
@@ -119,7 +120,7 @@ use presence::Presences;
 use report::Reporting;
 use roster::Roster;
 use session::Session;
-use setup::{agent_config, describe, store_error};
+use setup::{agent_config, store_error};
 pub use sync::HttpId;
 use sync::{Client, Sync, restored_conflicts};
 use watch::{Settings, Watch};
@@ -517,66 +518,6 @@ impl Engine {
         }
     }
 
-    fn on_agent_event(&mut self, event: AgentEvent) {
-        match event {
-            AgentEvent::Registered(registered) => {
-                self.note_registered(&registered);
-                self.on_registered();
-            }
-            AgentEvent::Flow { reg_id, state } => self.note_flow(reg_id, &state),
-            AgentEvent::TokenNeeded(needed) => {
-                let needed = TokenNeeded {
-                    realm: needed.realm.into(),
-                    authz_server: needed.authz_server.map(Into::into),
-                    scope: needed.scope.map(Into::into),
-                    error: needed.error.map(Into::into),
-                    insecure: needed.insecure,
-                };
-                self.ledger.emit(self.now.wall, EventKind::TokenNeeded(Arc::new(needed)));
-            }
-            AgentEvent::ServiceLearnt(learnt) => self.on_service_learnt(&learnt),
-            AgentEvent::RegistrationFailed { cause, retry, remaining } => {
-                self.on_registration_failed(&cause, retry, remaining);
-            }
-            AgentEvent::Unregistered { .. } => self.on_unregistered(),
-            AgentEvent::Subscription { id, state, notify, terms } => {
-                if notify.is_some() || !state.is_final() && !is_retrying(&state) {
-                    self.alive();
-                }
-                if let Some(package) = self.mailbox.package(id) {
-                    self.on_mailbox(package, &state, notify);
-                } else if self.watchers.owns(id) {
-                    self.on_watchers(&state, notify);
-                } else if self.sync.changes.owns(id) {
-                    self.on_changes(&state, notify);
-                } else {
-                    self.on_subscription(id, state, notify, &terms);
-                }
-            }
-            AgentEvent::ForkEnded { id, fork } => self.on_fork_ended(id, fork),
-            AgentEvent::Publication { id, state } => self.on_publication(id, &state),
-            AgentEvent::MessageSent { id, status } => {
-                self.alive();
-                if !self.on_told(id, Ok(status)) {
-                    self.on_message_sent(id, status);
-                }
-            }
-            AgentEvent::MessageFailed { id, cause, retry } => {
-                if cause.status().is_some() {
-                    self.alive();
-                }
-                if !self.on_told(id, Err((&cause, retry))) {
-                    self.on_message_failed(id, &cause, retry);
-                }
-            }
-            AgentEvent::MessageReceived { id, message, .. } => self.on_message(id, &message),
-            AgentEvent::Response { id, .. } => self.on_probe_answered(id),
-            AgentEvent::RequestFailed { id, cause } => self.on_probe_failed(id, &cause),
-            AgentEvent::Diagnostic(diagnostic) => self.diagnose(describe(&diagnostic)),
-            _ => {}
-        }
-    }
-
     fn apply(&mut self, sealed: &Sealed) {
         match &sealed.effect {
             Effect::Reserved(end) => self.ledger.reserved(*end, true),
@@ -656,8 +597,4 @@ impl core::fmt::Debug for Engine {
             .field("seq", &self.view.seq)
             .finish_non_exhaustive()
     }
-}
-
-fn is_retrying(state: &attache_sip::usage::SubscriptionState) -> bool {
-    matches!(state, attache_sip::usage::SubscriptionState::Retrying { .. })
 }
