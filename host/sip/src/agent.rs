@@ -81,6 +81,8 @@ mod learn;
 mod messages;
 mod node;
 pub(crate) mod place;
+mod sessions;
+mod within;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -93,6 +95,7 @@ use crate::message::HeaderName;
 use crate::resolve::{Resolve, ResolveId};
 use crate::transaction::ServerTransactionId;
 use crate::transport::{Destination, Flow, FlowId, Transmit};
+use crate::usage::invite::Invites;
 use crate::usage::publication::{Fate, Publication};
 use crate::usage::registration::Registration;
 use crate::usage::subscription::Subscriptions;
@@ -115,6 +118,7 @@ pub struct Agent {
     registration: Registration,
     subscriptions: Subscriptions,
     publications: BTreeMap<u64, Publication>,
+    invites: Invites,
 }
 
 impl Agent {
@@ -125,6 +129,7 @@ impl Agent {
             registration: Registration::default(),
             subscriptions: Subscriptions::new(),
             publications: BTreeMap::new(),
+            invites: Invites::new(),
         }
     }
 
@@ -364,14 +369,14 @@ impl Agent {
         self.core.endpoint.handle_timeout(now);
         self.settle(now);
         loop {
-            let (registration, subscriptions, publications) =
-                (&self.registration, &self.subscriptions, &self.publications);
-            let gate = self.core.gate.deadline();
-            let due = self
-                .core
-                .timers
-                .pop_due(now, |key| deadline(registration, subscriptions, publications, gate, key));
-            match due {
+            let usages = Usages {
+                registration: &self.registration,
+                subscriptions: &self.subscriptions,
+                publications: &self.publications,
+                invites: &self.invites,
+                gate: self.core.gate.deadline(),
+            };
+            match self.core.timers.pop_due(now, |key| usages.deadline(key)) {
                 Some(UsageKey::Registration(reg_id)) => {
                     self.registration.on_timeout(&mut self.core, now, reg_id);
                 }
@@ -385,6 +390,8 @@ impl Agent {
                     let id = PublicationId(id);
                     self.publication(id, |publication, core| publication.on_timeout(core, now, id));
                 }
+                Some(UsageKey::Invite(id)) => self.invites.on_timeout(&mut self.core, now, id),
+                Some(UsageKey::Refer(_)) => {}
                 None => break,
             }
             self.settle(now);
@@ -412,10 +419,14 @@ impl Agent {
     }
 
     fn next_deadline(&mut self) -> Option<Instant> {
-        let (registration, subscriptions, publications) =
-            (&self.registration, &self.subscriptions, &self.publications);
-        let gate = self.core.gate.deadline();
-        self.core.timers.next(|key| deadline(registration, subscriptions, publications, gate, key))
+        let usages = Usages {
+            registration: &self.registration,
+            subscriptions: &self.subscriptions,
+            publications: &self.publications,
+            invites: &self.invites,
+            gate: self.core.gate.deadline(),
+        };
+        self.core.timers.next(|key| usages.deadline(key))
     }
 
     /// Somebody's turn has come.
@@ -458,7 +469,9 @@ impl Agent {
         match event {
             EndpointEvent::Response { id, message, flow } => {
                 let seen = self.core.seen;
-                self.core.on_response(now, id, message, &flow);
+                if let Some(heard) = self.core.on_response(now, id, message, &flow) {
+                    self.invites.on_heard(&mut self.core, now, heard);
+                }
                 if self.core.seen != seen {
                     self.registration.on_nat(&mut self.core, now);
                 }
@@ -469,17 +482,21 @@ impl Agent {
                 let malformed = Diagnostic::Malformed { from: flow.remote, error, answered };
                 self.core.complain(now, malformed);
             }
-            // Calls are not made here, so nothing of theirs is waited for.
-            EndpointEvent::Ack { .. }
-            | EndpointEvent::Cancelled { .. }
-            | EndpointEvent::Unacknowledged { .. }
-            | EndpointEvent::KeepAlive { .. } => {}
+            EndpointEvent::Ack { message, .. } => self.invites.on_ack(&mut self.core, now, &message),
+            EndpointEvent::Cancelled { id, message } => {
+                self.invites.on_cancelled(&mut self.core, now, id, &message);
+            }
+            EndpointEvent::Unacknowledged { .. } | EndpointEvent::KeepAlive { .. } => {}
         }
     }
 
     fn on_done(&mut self, now: Instant, done: Done) {
-        let Done { purpose, cseq, destination, outcome } = done;
+        if let Purpose::Invite(id, errand) = done.purpose {
+            return self.invites.on_done(&mut self.core, now, id, errand, done);
+        }
+        let Done { purpose, cseq, destination, outcome, .. } = done;
         match purpose {
+            Purpose::Invite(..) | Purpose::Refer(..) => {}
             Purpose::Register(reg_id) => {
                 if self.registration.on_done(&mut self.core, now, reg_id, cseq, destination, outcome) {
                     self.wake(now);
@@ -513,20 +530,27 @@ impl Agent {
     }
 }
 
-fn deadline(
-    registration: &Registration,
-    subscriptions: &Subscriptions,
-    publications: &BTreeMap<u64, Publication>,
+/// Whoever may have a deadline.
+struct Usages<'a> {
+    registration: &'a Registration,
+    subscriptions: &'a Subscriptions,
+    publications: &'a BTreeMap<u64, Publication>,
+    invites: &'a Invites,
     gate: Option<Instant>,
-    key: UsageKey,
-) -> Option<Instant> {
-    match key {
-        UsageKey::Registration(reg_id) => registration.deadline(reg_id),
-        UsageKey::KeepAlive(reg_id) => registration.keep_alive_at(reg_id),
-        UsageKey::Gate => gate,
-        UsageKey::Subscriptions => None,
-        UsageKey::Subscription(id) => subscriptions.deadline(id),
-        UsageKey::Publication(id) => publications.get(&id).and_then(Publication::deadline),
+}
+
+impl Usages<'_> {
+    fn deadline(&self, key: UsageKey) -> Option<Instant> {
+        match key {
+            UsageKey::Registration(reg_id) => self.registration.deadline(reg_id),
+            UsageKey::KeepAlive(reg_id) => self.registration.keep_alive_at(reg_id),
+            UsageKey::Gate => self.gate,
+            UsageKey::Subscriptions => None,
+            UsageKey::Subscription(id) => self.subscriptions.deadline(id),
+            UsageKey::Publication(id) => self.publications.get(&id).and_then(Publication::deadline),
+            UsageKey::Invite(id) => self.invites.deadline(id),
+            UsageKey::Refer(_) => None,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! the agent's core, which takes care of credentials, targets and fail-over. What they have in common stands here: when to
 //! try again.
 
+pub(crate) mod dialog;
 pub(crate) mod invite;
 pub(crate) mod publication;
 pub(crate) mod refer;

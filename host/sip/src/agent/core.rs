@@ -26,6 +26,7 @@ use crate::transaction::TransactionId;
 use crate::transaction::queue::TimerQueue;
 use crate::transport::{Destination, Flow, Transport};
 use crate::uri::Host;
+use crate::usage::dialog::Sequence;
 
 /// Server transactions of one account at once, besides one for each subscription: on sign-in everybody's notification may
 /// come within one timer J. A person's other traffic needs a handful; more is an attack.
@@ -46,6 +47,8 @@ pub(crate) enum UsageKey {
     Subscriptions,
     Subscription(u64),
     Publication(u64),
+    Invite(u64),
+    Refer(u64),
     /// Whoever waits for the budget, or for the service to recover.
     Gate,
 }
@@ -64,22 +67,81 @@ pub(crate) enum Purpose {
     Publish(u64),
     Message(MessageId),
     Request(RequestId),
+    /// A request of a session.
+    Invite(u64, Errand),
+    /// A request of a REFER that we sent, or received.
+    Refer(u64, ReferErrand),
+}
+
+/// What a request of a session is for.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub(crate) enum Errand {
+    /// The INVITE that begins it.
+    Begin,
+    /// A further INVITE.
+    Again,
+    Update,
+    /// The acknowledgement of a provisional answer, to this fork.
+    Prack(u32),
+    Bye,
+    /// A request of the embedder's own.
+    Own(RequestId),
+}
+
+/// What a request of a referral is for.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub(crate) enum ReferErrand {
+    Refer,
+    /// The end of the subscription that it made.
+    Unsubscribe,
+    Notify,
+}
+
+/// What the way of a request depends on besides its addresses.
+#[derive(Clone)]
+pub(crate) struct Way {
+    pub(crate) route: Route,
+    pub(crate) contact: Contact,
+    /// Parameters of the Contact, without a leading `;`.
+    pub(crate) features: Option<Arc<str>>,
+    /// Where the number comes from if it is sent again; `None` where it is the only request of its sequence.
+    pub(crate) sequence: Option<Sequence>,
+    /// Every hop must be encrypted, whatever the Request-URI says.
+    pub(crate) secure: bool,
+}
+
+impl Way {
+    pub(crate) const fn new(route: Route, contact: Contact) -> Self {
+        Self { route, contact, features: None, sequence: None, secure: false }
+    }
 }
 
 pub(crate) struct Exchange {
-    purpose: Purpose,
+    pub(super) purpose: Purpose,
     pub(super) request: Request,
-    route: Route,
-    contact: Contact,
+    way: Way,
     attempt: Attempt,
     destination: Option<Destination>,
     tried: SmallVec<[Destination; 1]>,
+    /// Nobody wants it any more: it is not sent again.
+    pub(super) cancelled: bool,
+    /// What an INVITE was sent with: its ACK has the same (RFC 3261 §22.1).
+    credentials: Vec<(HeaderName, String)>,
 }
 
 impl Exchange {
+    /// It is sent again as a new request (RFC 3261 §22.2).
+    fn renumber(&mut self) {
+        self.request.cseq = match &self.way.sequence {
+            Some(sequence) => sequence.next(),
+            None => self.request.cseq + 1,
+        };
+    }
+
     /// Whether no hop may be without encryption (RFC 5630).
     fn is_secure(&self) -> bool {
-        self.request.uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
+        self.way.secure
+            || self.request.uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
     }
 
     /// Whether the service itself answers it, and passes it on to nobody: a 503 of anybody else says nothing about the service.
@@ -119,6 +181,17 @@ pub(crate) struct Done {
     pub(crate) destination: Option<Destination>,
     /// The final answer, neither 401 nor 407, or why there is none.
     pub(crate) outcome: Result<Message, Cause>,
+    /// The credentials of an INVITE.
+    pub(crate) credentials: Vec<(HeaderName, String)>,
+}
+
+/// An answer to an INVITE that does not end it: a provisional one, or a 2xx after the first.
+pub(crate) struct Heard {
+    /// `None` for a 2xx after the first.
+    pub(crate) purpose: Option<Purpose>,
+    /// The number of the INVITE.
+    pub(crate) cseq: u32,
+    pub(crate) message: Message,
 }
 
 pub(super) enum Lookup {
@@ -145,10 +218,10 @@ pub(crate) struct Core {
     pub(super) gate: Gate,
     pub(super) learnt: Learnt,
     rng: ChaCha20Rng,
-    exchanges: HashMap<TransactionId, Exchange>,
-    waiting: Vec<Exchange>,
+    pub(super) exchanges: HashMap<TransactionId, Exchange>,
+    pub(super) waiting: Vec<Exchange>,
     /// What waits for an access token.
-    tokenless: Vec<Exchange>,
+    pub(super) tokenless: Vec<Exchange>,
     pub(crate) targets: Targets,
     /// Places of the service besides its targets.
     pub(super) known: Vec<IpAddr>,
@@ -239,7 +312,7 @@ impl Core {
         self.unlock();
         self.auth.set_token(token);
         for mut exchange in std::mem::take(&mut self.tokenless) {
-            exchange.request.cseq += 1;
+            exchange.renumber();
             self.launch(now, exchange);
         }
     }
@@ -326,14 +399,20 @@ impl Core {
         route: Route,
         contact: Contact,
     ) {
+        self.send_by(now, purpose, request, Way::new(route, contact));
+    }
+
+    /// [`send`](Self::send) with more to be said about the way.
+    pub(crate) fn send_by(&mut self, now: Instant, purpose: Purpose, request: Request, way: Way) {
         let exchange = Exchange {
             purpose,
             request,
-            route,
-            contact,
+            way,
             attempt: Attempt::default(),
             destination: None,
             tried: SmallVec::new(),
+            cancelled: false,
+            credentials: Vec::new(),
         };
         self.launch(now, exchange);
     }
@@ -361,7 +440,7 @@ impl Core {
         }
         let secure = exchange.is_secure();
         let fits = |destination: &Destination| !secure || destination.transport.is_secure();
-        let destination = match exchange.route {
+        let destination = match exchange.way.route {
             Route::To(destination) => Some(destination).filter(fits),
             Route::Service => {
                 if matches!(self.lookup, Lookup::Unknown) {
@@ -382,12 +461,20 @@ impl Core {
         };
         exchange.destination = Some(destination);
         let mut extra = Vec::new();
-        if exchange.contact != Contact::None {
-            extra.push((HeaderName::Contact, self.contact(destination, exchange.contact, secure)));
+        if exchange.way.contact != Contact::None {
+            let mut contact = self.contact(destination, exchange.way.contact, secure);
+            if let Some(features) = &exchange.way.features {
+                contact.push_str(&format!(";{features}"));
+            }
+            extra.push((HeaderName::Contact, contact));
         }
         let entropy = u128::from(self.random()) << 64 | u128::from(self.random());
         let trusted = self.trusts(&exchange, destination);
-        extra.extend(self.auth.authorize(&mut exchange.attempt, &exchange.request, trusted, entropy));
+        let credentials = self.auth.authorize(&mut exchange.attempt, &exchange.request, trusted, entropy);
+        if exchange.request.method == Method::Invite {
+            exchange.credentials.clone_from(&credentials);
+        }
+        extra.extend(credentials);
         let domain = self.domain_at(destination);
         match self.endpoint.send_with(now, &exchange.request, &extra, destination, None, domain) {
             Ok(id) => {
@@ -412,35 +499,62 @@ impl Core {
         exchanges.find(|exchange| exchange.purpose == Purpose::Register(reg_id))?.destination
     }
 
-    pub(crate) fn on_response(&mut self, now: Instant, id: TransactionId, answer: Message, flow: &Flow) {
+    /// Takes an answer. Gives back what a session wants to know before, or after, its INVITE has ended.
+    pub(crate) fn on_response(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        answer: Message,
+        flow: &Flow,
+    ) -> Option<Heard> {
         self.learn_address(&answer, flow);
         let status = answer.status().unwrap_or_default();
         if status < 200 {
-            if let Some(Exchange { purpose: Purpose::Request(id), .. }) = self.exchanges.get(&id) {
-                self.events.push_back(AgentEvent::Response { id: *id, message: answer });
+            let exchange = self.exchanges.get(&id)?;
+            match exchange.purpose {
+                Purpose::Request(id) | Purpose::Invite(_, Errand::Own(id)) => {
+                    self.events.push_back(AgentEvent::Response { id, message: answer });
+                }
+                purpose if exchange.request.method == Method::Invite => {
+                    let cseq = exchange.request.cseq;
+                    return Some(Heard { purpose: Some(purpose), cseq, message: answer });
+                }
+                _ => {}
             }
-            return;
+            return None;
         }
-        let Some(mut exchange) = self.exchanges.remove(&id) else { return };
+        let Some(exchange) = self.exchanges.remove(&id) else {
+            // Only an INVITE has further final answers (RFC 3261 §13.2.2.4).
+            let cseq = answer.cseq().ok().filter(|cseq| cseq.method == Method::Invite)?.number;
+            return Some(Heard { purpose: None, cseq, message: answer });
+        };
+        self.on_final(now, exchange, answer, flow);
+        None
+    }
+
+    fn on_final(&mut self, now: Instant, mut exchange: Exchange, answer: Message, flow: &Flow) {
+        let status = answer.status().unwrap_or_default();
         if let Some(destination) = exchange.destination {
             self.targets.alive(destination);
         }
-        if exchange.route == Route::Service && exchange.stays_at_service() {
+        if exchange.way.route == Route::Service && exchange.stays_at_service() {
             self.remember(flow.remote.ip());
         }
         self.learn(now, &exchange, &answer);
-        if matches!(status, 401 | 407) {
+        if matches!(status, 401 | 407) && !exchange.cancelled {
             return self.on_challenge(now, exchange, &answer);
         }
         self.auth.accepted(&mut exchange.attempt, &answer);
         let wait = answer.retry_after().map(|after| Duration::from_secs(u64::from(after.seconds)));
         // 430 is of one flow; others may still work (RFC 5626 §11.5).
-        if status == 503 || status == 430 && exchange.route == Route::Service {
+        if status == 503 || status == 430 && exchange.way.route == Route::Service {
             let speaks = exchange.stays_at_service();
             match self.fail_over(now, exchange, speaks, wait) {
                 None => {}
                 Some(exchange) => {
-                    if let (503, Some(wait), Route::Service, true) = (status, wait, exchange.route, speaks) {
+                    if let (503, Some(wait), Route::Service, true) =
+                        (status, wait, exchange.way.route, speaks)
+                    {
                         self.hold(now, wait);
                     }
                     self.finish(now, &exchange, Ok(answer));
@@ -462,7 +576,7 @@ impl Core {
         match self.auth.challenged(&mut exchange.attempt, &exchange.request, answer, ours, trust) {
             Outcome::Again => {
                 // RFC 3261 §22.2: the same request with a higher number.
-                exchange.request.cseq += 1;
+                exchange.renumber();
                 self.launch(now, exchange);
             }
             Outcome::Wait(needed) => {
@@ -487,7 +601,7 @@ impl Core {
 
     pub(crate) fn on_failed(&mut self, now: Instant, id: TransactionId, failure: Failure) {
         let Some(exchange) = self.exchanges.remove(&id) else { return };
-        if let Route::To(destination) = exchange.route {
+        if let Route::To(destination) = exchange.way.route {
             // Nothing else will do for this one, but others need not try it.
             self.targets.failed(now, destination);
             let registers = matches!(exchange.purpose, Purpose::Register(_));
@@ -503,7 +617,7 @@ impl Core {
                 Failure::Timeout => Cause::Timeout,
                 Failure::Transport(reason) => Cause::Transport(reason),
             };
-            if exchange.route == Route::Service && !self.fixed {
+            if exchange.way.route == Route::Service && !self.fixed {
                 // All that was known failed: the name may lead elsewhere by now.
                 self.lookup = match self.lookup {
                     Lookup::Known => Lookup::Unknown,
@@ -524,7 +638,7 @@ impl Core {
         wait: Option<Duration>,
     ) -> Option<Exchange> {
         let destination = exchange.destination?;
-        if exchange.route != Route::Service {
+        if exchange.way.route != Route::Service || exchange.cancelled {
             return Some(exchange);
         }
         if shun {
@@ -542,10 +656,11 @@ impl Core {
         None
     }
 
-    fn finish(&mut self, now: Instant, exchange: &Exchange, outcome: Result<Message, Cause>) {
+    pub(super) fn finish(&mut self, now: Instant, exchange: &Exchange, outcome: Result<Message, Cause>) {
         self.note_outcome(now, exchange, &outcome);
         let (purpose, destination) = (exchange.purpose, exchange.destination);
-        self.done.push_back(Done { purpose, cseq: exchange.request.cseq, destination, outcome });
+        let credentials = exchange.credentials.clone();
+        self.done.push_back(Done { purpose, cseq: exchange.request.cseq, destination, outcome, credentials });
     }
 
     /// Where the service sees us (RFC 3581), told once for each change.

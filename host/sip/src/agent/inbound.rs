@@ -19,6 +19,11 @@ impl Agent {
             let response = Response::new(415).header(HeaderName::AcceptEncoding, "identity");
             return core.answer(now, id, &response);
         }
+        // Whoever knows the tags and the Call-ID of a session is in it: they are secrets of its two ends and of the service.
+        let ours = !matches!(method, Method::Options | Method::Cancel);
+        if let Some(session) = self.invites.find(&message).filter(|_| ours) {
+            return self.invites.on_request(core, now, session, id, &message, &flow);
+        }
         // A notification must belong to a subscription of ours; nothing vouches for what else strangers send.
         let open = matches!(method, Method::Notify | Method::Options | Method::Ack | Method::Cancel);
         if !open && !core.config.accept_from_anywhere && !core.is_service(flow.remote.ip()) {
@@ -43,10 +48,19 @@ impl Agent {
             Method::Options => {
                 let response = Response::new(200)
                     .header(HeaderName::Allow, core.allow())
-                    .header(HeaderName::Accept, core.config.accept.join(", "))
+                    .header(HeaderName::Accept, core.accept())
                     .header(HeaderName::AllowEvents, core.config.packages.join(", "))
-                    .header(HeaderName::Supported, "eventlist, gruu, outbound, path");
+                    .header(HeaderName::Supported, core.supported());
                 core.answer(now, id, &response);
+            }
+            Method::Invite | Method::Refer | Method::Info
+                if core.has_sessions() && message.to().is_ok_and(|to| to.tag().is_some()) =>
+            {
+                core.refused(now, &message, &flow, 481, "a request within an unknown dialog");
+                core.answer(now, id, &Response::new(481));
+            }
+            Method::Invite if core.has_sessions() => {
+                self.invites.on_invite(core, now, id, &message, &flow);
             }
             Method::Bye | Method::Update | Method::Prack => {
                 core.refused(now, &message, &flow, 481, "a request within an unknown dialog");
@@ -65,12 +79,6 @@ impl Agent {
 }
 
 impl Core {
-    /// The value of Allow.
-    pub(crate) fn allow(&self) -> String {
-        let own = self.config.methods.iter().map(crate::message::MethodBuf::as_str);
-        ["MESSAGE", "NOTIFY", "OPTIONS"].into_iter().chain(own).collect::<Vec<_>>().join(", ")
-    }
-
     pub(crate) fn answer(&mut self, now: Instant, id: ServerTransactionId, response: &Response) {
         if let Err(error) = self.endpoint.respond(now, id, response) {
             tracing::debug!(%error, status = response.status, "an answer was not sent");

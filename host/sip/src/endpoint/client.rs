@@ -35,6 +35,8 @@ pub(super) struct Client {
     /// It went by TCP for its size alone, and goes here by UDP where TCP is refused.
     fallback: Option<Destination>,
     cancel: Cancel,
+    /// Why it is cancelled: the value of Reason.
+    reason: Option<Box<str>>,
 }
 
 #[derive(Copy, Clone, Eq, PartialEq)]
@@ -140,6 +142,7 @@ impl Endpoint {
             domain: domain.clone(),
             fallback,
             cancel: Cancel::No,
+            reason: None,
         };
         self.transmits.push_back(Transmit { destination, flow, domain, payload: bytes });
         self.begin(ClientKey { id: id.0, cancel: false }, client);
@@ -163,15 +166,42 @@ impl Endpoint {
         Ok(())
     }
 
+    /// [`send_ack`](Self::send_ack) to a place where a certificate must be for `domain`. Unless it must be `exact`, one that is too long for
+    /// a datagram goes by TCP, as a request does.
+    pub(crate) fn send_ack_to(
+        &mut self,
+        request: &Request,
+        destination: Destination,
+        domain: Option<Arc<str>>,
+        exact: bool,
+    ) -> Result<(), BuildError> {
+        let id = self.fresh_id();
+        let mut destination = destination;
+        let mut payload = request.write(&self.via(destination, id), &[])?;
+        let long = destination.transport == Transport::Udp && payload.len() > self.config.datagram_limit;
+        if long && !exact && self.config.local_for(Transport::Tcp, destination.remote).is_some() {
+            destination.transport = Transport::Tcp;
+            payload = request.write(&self.via(destination, id), &[])?;
+        }
+        self.transmits.push_back(Transmit { destination, flow: None, domain, payload });
+        Ok(())
+    }
+
     /// Cancels an INVITE: at once if it has a provisional answer, else when one comes (RFC 3261 §9.1). Its end is reported
     /// as always, usually as a 487. Other requests cannot be cancelled, and finished ones need not be: then nothing happens.
     pub fn cancel(&mut self, now: Instant, id: TransactionId) {
+        self.cancel_for(now, id, None);
+    }
+
+    /// [`cancel`](Self::cancel) with a value of Reason (RFC 3326).
+    pub fn cancel_for(&mut self, now: Instant, id: TransactionId, reason: Option<&str>) {
         let key = ClientKey { id: id.0, cancel: false };
         let Some(client) = self.clients.get_mut(&key) else { return };
         if !client.invite || !client.machine.is_pending() || client.cancel == Cancel::Sent {
             return;
         }
         client.cancel = Cancel::Wanted;
+        client.reason = reason.map(Into::into);
         if client.machine.is_proceeding() {
             self.send_cancel(now, key);
         }
@@ -182,7 +212,8 @@ impl Endpoint {
         let Some(client) = self.clients.get_mut(&key) else { return };
         client.cancel = Cancel::Sent;
         client.machine.limit(now + timers.timeout());
-        let Some(payload) = derived(&client.request, Method::Cancel, None) else { return };
+        let reason = client.reason.take();
+        let Some(payload) = derived(&client.request, Method::Cancel, None, reason.as_deref()) else { return };
         let (destination, flow, domain) = (client.destination, client.flow, client.domain.clone());
         let cancel = Client {
             machine: ClientMachine::new(now, false, destination.transport.is_reliable(), &timers),
@@ -193,6 +224,7 @@ impl Endpoint {
             domain: domain.clone(),
             fallback: None,
             cancel: Cancel::No,
+            reason: None,
         };
         self.arm(TimerKey::Client(key));
         self.transmits.push_back(Transmit { destination, flow, domain, payload });
@@ -223,7 +255,7 @@ impl Endpoint {
         };
         let verdict = client.machine.on_response(now, status, &self.config.timers);
         if verdict.acknowledge
-            && let Some(payload) = derived(&client.request, Method::Ack, Some(&message))
+            && let Some(payload) = derived(&client.request, Method::Ack, Some(&message), None)
         {
             let (destination, flow, domain) = (client.destination, client.flow, client.domain.clone());
             self.transmits.push_back(Transmit { destination, flow, domain, payload });
@@ -342,7 +374,12 @@ impl Endpoint {
 
 /// The ACK or CANCEL that belongs to an INVITE: same target, branch, route and number (RFC 3261 §9.1, §17.1.1.3). An ACK
 /// takes To from the answer that it acknowledges.
-fn derived(invite: &Bytes, method: Method<'_>, answer: Option<&Message>) -> Option<Bytes> {
+fn derived(
+    invite: &Bytes,
+    method: Method<'_>,
+    answer: Option<&Message>,
+    reason: Option<&str>,
+) -> Option<Bytes> {
     let invite = Message::parse(invite.clone()).ok()?;
     let uri = std::str::from_utf8(invite.request_uri_bytes()).ok()?;
     let to =
@@ -353,6 +390,9 @@ fn derived(invite: &Bytes, method: Method<'_>, answer: Option<&Message>) -> Opti
         .header(HeaderName::MaxForwards, 70);
     for route in invite.headers(HeaderName::Route) {
         builder = builder.header_bytes(HeaderName::Route, route);
+    }
+    if let Some(reason) = reason {
+        builder = builder.header(HeaderName::Reason, reason);
     }
     builder
         .header_bytes(HeaderName::From, invite.header(HeaderName::From)?)

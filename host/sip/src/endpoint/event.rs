@@ -47,6 +47,8 @@ pub enum EndpointEvent {
     Cancelled {
         /// Which INVITE.
         id: ServerTransactionId,
+        /// The CANCEL, which may say why (RFC 3326).
+        message: Message,
     },
     /// The refusal of an INVITE was never acknowledged (timer H). Nothing is left to be done.
     Unacknowledged {

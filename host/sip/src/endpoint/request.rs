@@ -96,6 +96,19 @@ impl Request {
         self.headers.push((name.into(), value.into()));
     }
 
+    /// Removes the headers of that name.
+    pub(crate) fn remove(&mut self, name: HeaderName) {
+        self.headers.retain(|(field, _)| *field != Field::Known(name));
+    }
+
+    /// Takes one element out of the lists of that name.
+    pub(crate) fn withdraw(&mut self, name: HeaderName, element: &str) {
+        for (_, value) in self.headers.iter_mut().filter(|(field, _)| *field == Field::Known(name)) {
+            let left: Vec<&str> = value.split(',').map(str::trim).filter(|known| *known != element).collect();
+            *value = left.join(", ");
+        }
+    }
+
     /// Whether a header of that name is there.
     pub fn has(&self, name: HeaderName) -> bool {
         self.headers.iter().any(|(field, _)| *field == Field::Known(name))

@@ -152,7 +152,7 @@ impl Endpoint {
             Some(Server::Active(active)) => {
                 if active.machine.is_pending() {
                     let id = ServerTransactionId(invite);
-                    self.events.push_back(EndpointEvent::Cancelled { id });
+                    self.events.push_back(EndpointEvent::Cancelled { id, message: message.clone() });
                 }
                 200
             }

@@ -48,7 +48,23 @@ pub struct Support<'a> {
 impl Default for Support<'_> {
     fn default() -> Self {
         Self {
-            options: &["eventlist", "gruu", "norefersub", "outbound", "path", "recipient-list-subscribe"],
+            options: &[
+                "100rel",
+                "answermode",
+                "eventlist",
+                "gruu",
+                "join",
+                "multiple-refer",
+                "norefersub",
+                "outbound",
+                "path",
+                "recipient-list-invite",
+                "recipient-list-message",
+                "recipient-list-subscribe",
+                "replaces",
+                "tdialog",
+                "timer",
+            ],
             other_schemes: true,
         }
     }

@@ -3,7 +3,9 @@
 
 mod authentication;
 mod budget;
+mod calls;
 mod conditional;
+mod duo;
 mod flows;
 mod hostile;
 mod inbound;

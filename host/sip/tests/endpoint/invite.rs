@@ -120,7 +120,7 @@ fn a_cancel_waits_for_the_first_provisional_answer() {
     pair.run(Duration::from_millis(50));
     assert_eq!(pair.times("CANCEL").len(), 1);
     let events = pair.events(bob());
-    assert!(matches!(&events[..], [EndpointEvent::Cancelled { id: of }] if *of == id), "{events:?}");
+    assert!(matches!(&events[..], [EndpointEvent::Cancelled { id: of, .. }] if *of == id), "{events:?}");
     assert!(pair.text("SIP/2.0 200").contains("CSeq: 7 CANCEL"));
     pair.respond(id, &Response::new(487));
     pair.run(seconds(1));
