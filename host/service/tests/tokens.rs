@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, SystemTime};
 
 use attache_service::{AccessToken, Core, CoreConfig};
-use attache_sip::message::Message;
+use attache_sip::message::{HeaderName, Message};
 use attache_sip::transport::{Flow, FlowId, Transport};
 use bytes::Bytes;
 use common::{EPOCH, SERVICE, config};
@@ -70,12 +70,15 @@ impl Bench {
 }
 
 fn challenges(answer: &Message) -> Vec<String> {
-    let names = [
-        attache_sip::message::HeaderName::WwwAuthenticate,
-        attache_sip::message::HeaderName::ProxyAuthenticate,
-    ];
-    let rows = names.into_iter().flat_map(|name| answer.headers(name));
-    rows.map(|row| String::from_utf8(row.to_vec()).unwrap()).filter(|row| row.starts_with("Bearer")).collect()
+    let name = match answer.status() {
+        Some(401) => HeaderName::WwwAuthenticate,
+        _ => HeaderName::ProxyAuthenticate,
+    };
+    answer
+        .headers(name)
+        .map(|row| String::from_utf8(row.to_vec()).unwrap())
+        .filter(|row| row.starts_with("Bearer"))
+        .collect()
 }
 
 const WANTED: &str = "Bearer realm=\"example.com\", authz_server=\"https://login.example.com/authorize\", \
@@ -141,4 +144,14 @@ fn guessing_tokens_costs_a_wait() {
         last = bench.ask(Transport::Tls, "REGISTER", &format!("Authorization: Bearer {number}")).status();
     }
     assert_eq!(last, Some(503));
+}
+
+#[test]
+fn who_registers_is_told_that_what_is_passed_on_wants_the_token_too() {
+    let mut bench = Bench::new();
+    let foretold = |answer: &Message| answer.headers(HeaderName::ProxyAuthenticate).count();
+    let answer = bench.ask(Transport::Tls, "REGISTER", "X: y");
+    assert_eq!((answer.status(), foretold(&answer)), (Some(401), 1));
+    let answer = bench.ask(Transport::Tcp, "REGISTER", "X: y");
+    assert_eq!((answer.status(), foretold(&answer)), (Some(401), 0), "there is no encryption");
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use attache_sip::endpoint::Response;
-use attache_sip::message::{HeaderName, Message};
+use attache_sip::message::{HeaderName, Message, Method};
 use attache_sip::transaction::ServerTransactionId;
 use attache_sip::transport::Flow;
 use rand_chacha::rand_core::Rng as _;
@@ -134,10 +134,17 @@ impl Core {
         let challenges = self.directory.challenges(sender.as_deref(), flow.remote.ip(), now, entropy, stale);
         // Whoever reads a token has it: none is asked for where others read along.
         let token = flow.transport.is_secure().then(|| self.token_challenge(None)).flatten();
-        challenges
+        // A 407 to what is passed on could be anybody's, so clients do not believe it about tokens: the answer to a registration
+        // says beforehand that it will be meant (RFC 3261, section 20.27).
+        let foretold = token.clone().filter(|_| request.method() == Some(Method::Register));
+        let response = challenges
             .into_iter()
             .chain(token)
-            .fold(Response::new(status), |response, challenge| response.header(name, challenge))
+            .fold(Response::new(status), |response, challenge| response.header(name, challenge));
+        match foretold {
+            Some(challenge) => response.header(HeaderName::ProxyAuthenticate, challenge),
+            None => response,
+        }
     }
 
     /// The sender whom an access token proves (RFC 8898, section 2).

@@ -90,6 +90,12 @@ impl Bearer {
         headers
     }
 
+    fn want(&mut self, key: (bool, String)) {
+        if !self.realms.contains(&key) && self.realms.len() < MAX_REALMS {
+            self.realms.push(key);
+        }
+    }
+
     /// A 401 or 407 came to a request that carried the tokens `sent`.
     pub(super) fn challenged(
         &mut self,
@@ -111,8 +117,14 @@ impl Bearer {
         if !known && !stays_at_service(method, to_ourselves) {
             return Verdict::Refused(None);
         }
-        if !self.realms.contains(&key) && self.realms.len() < MAX_REALMS {
-            self.realms.push(key);
+        self.want(key);
+        // Whoever acts on a request itself may say at once that its proxy wants the token as well (RFC 3261 §20.27 has that header
+        // field in a 401, too): later there would be nobody to be believed about it.
+        if !proxy && stays_at_service(method, to_ourselves) {
+            for challenge in answer.headers(HeaderName::ProxyAuthenticate).filter_map(BearerChallenge::parse)
+            {
+                self.want((true, challenge.realm));
+            }
         }
         let insecure = !secure && !self.insecure;
         let current = sent[usize::from(proxy)] == Some(self.epoch);

@@ -181,6 +181,25 @@ fn a_proxy_of_our_service_gets_the_token() {
 }
 
 #[test]
+fn a_registrar_says_beforehand_that_its_proxy_wants_the_token() {
+    let mut pair = account(Some("one"));
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let first = pair.expect("REGISTER");
+    let refusal = Response::new(401)
+        .header(HeaderName::WwwAuthenticate, CHALLENGE)
+        .header(HeaderName::ProxyAuthenticate, CHALLENGE);
+    pair.respond(&first, &refusal);
+    let second = pair.expect("REGISTER");
+    assert_eq!(second.header(HeaderName::Authorization), "Bearer one");
+    pair.accept_registration(&second, 3600);
+    assert!(matches!(pair.event(), AgentEvent::Registered(_)));
+    pair.agent(|agent, now| agent.send_message(now, message()));
+    let request = pair.expect("MESSAGE");
+    assert_eq!(request.header(HeaderName::ProxyAuthorization), "Bearer one");
+    assert!(!request.has(HeaderName::Authorization));
+}
+
+#[test]
 fn a_peer_that_asks_as_a_proxy_does_not_get_the_token() {
     let mut pair = signed_in();
     for realm in ["example.com", "elsewhere.example"] {
