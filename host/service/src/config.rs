@@ -30,6 +30,7 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
+use crate::directory::digits;
 use crate::limits::Limits;
 use crate::problem::Problem;
 use crate::rules::DefaultPolicy;
@@ -236,6 +237,10 @@ pub struct UserConfig {
     /// The domains in which the user exists; all of the service when left out.
     #[serde(default, alias = "domain", deserialize_with = "one_or_many")]
     pub domains: Vec<String>,
+    /// Telephone numbers that stand for the user, as `tel:` addresses have them: with `+` and the country's code, or short
+    /// ones of the house.
+    #[serde(default, alias = "number", deserialize_with = "one_or_many")]
+    pub numbers: Vec<String>,
 }
 
 /// Where a password is.
@@ -314,6 +319,7 @@ impl ServiceConfig {
         let (domains, realm) = (self.domains(), self.realm());
         let mut accounts: Vec<Account> = Vec::with_capacity(self.users.len());
         let mut known = std::collections::HashSet::new();
+        let mut numbers = std::collections::HashSet::new();
         for user in &self.users {
             let key = |key: &str| format!("user.{}.{key}", user.name);
             let by_token = self.service.tokens.is_some();
@@ -325,6 +331,12 @@ impl ServiceConfig {
                         format!("there are two of them in {domain}"),
                     ));
                 }
+            }
+            if let Some(number) = account.numbers.iter().find(|number| !numbers.insert((*number).clone())) {
+                return Err(ConfigError::value(
+                    key("numbers"),
+                    format!("{number} stands for somebody already"),
+                ));
             }
             accounts.push(account);
         }
@@ -457,7 +469,12 @@ impl UserConfig {
             domains.iter().map(one).collect()
         };
         let by_address = password.as_ref().map(by_address).unwrap_or_default();
-        Ok(Account { name: self.name.clone(), domains, sha256, md5, by_address })
+        let wrong = self.numbers.iter().find(|number| digits(number).is_none());
+        if let Some(number) = wrong {
+            return Err(ConfigError::value(key("numbers"), format!("`{number}` is no telephone number")));
+        }
+        let numbers = self.numbers.iter().filter_map(|number| digits(number)).collect();
+        Ok(Account { name: self.name.clone(), domains, sha256, md5, by_address, numbers })
     }
 }
 
@@ -474,6 +491,8 @@ pub struct Account {
     pub md5: Option<Password>,
     /// For clients that take the whole address for the name; empty where only hashes are configured.
     pub(crate) by_address: Vec<ByAddress>,
+    /// Telephone numbers without what only makes them easier to read.
+    pub(crate) numbers: Vec<String>,
 }
 
 /// The password of a user under one of the names that clients make of the address.
@@ -653,6 +672,23 @@ mod tests {
     fn the_same_user_twice_is_an_error() {
         let user = "[[user]]\nname = \"alice\"\npassword = \"x\"\n";
         assert!(parse(&user.repeat(2)).unwrap().accounts().is_err());
+    }
+
+    #[test]
+    fn a_telephone_number_that_cannot_be_used_is_an_error_that_names_the_user() {
+        let user = |name: &str, number: &str| {
+            format!("[[user]]\nname = \"{name}\"\npassword = \"x\"\nnumbers = [\"{number}\"]\n")
+        };
+        let good = format!("{}{}", user("alice", "+49 (30) 123-456"), user("bob", "12"));
+        let accounts = parse(&good).unwrap().accounts().unwrap();
+        assert_eq!(accounts[0].numbers, ["+4930123456"]);
+        for (second, what) in
+            [("+49.30.123456", "stands for somebody already"), ("phone", "no telephone number")]
+        {
+            let text = format!("{}{}", user("alice", "+4930123456"), user("bob", second));
+            let error = parse(&text).unwrap().accounts().unwrap_err().to_string();
+            assert!(error.starts_with("user.bob.numbers: ") && error.contains(what), "{error}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod message;
 mod notify;
 mod own;
 mod partial;
+mod proxy;
 mod publish;
 mod register;
 mod rls;
@@ -37,12 +38,14 @@ use crate::mailbox::{Bounds, Mailboxes, StoreChange, StoredMessage};
 use crate::presence::Presence;
 use crate::reach::Reach;
 use crate::registrar::Registrar;
+use crate::route::Routes;
 use crate::rules::{DefaultPolicy, Rules};
 use crate::throttle::{Guesses, Rate};
 use crate::timers::Timers;
 use crate::tokens::{AccessToken, Tokens};
 use crate::xcap::{Documents, StoredDocument};
 
+use access::Challenger;
 pub(crate) use changes::DocumentWatch;
 pub(crate) use own::OwnWatch;
 pub(crate) use winfo::WatcherWatch;
@@ -50,7 +53,8 @@ pub(crate) use winfo::WatcherWatch;
 /// The extensions that are understood where a request demands them.
 const SUPPORTED: &str = "eventlist, gruu, outbound, path, recipient-list-subscribe";
 /// What is served, in the order in which Allow names it.
-const ALLOW: &str = "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, MESSAGE";
+const ALLOW: &str = "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, NOTIFY, MESSAGE, INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, \
+                     INFO, REFER";
 /// The event packages that can be subscribed to.
 const ALLOW_EVENTS: &str = "presence, presence.winfo, xcap-diff, message-summary, reg";
 /// The one of them that can be published.
@@ -138,6 +142,8 @@ pub struct Core {
     /// Subscriptions whose NOTIFY is due.
     ready: VecDeque<u64>,
     relays: HashMap<u64, message::Relay>,
+    forwards: proxy::Forwards,
+    routes: Routes,
     next_relay: u64,
     mailboxes: Mailboxes,
     documents: Documents,
@@ -183,6 +189,8 @@ pub struct Statistics {
     pub stored_messages: usize,
     /// Messages being passed on.
     pub relays: usize,
+    /// Other requests being passed on: calls that ring, and whatever is said within dialogs.
+    pub forwards: usize,
     /// Documents that users keep.
     pub documents: usize,
 }
@@ -212,6 +220,8 @@ enum Due {
     /// The end of a presentity's quiet time.
     News(Aor),
     Relay(u64),
+    /// A request that was passed on, and has been silent for too long or is over.
+    Forward(u64),
     Mailbox(Aor),
     /// A moment at which rules of a presentity begin or cease to hold.
     Rules(Aor),
@@ -233,10 +243,11 @@ impl Core {
             rng.fill_bytes(&mut bytes);
             bytes
         };
-        let (endpoint_seed, nonce_key) = (key(), key());
+        let (endpoint_seed, nonce_key, route_key) = (key(), key(), key());
         let limits = config.limits;
         let mut endpoint = EndpointConfig::new(config.local.clone());
         endpoint.timers = config.timers;
+        endpoint.is_proxy = true;
         let largest = limits.message_bytes.max(limits.publication_bytes);
         endpoint.limits =
             MessageLimits { message: largest + MessageLimits::DEFAULT.message, ..MessageLimits::DEFAULT };
@@ -257,6 +268,8 @@ impl Core {
             ways: VecDeque::new(),
             ready: VecDeque::new(),
             relays: HashMap::new(),
+            forwards: proxy::Forwards::default(),
+            routes: Routes::new(route_key),
             next_relay: 1,
             mailboxes: Mailboxes::new(Bounds {
                 messages_per_user: limits.stored_per_user,
@@ -363,6 +376,7 @@ impl Core {
                 Due::Renotify(id) => self.notify_again(id),
                 Due::News(aor) => self.tell(now, &aor),
                 Due::Relay(id) => self.relay_timed_out(now, id),
+                Due::Forward(id) => self.forward_due(now, id),
                 Due::Mailbox(aor) => self.look_into(now, &aor),
                 Due::Rules(aor) => self.decide_again(now, &aor),
             }
@@ -418,6 +432,7 @@ impl Core {
             presentities: self.presence.presentities.len(),
             stored_messages: self.mailboxes.len(),
             relays: self.relays.len(),
+            forwards: self.forwards.len(),
             documents: self.documents.len(),
         }
     }
@@ -426,15 +441,21 @@ impl Core {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
                 EndpointEvent::Request { id, message, flow } => self.on_request(now, id, &message, &flow),
+                EndpointEvent::Ack { message, flow } => self.relay_ack(now, &message, &flow),
+                EndpointEvent::Cancelled { id } => self.forward_cancelled(now, id),
                 EndpointEvent::Response { id, message, .. } => {
-                    if message.status().is_some_and(|status| status >= 200)
+                    if let Some((forward, branch)) = self.forwards.branch(id) {
+                        self.branch_heard(now, forward, branch, Outcome::Answered(message));
+                    } else if message.status().is_some_and(|status| status >= 200)
                         && let Some(what) = self.uses.remove(&id)
                     {
                         self.on_outcome(now, what, &Outcome::Answered(message));
                     }
                 }
                 EndpointEvent::Failed { id, failure } => {
-                    if let Some(what) = self.uses.remove(&id) {
+                    if let Some((forward, branch)) = self.forwards.branch(id) {
+                        self.branch_heard(now, forward, branch, Outcome::Failed(failure));
+                    } else if let Some(what) = self.uses.remove(&id) {
                         self.on_outcome(now, what, &Outcome::Failed(failure));
                     }
                 }
@@ -453,7 +474,18 @@ impl Core {
             self.respond(now, id, &door::too_fast());
             return;
         }
+        if let Some(way) = self.way_within(request) {
+            self.relay_within(now, id, request, flow, way);
+            return;
+        }
         match request.method() {
+            Some(Method::Invite | Method::Refer) => {
+                self.on_call(now, id, request, flow, Challenger::Proxy);
+            }
+            Some(Method::Bye | Method::Info | Method::Notify | Method::Prack | Method::Update) => {
+                self.refuse(now, id, 481, "");
+            }
+            _ if !understands(request) => self.respond(now, id, &bad_extension(request)),
             Some(Method::Options) => self.respond(now, id, &capabilities(200)),
             Some(Method::Register) => self.on_register(now, id, request, flow),
             Some(Method::Publish) => self.on_publish(now, id, request, flow),
@@ -494,18 +526,39 @@ impl Core {
 
     /// The Contact that this service gives for a peer on that flow.
     fn contact(&self, flow: &Flow) -> String {
-        let named = self.local.iter().filter(|(transport, _)| *transport == flow.transport);
-        let mut fitting = named.map(|(_, address)| *address).filter(|a| a.is_ipv4() == flow.remote.is_ipv4());
-        let address = match fitting.next() {
-            Some(address) if flow.local.ip().is_unspecified() => address,
-            Some(address) => SocketAddr::new(flow.local.ip(), address.port()),
-            None => flow.local,
-        };
+        let address = self.address_on(flow);
         match flow.transport {
             Transport::Udp => format!("<sip:{address}>"),
             other => format!("<sip:{address};transport={}>", other.uri_name()),
         }
     }
+
+    /// The address at which the peer of a flow reaches this service.
+    fn address_on(&self, flow: &Flow) -> SocketAddr {
+        let named = self.local.iter().filter(|(transport, _)| *transport == flow.transport);
+        let mut fitting = named.map(|(_, address)| *address).filter(|a| a.is_ipv4() == flow.remote.is_ipv4());
+        match fitting.next() {
+            Some(address) if flow.local.ip().is_unspecified() => address,
+            Some(address) => SocketAddr::new(flow.local.ip(), address.port()),
+            None => flow.local,
+        }
+    }
+}
+
+/// Whether everything is understood that a request demands of whoever acts on it.
+fn understands(request: &Message) -> bool {
+    let is_known = |option: &[u8]| {
+        let option = option.trim_ascii();
+        SUPPORTED.split(", ").any(|known| option.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    request.values(HeaderName::Require).all(is_known)
+}
+
+fn bad_extension(request: &Message) -> Response {
+    let options = request.values(HeaderName::Require);
+    options.fold(Response::new(420), |refusal, option| {
+        refusal.header(HeaderName::Unsupported, String::from_utf8_lossy(option))
+    })
 }
 
 fn capabilities(status: u16) -> Response {

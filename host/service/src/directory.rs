@@ -37,6 +37,14 @@ pub(crate) fn domain(uri: &Uri<'_>) -> Option<String> {
     Some(uri.host()?.to_string().trim_end_matches('.').to_ascii_lowercase())
 }
 
+/// A telephone number without what only makes it easier to read; `None` for what is none.
+pub(crate) fn digits(text: &str) -> Option<String> {
+    let number: String = text.chars().filter(|c| !matches!(c, '-' | '.' | '(' | ')' | ' ')).collect();
+    let bare = number.strip_prefix('+').unwrap_or(&number);
+    let is_number = !bare.is_empty() && bare.len() <= 32 && bare.chars().all(|c| c.is_ascii_digit());
+    is_number.then_some(number)
+}
+
 /// A text in quotes, as headers have it (RFC 3261, section 25.1).
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
@@ -48,6 +56,7 @@ pub(crate) struct Directory {
     /// By name: those in several domains with passwords of their own stand several times.
     by_name: HashMap<String, Vec<usize>>,
     by_aor: HashMap<Aor, usize>,
+    by_number: HashMap<String, Aor>,
     domains: Vec<String>,
     /// One challenge for each kind of account, since a hash of one algorithm proves nothing under another.
     both: DigestServer,
@@ -93,6 +102,7 @@ impl Directory {
     ) -> Self {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         let mut by_aor = HashMap::new();
+        let mut by_number = HashMap::new();
         let mut all = domains;
         for (index, account) in accounts.iter().enumerate() {
             by_name.entry(account.name.clone()).or_default().push(index);
@@ -102,7 +112,12 @@ impl Directory {
                 }
                 let text = format!("sip:{}@{domain}", account.name);
                 let aor = Uri::parse_str(&text).ok().and_then(|uri| identity(&uri));
-                by_aor.insert(Aor::from(aor.unwrap_or_else(|| text["sip:".len()..].to_owned())), index);
+                let aor = Aor::from(aor.unwrap_or_else(|| text["sip:".len()..].to_owned()));
+                // Of somebody in several domains, the first.
+                for number in &account.numbers {
+                    by_number.entry(number.clone()).or_insert_with(|| Aor::clone(&aor));
+                }
+                by_aor.insert(aor, index);
             }
         }
         let server = |algorithms: &[Algorithm]| {
@@ -112,6 +127,7 @@ impl Directory {
             accounts,
             by_name,
             by_aor,
+            by_number,
             domains: all,
             both: server(&[Algorithm::Sha256, Algorithm::Md5]),
             sha256_only: server(&[Algorithm::Sha256]),
@@ -135,6 +151,11 @@ impl Directory {
     /// The one shared text of a user's address, if there is such a user.
     pub(crate) fn find(&self, aor: &str) -> Option<Aor> {
         self.by_aor.get_key_value(aor).map(|(aor, _)| Arc::clone(aor))
+    }
+
+    /// The user whom a telephone number stands for: that of a `tel:` address (RFC 3966), or one in place of a user's name.
+    pub(crate) fn find_number(&self, uri: &Uri<'_>) -> Option<Aor> {
+        self.by_number.get(&digits(uri.user()?)?).cloned()
     }
 
     /// The canonical spelling of a user's address, which may be written as a name alone where there is one domain.

@@ -58,11 +58,17 @@
 //!   (202), on disk where there is a `data-dir`, and delivered in order after the next REGISTER, with the Date on which it
 //!   came. It is forgotten only after a 2xx, or when it is too old. Delivery is at least once: Call-ID, CSeq and From stay
 //!   those of the sender, so that a recipient can tell a repeat.
+//! - **Calls**: INVITE, REFER and what follows within their dialogs go from user to user through a stateful proxy (RFC 3261,
+//!   section 16): all devices ring, one takes the call. The caller is asserted (RFC 3325) unless privacy is wanted. Routes
+//!   are signed, so requests within a dialog go to its other end and nowhere else. Telephone numbers of the
+//!   configuration stand for users.
 //! - UDP, TCP, TLS and WebSocket (RFC 7118), IPv4 and IPv6. All memory is bounded, by [`Limits`].
 //!
 //! # What it does not do (yet)
-//! - INVITE, REFER and other methods within dialogs are refused (405). What their relay needs is there: contacts with
-//!   the way to reach them.
+//! - A redirection (3xx) of a device is passed back to the caller, not followed. Nothing goes to other domains or to a
+//!   telephone network.
+//! - Who has calls is not told by the service: a subscription to `dialog` is passed on to the user's devices.
+//! - Dialogs begun before a restart lose their way.
 //! - Whoever can change what is on the wire can change a request's headers, which no digest covers. TLS is what helps
 //!   against that.
 //! - Registrations, publications and subscriptions do not survive a restart: clients make them again.
@@ -86,6 +92,7 @@ mod rates;
 mod reach;
 mod registrar;
 mod replay;
+mod route;
 mod rules;
 mod service;
 mod store;

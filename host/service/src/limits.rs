@@ -56,8 +56,14 @@ pub struct Limits {
     /// How long a sender waits for the recipient's devices before the message is kept for later. `"8s"`.
     #[serde(deserialize_with = "units::duration")]
     pub relay_timeout: Duration,
-    /// Messages being passed on at one time. 20,000.
+    /// Messages being passed on at one time, and as many other requests. 20,000.
     pub relays: usize,
+    /// For how long a device may ring without a sign of life before it is given up (timer C of RFC 3261): more than three
+    /// minutes. `"185s"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub ring_timeout: Duration,
+    /// Calls of one user that ring at one time. 50.
+    pub calls_per_user: usize,
     /// Messages kept for one user. 200.
     pub stored_per_user: usize,
     /// Bytes of messages kept for one user. `"2MiB"`.
@@ -124,6 +130,8 @@ impl Default for Limits {
             message_bytes: 48 * 1024,
             relay_timeout: Duration::from_secs(8),
             relays: 20_000,
+            ring_timeout: Duration::from_secs(185),
+            calls_per_user: 50,
             stored_per_user: 200,
             stored_bytes_per_user: 2 * 1024 * 1024,
             stored_bytes: 256 * 1024 * 1024,

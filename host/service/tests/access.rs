@@ -161,23 +161,27 @@ fn options_tells_what_is_served() {
     let request = net.client(ALICE, |alice| alice.request(Method::Options, "sip:example.com"));
     let answer = net.send(ALICE, request);
     assert_eq!(status(&answer), 200);
-    assert_eq!(text(&answer, HeaderName::Allow), "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, MESSAGE");
-    assert_eq!(text(&answer, HeaderName::AllowEvents), "presence, presence.winfo, xcap-diff");
+    let methods = "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, NOTIFY, MESSAGE, INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, \
+                   INFO, REFER";
+    assert_eq!(text(&answer, HeaderName::Allow), methods);
+    let packages = "presence, presence.winfo, xcap-diff, message-summary, reg";
+    assert_eq!(text(&answer, HeaderName::AllowEvents), packages);
 }
 
 #[test]
 fn methods_that_are_not_served_are_refused_by_name() {
     let mut net = Net::new();
-    for (method, expected) in
-        [(Method::Info, 405), (Method::Refer, 405), (Method::Bye, 405), (Method::Other("BREW"), 501)]
-    {
+    let request = net.client(ALICE, |alice| alice.request(Method::Other("BREW"), "sip:bob@example.com"));
+    let answer = net.send(ALICE, request);
+    assert_eq!((status(&answer), answer.header(HeaderName::Allow).is_some()), (501, true));
+}
+
+#[test]
+fn what_belongs_to_a_dialog_is_refused_without_one() {
+    let mut net = Net::new();
+    for method in [Method::Info, Method::Bye, Method::Notify, Method::Prack, Method::Update] {
         let request = net.client(ALICE, |alice| alice.request(method, "sip:bob@example.com"));
-        let answer = net.send(ALICE, request);
-        assert_eq!(
-            (status(&answer), answer.header(HeaderName::Allow).is_some()),
-            (expected, true),
-            "{method}"
-        );
+        assert_eq!(status(&net.send(ALICE, request)), 481, "{method}");
     }
 }
 

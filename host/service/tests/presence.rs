@@ -206,8 +206,10 @@ fn nobody_refreshes_the_subscription_of_somebody_else() {
 #[test]
 fn an_unknown_package_is_refused_with_the_known_ones() {
     let mut net = Net::new();
-    let packages =
-        [(Method::Subscribe, "presence, presence.winfo, xcap-diff"), (Method::Publish, "presence")];
+    let packages = [
+        (Method::Subscribe, "presence, presence.winfo, xcap-diff, message-summary, reg"),
+        (Method::Publish, "presence"),
+    ];
     for (method, known) in packages {
         let request = net.client(BOB, |bob| {
             let contact = bob.contact();

@@ -3,6 +3,7 @@
 //! A builder writes start line and headers in the order in which they are given, and ends with Content-Length and the body. A value with
 //! a line end or a NUL in it is refused, so nothing that a person or a peer typed can become a header of its own.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -266,14 +267,26 @@ impl<'a> ResponseBuilder<'a> {
         Self::start(request, Some(source), status, reason)
     }
 
-    fn start(request: &'a Message, source: Option<SocketAddr>, status: u16, reason: &str) -> Self {
+    /// Starts a response that another hop gave, to be passed on to where the request came from: only Via is copied from the
+    /// request, as [`for_request_from`](Self::for_request_from) does it.
+    pub fn relayed(request: &Message, source: SocketAddr, status: u16, reason: &str) -> Self {
         let mut builder = Self::new(status, reason);
+        builder.vias(request, Some(source));
+        builder
+    }
+
+    fn vias(&mut self, request: &Message, source: Option<SocketAddr>) {
         for (i, via) in request.headers(HeaderName::Via).enumerate() {
             match source {
-                Some(source) if i == 0 => builder.top_via(via, source),
-                _ => builder.writer.bytes(b"Via", via),
+                Some(source) if i == 0 => self.top_via(via, source),
+                _ => self.writer.bytes(b"Via", via),
             }
         }
+    }
+
+    fn start(request: &'a Message, source: Option<SocketAddr>, status: u16, reason: &str) -> Self {
+        let mut builder = Self::new(status, reason);
+        builder.vias(request, source);
         let mut builder = builder.copy(request, HeaderName::RecordRoute);
         if let Some(from) = request.header(HeaderName::From) {
             builder.writer.bytes(b"From", from);
@@ -290,39 +303,8 @@ impl<'a> ResponseBuilder<'a> {
     }
 
     fn top_via(&mut self, row: &[u8], source: SocketAddr) {
-        let (value, rest) = split_outside(row, b',');
-        // Into a Via that breaks the grammar, such as one with an open quote, nothing can be written safely.
-        let Some(via) = Via::parse(trim(value)).ok().filter(Via::is_strict) else {
-            self.writer.bytes(b"Via", row);
-            return;
-        };
-        let ip = canonical_ip(source.ip());
-        let asked = via.rport().is_some();
-        if !asked && via.host().ip().map(canonical_ip) == Some(ip) {
-            self.writer.bytes(b"Via", row);
-            return;
-        }
-        let mut out = Vec::with_capacity(row.len() + 64);
-        let params = via.params().as_bytes();
-        let head = &trim(value)[..trim(value).len() - params.len()];
-        out.extend_from_slice(crate::text::trim_end(head.strip_suffix(b";").unwrap_or(head)));
-        for part in crate::text::Split::new(params, b';').filter(|part| !part.is_empty()) {
-            let name = crate::text::trim_end(&part[..memchr::memchr(b'=', part).unwrap_or(part.len())]);
-            // What the sender claims about itself is replaced by what was seen.
-            if !name.eq_ignore_ascii_case(b"received") && !name.eq_ignore_ascii_case(b"rport") {
-                out.push(b';');
-                out.extend_from_slice(part);
-            }
-        }
-        out.extend_from_slice(format!(";received={ip}").as_bytes());
-        if asked {
-            out.extend_from_slice(format!(";rport={}", source.port()).as_bytes());
-        }
-        if let Some(rest) = rest {
-            out.push(b',');
-            out.extend_from_slice(rest);
-        }
-        self.writer.bytes(b"Via", &out);
+        let row = via_from(row, source);
+        self.writer.bytes(b"Via", &row);
     }
 
     /// The tag to add to To where the request had none (RFC 3261 §8.2.6.2). Ignored for 100, and where a tag is there already.
@@ -347,6 +329,42 @@ impl<'a> ResponseBuilder<'a> {
         let builder = self.to_tag("");
         builder.writer.finish(&builder.body)
     }
+}
+
+/// The topmost row of Via with where its request came from: `received` where sent-by says something else
+/// (RFC 3261 §18.2.1), `received` and `rport` where the client asked for `rport` (RFC 3581 §4).
+pub fn via_from(row: &[u8], source: SocketAddr) -> Cow<'_, [u8]> {
+    let (value, rest) = split_outside(row, b',');
+    // Into a Via that breaks the grammar, such as one with an open quote, nothing can be written safely.
+    let Some(via) = Via::parse(trim(value)).ok().filter(Via::is_strict) else {
+        return Cow::Borrowed(row);
+    };
+    let ip = canonical_ip(source.ip());
+    let asked = via.rport().is_some();
+    if !asked && via.host().ip().map(canonical_ip) == Some(ip) {
+        return Cow::Borrowed(row);
+    }
+    let mut out = Vec::with_capacity(row.len() + 64);
+    let params = via.params().as_bytes();
+    let head = &trim(value)[..trim(value).len() - params.len()];
+    out.extend_from_slice(crate::text::trim_end(head.strip_suffix(b";").unwrap_or(head)));
+    for part in crate::text::Split::new(params, b';').filter(|part| !part.is_empty()) {
+        let name = crate::text::trim_end(&part[..memchr::memchr(b'=', part).unwrap_or(part.len())]);
+        // What the sender claims about itself is replaced by what was seen.
+        if !name.eq_ignore_ascii_case(b"received") && !name.eq_ignore_ascii_case(b"rport") {
+            out.push(b';');
+            out.extend_from_slice(part);
+        }
+    }
+    out.extend_from_slice(format!(";received={ip}").as_bytes());
+    if asked {
+        out.extend_from_slice(format!(";rport={}", source.port()).as_bytes());
+    }
+    if let Some(rest) = rest {
+        out.push(b',');
+        out.extend_from_slice(rest);
+    }
+    Cow::Owned(out)
 }
 
 /// IPv4 in IPv6's clothes is IPv4.

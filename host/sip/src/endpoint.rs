@@ -16,6 +16,7 @@ mod client;
 mod config;
 mod event;
 mod input;
+mod relay;
 mod request;
 mod response;
 mod server;

@@ -68,14 +68,29 @@ impl fmt::Debug for ServerTransactionId {
 pub(crate) const MAGIC_COOKIE: &str = "z9hG4bK";
 
 /// The branch parameter of a client transaction.
-pub(crate) fn branch(id: TransactionId) -> String {
-    format!("{MAGIC_COOKIE}{:016x}", id.0)
+pub(crate) fn branch(id: TransactionId, mark: Option<u64>) -> String {
+    match mark {
+        Some(mark) => format!("{MAGIC_COOKIE}{:016x}.{mark:016x}", id.0),
+        None => format!("{MAGIC_COOKIE}{:016x}", id.0),
+    }
+}
+
+/// The [`mark`](crate::endpoint::Request::mark) in a branch parameter, if it has one as we write them.
+pub fn branch_mark(branch: &str) -> Option<u64> {
+    let token = branch.as_bytes().strip_prefix(MAGIC_COOKIE.as_bytes())?;
+    let (id, mark) = token.split_at_checked(16)?;
+    parse_hex(id)?;
+    parse_hex(mark.strip_prefix(b".")?)
 }
 
 /// The client transaction that a branch parameter names, if it is one of ours.
 pub(crate) fn parse_branch(branch: &[u8]) -> Option<TransactionId> {
     let token = branch.strip_prefix(MAGIC_COOKIE.as_bytes())?;
-    parse_hex(token).map(TransactionId)
+    let id = match token.split_at_checked(16) {
+        Some((id, mark)) if mark.strip_prefix(b".").and_then(parse_hex).is_some() => id,
+        _ => token,
+    };
+    parse_hex(id).map(TransactionId)
 }
 
 /// Reads exactly sixteen lower-case hexadecimal digits.
@@ -100,13 +115,23 @@ mod tests {
     #[test]
     fn a_branch_leads_back_to_its_transaction() {
         let id = TransactionId(0x0123_4567_89ab_cdef);
-        assert_eq!(branch(id), "z9hG4bK0123456789abcdef");
-        assert_eq!(parse_branch(branch(id).as_bytes()), Some(id));
+        assert_eq!(branch(id, None), "z9hG4bK0123456789abcdef");
+        assert_eq!(parse_branch(branch(id, None).as_bytes()), Some(id));
+        let marked = branch(id, Some(7));
+        assert_eq!((parse_branch(marked.as_bytes()), branch_mark(&marked)), (Some(id), Some(7)));
+        assert_eq!(branch_mark(&branch(id, None)), None);
     }
 
     #[test]
     fn a_foreign_branch_is_nobodys() {
-        for foreign in ["", "z9hG4bK", "z9hG4bK0123456789ABCDEF", "z9hG4bK0123456789abcdef0", "1234"] {
+        for foreign in [
+            "",
+            "z9hG4bK",
+            "z9hG4bK0123456789ABCDEF",
+            "z9hG4bK0123456789abcdef0",
+            "z9hG4bK0123456789abcdef.1",
+            "1234",
+        ] {
             assert_eq!(parse_branch(foreign.as_bytes()), None, "{foreign}");
         }
     }

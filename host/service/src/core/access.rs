@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use attache_sip::endpoint::Response;
-use attache_sip::message::{HeaderName, Message, Method};
+use attache_sip::message::{HeaderName, Message, Method, NameAddr};
 use attache_sip::transaction::ServerTransactionId;
 use attache_sip::transport::Flow;
+use attache_sip::uri::Scheme;
 use rand_chacha::rand_core::Rng as _;
 
 use super::Core;
@@ -78,7 +79,7 @@ impl Core {
         flow: &Flow,
         challenger: Challenger,
     ) -> Result<(Sender, Once), Box<Response>> {
-        let sender = request.from().ok().and_then(|from| identity(&from.uri().ok()?));
+        let sender = sender_of(request);
         let source = flow.remote.ip();
         if self.wanted_token.is_some()
             && let Some(token) = bearer(request).filter(|_| flow.transport.is_secure())
@@ -125,7 +126,7 @@ impl Core {
         challenger: Challenger,
         stale: bool,
     ) -> Response {
-        let sender = request.from().ok().and_then(|from| identity(&from.uri().ok()?));
+        let sender = sender_of(request);
         let (status, name) = match challenger {
             Challenger::Server => (401, HeaderName::WwwAuthenticate),
             Challenger::Proxy => (407, HeaderName::ProxyAuthenticate),
@@ -203,6 +204,13 @@ impl Core {
         request: &Message,
     ) -> Option<Aor> {
         let uri = request.request_uri().ok();
+        if let Some(uri) = uri.filter(|uri| uri.scheme() == Scheme::Tel) {
+            let found = self.directory.find_number(&uri);
+            if found.is_none() {
+                self.refuse(now, id, 404, "");
+            }
+            return found;
+        }
         let is_ours = uri.and_then(|uri| domain(&uri)).is_some_and(|domain| self.directory.is_ours(&domain));
         if !is_ours {
             // Passing it on would make this an open relay.
@@ -214,6 +222,7 @@ impl Core {
             None => identity(&uri).map(Aor::from),
         };
         let found = uri.and_then(named).and_then(|aor| self.directory.find(&aor));
+        let found = found.or_else(|| self.directory.find_number(&uri?));
         if found.is_none() {
             self.refuse(now, id, 404, "");
         }
@@ -228,4 +237,15 @@ fn bearer(request: &Message) -> Option<&[u8]> {
         let (scheme, token) = row.split_at_checked(TOKENS.len())?;
         scheme.eq_ignore_ascii_case(TOKENS.as_bytes()).then(|| token.trim_ascii())
     })
+}
+
+/// Who a request says that it is from. Who wants to be nobody to others (RFC 3323, section 4.1.1.3) tells us alone
+/// (RFC 3325, section 9.2).
+fn sender_of(request: &Message) -> Option<String> {
+    let from = request.from().ok()?.uri().ok()?;
+    if domain(&from).as_deref() == Some("anonymous.invalid") {
+        let preferred = NameAddr::parse(request.header(HeaderName::PPreferredIdentity)?)?;
+        return identity(&preferred.uri().ok()?);
+    }
+    identity(&from)
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use attache_sip::build::{BuildError, ResponseBuilder};
 use attache_sip::endpoint::{Field, Response};
-use attache_sip::message::{Finding, HeaderName, Message, Method, validate};
+use attache_sip::message::{HeaderName, Message, Method, validate};
 use attache_sip::transport::{Destination, Flow, Transmit};
 use bytes::Bytes;
 
@@ -29,7 +29,9 @@ impl Core {
         };
         let is_answerable = message.is_request()
             && message.method() != Some(Method::Ack)
-            && !validate(&message).iter().any(Finding::must_refuse);
+            && !validate(&message)
+                .iter()
+                .any(|one| one.must_refuse() && one.header != Some(HeaderName::Require));
         match is_answerable.then(|| self.refusal_at_the_door(now, &message, &flow)).flatten() {
             Some(refusal) => self.respond_at_the_door(&message, &flow, &refusal),
             None => self.endpoint.handle_message(now, flow, message),
@@ -41,14 +43,18 @@ impl Core {
         if !self.rate.admits(flow.remote.ip(), now) {
             return Some(too_fast());
         }
+        if self.way_within(request).is_some() {
+            return None;
+        }
         let challenger = match request.method()? {
             // The transaction layer answers it, in few bytes.
             Method::Cancel => return None,
             Method::Options => return Some(capabilities(200)),
-            Method::Message => Challenger::Proxy,
+            _ if self.is_lost(request) => return Some(Response::new(481)),
+            Method::Message | Method::Invite | Method::Refer => Challenger::Proxy,
             Method::Register | Method::Publish | Method::Subscribe => Challenger::Server,
             Method::Other(_) => return Some(capabilities(501)),
-            _ => return Some(capabilities(405)),
+            _ => return Some(Response::new(481)),
         };
         let then = now.checked_sub(REPEATED_FOR).unwrap_or(now);
         self.look_at(now, then, request, flow, challenger).err().map(|refusal| *refusal)
@@ -62,6 +68,12 @@ impl Core {
             }
             Err(error) => tracing::debug!(status = response.status, %error, "not answered"),
         }
+    }
+
+    /// Whether a request is within a call that did not go through here.
+    fn is_lost(&self, request: &Message) -> bool {
+        let is_call = matches!(request.method(), Some(Method::Invite | Method::Refer));
+        is_call && request.to().is_ok_and(|to| to.tag().is_some())
     }
 
     /// The same for each repeat of a request (RFC 3261, section 8.2.7), and not to be guessed.

@@ -38,14 +38,14 @@ pub(super) struct Relay {
 }
 
 /// Where a message goes.
-struct Target {
-    contact: UriBuf,
-    reach: Reach,
-    path: Arc<[String]>,
+pub(super) struct Target {
+    pub(super) contact: UriBuf,
+    pub(super) reach: Reach,
+    pub(super) path: Arc<[String]>,
 }
 
 impl Target {
-    fn of(binding: &Binding) -> Self {
+    pub(super) fn of(binding: &Binding) -> Self {
         Self { contact: binding.contact.clone(), reach: binding.reach, path: Arc::clone(&binding.path) }
     }
 }

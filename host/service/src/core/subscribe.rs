@@ -23,6 +23,9 @@ use crate::rates::{Pace, Rates};
 use crate::reach::Reach;
 use crate::subscription::{DialogId, ListWatch, Subject, Subscription};
 
+/// The package of calls (RFC 4235), which is passed on.
+const DIALOG: &str = "dialog";
+
 /// More would be a route through more proxies than Max-Forwards lets anything pass.
 const MAX_ROUTES: usize = 70;
 
@@ -41,6 +44,11 @@ impl Core {
         request: &Message,
         flow: &Flow,
     ) {
+        // Calls are known to the devices that have them: they decide who hears of them, and say it themselves.
+        if request.event().is_some_and(|event| event.package == DIALOG) {
+            self.on_call(now, id, request, flow, Challenger::Server);
+            return;
+        }
         let known = |package: &str| {
             [PRESENCE, winfo::PACKAGE, changes::PACKAGE].contains(&package)
                 || Package::named(package).is_some()
@@ -471,6 +479,14 @@ fn dialog_of(request: &Message) -> Option<DialogId> {
         local_tag: request.to().ok()?.tag()?.to_owned(),
         remote_tag: request.from().ok()?.tag()?.to_owned(),
     })
+}
+
+/// Where the sender of a request is reached from now on, within the dialog that it begins. `None` without a Contact.
+pub(super) fn first_reach(request: &Message, flow: &Flow) -> Option<Reach> {
+    let contact = request.contacts().next()?.ok()?;
+    let is_routed = request.header(HeaderName::RecordRoute).is_some();
+    let routes = if is_routed { &[String::new()][..] } else { &[] };
+    Some(reach(routes, &contact.uri().ok()?, flow))
 }
 
 /// Where NOTIFYs go: by a route, if there is one, whose first hop is where the request came from.

@@ -6,6 +6,7 @@
     reason = "test code, of which each binary uses a part"
 )]
 
+pub mod calls;
 pub mod xcap;
 
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use attache_sip::digest::{DigestClient, Policy, Secret};
 use attache_sip::endpoint::{Endpoint, EndpointConfig, EndpointEvent, Request, Response};
 use attache_sip::message::{HeaderName, Limits, Message, Method};
 use attache_sip::sim::{Node, Simulation};
-use attache_sip::transaction::TransactionId;
+use attache_sip::transaction::{ServerTransactionId, TransactionId};
 use attache_sip::transport::{Destination, Flow, FlowId, Transmit, Transport};
 use bytes::Bytes;
 
@@ -49,6 +50,14 @@ pub struct Client {
     pub answer_with: u16,
     /// Whether they are answered at all.
     pub is_deaf: bool,
+    /// Whether requests wait in [`ringing`](Self::ringing) to be answered by hand.
+    pub is_slow: bool,
+    /// Those that do.
+    pub ringing: VecDeque<(ServerTransactionId, Message)>,
+    /// Provisional answers, and final ones beyond the first.
+    pub progress: Vec<Message>,
+    /// INVITEs that were cancelled.
+    pub cancelled: Vec<ServerTransactionId>,
     next: u32,
 }
 
@@ -61,7 +70,10 @@ impl Client {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&number.to_be_bytes());
         Self {
-            endpoint: Endpoint::new(EndpointConfig { limits: LONG, ..EndpointConfig::at(here) }, seed),
+            endpoint: Endpoint::new(
+                EndpointConfig { limits: LONG, is_proxy: true, ..EndpointConfig::at(here) },
+                seed,
+            ),
             digest: DigestClient::new(user, Secret::new(password), Policy::default()),
             user: user.to_owned(),
             here,
@@ -71,6 +83,10 @@ impl Client {
             received: Vec::new(),
             answer_with: 200,
             is_deaf: false,
+            is_slow: false,
+            ringing: VecDeque::new(),
+            progress: Vec::new(),
+            cancelled: Vec::new(),
             next: 1,
         }
     }
@@ -98,6 +114,33 @@ impl Client {
             .cseq(self.next)
     }
 
+    /// Answers the request that has waited longest.
+    pub fn reply(&mut self, now: Instant, response: &Response) -> Message {
+        let (id, request) = self.ringing.pop_front().unwrap();
+        self.endpoint.respond(now, id, response).unwrap();
+        if response.status < 200 {
+            self.ringing.push_front((id, request.clone()));
+        }
+        request
+    }
+
+    /// Says a final answer once more.
+    pub fn repeat(&mut self, now: Instant, id: ServerTransactionId, response: &Response) {
+        self.endpoint.respond(now, id, response).unwrap();
+    }
+
+    /// Takes the request back that waits for its answer.
+    pub fn cancel(&mut self, now: Instant) {
+        let id = self.pending.as_ref().unwrap().0;
+        self.endpoint.cancel(now, id);
+    }
+
+    /// Sends an ACK, which has no transaction.
+    pub fn acknowledge(&mut self, request: &Request) {
+        let destination = Destination { transport: self.transport, remote: SERVICE.parse().unwrap() };
+        self.endpoint.send_ack(request, destination, None).unwrap();
+    }
+
     fn transmit(&mut self, now: Instant, request: Request, retried: bool) {
         let destination = Destination { transport: self.transport, remote: SERVICE.parse().unwrap() };
         let id = self.endpoint.send_request(now, &request, destination, None).unwrap();
@@ -108,15 +151,25 @@ impl Client {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
                 EndpointEvent::Request { id, message, .. } => {
-                    if !self.is_deaf {
+                    if self.is_slow {
+                        self.ringing.push_back((id, message.clone()));
+                    } else if !self.is_deaf {
                         self.endpoint.respond(now, id, &Response::new(self.answer_with)).unwrap();
                     }
                     self.received.push(message);
                 }
-                EndpointEvent::Response { message, .. } if message.status() < Some(200) => {}
+                EndpointEvent::Ack { message, .. } => self.received.push(message),
+                EndpointEvent::Cancelled { id } => {
+                    self.cancelled.push(id);
+                    self.endpoint.respond(now, id, &Response::new(487)).unwrap();
+                }
+                EndpointEvent::Response { message, .. } if message.status() < Some(200) => {
+                    self.progress.push(message);
+                }
                 EndpointEvent::Response { id, message, .. } => {
                     let Some((_, request, retried)) = self.pending.take_if(|(pending, ..)| *pending == id)
                     else {
+                        self.progress.push(message);
                         continue;
                     };
                     let challenged = matches!(message.status(), Some(401 | 407));

@@ -206,7 +206,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// HMAC-SHA-256 (RFC 2104) with a key of 32 octets.
-pub(crate) fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+pub fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     let pad = |with: u8| {
         let mut block = [with; 64];
         for (b, k) in block.iter_mut().zip(key) {
@@ -226,7 +226,7 @@ pub(crate) fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// Compares without telling by its time where the first difference is.
-pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+pub fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (x, y)| sum | (x ^ y)) == 0
 }
 

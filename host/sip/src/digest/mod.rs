@@ -10,6 +10,6 @@ mod header;
 mod server;
 
 pub use client::{AuthError, DigestClient, Policy};
-pub use hash::{Algorithm, Qop, Secret, ha1};
+pub use hash::{Algorithm, Qop, Secret, ha1, hmac, same};
 pub use header::{Challenge, Credentials};
 pub use server::{DigestServer, Password, Refusal};

@@ -30,6 +30,8 @@ pub(super) struct Client {
     request: Bytes,
     destination: Destination,
     flow: Option<FlowId>,
+    /// What its branch says beside its number.
+    mark: Option<u64>,
     /// The name that a certificate there must be for.
     domain: Option<Arc<str>>,
     /// It went by TCP for its size alone, and goes here by UDP where TCP is refused.
@@ -123,12 +125,13 @@ impl Endpoint {
         let mut chosen = (destination, flow, None);
         // RFC 6223: we would keep this flow alive, if the next hop says how often.
         let keep = if request.method == Method::Register { ";keep" } else { "" };
-        let mut bytes = request.write(&format!("{}{keep}", self.via(destination, id)), extra)?;
+        let mut bytes =
+            request.write(&format!("{}{keep}", self.via(destination, id, request.mark)), extra)?;
         if destination.transport == Transport::Udp && bytes.len() > self.config.datagram_limit {
             let stream = Destination { transport: Transport::Tcp, ..destination };
             if self.config.local_for(Transport::Tcp, destination.remote).is_some() {
                 chosen = (stream, None, Some(destination));
-                bytes = request.write(&format!("{}{keep}", self.via(stream, id)), extra)?;
+                bytes = request.write(&format!("{}{keep}", self.via(stream, id, request.mark)), extra)?;
             }
         }
         let (destination, flow, fallback) = chosen;
@@ -139,6 +142,7 @@ impl Endpoint {
             request: bytes.clone(),
             destination,
             flow,
+            mark: request.mark,
             domain: domain.clone(),
             fallback,
             cancel: Cancel::No,
@@ -161,7 +165,7 @@ impl Endpoint {
         flow: Option<FlowId>,
     ) -> Result<(), BuildError> {
         let id = self.fresh_id();
-        let payload = request.write(&self.via(destination, id), &[])?;
+        let payload = request.write(&self.via(destination, id, request.mark), &[])?;
         self.transmits.push_back(Transmit { destination, flow, domain: None, payload });
         Ok(())
     }
@@ -177,11 +181,11 @@ impl Endpoint {
     ) -> Result<(), BuildError> {
         let id = self.fresh_id();
         let mut destination = destination;
-        let mut payload = request.write(&self.via(destination, id), &[])?;
+        let mut payload = request.write(&self.via(destination, id, request.mark), &[])?;
         let long = destination.transport == Transport::Udp && payload.len() > self.config.datagram_limit;
         if long && !exact && self.config.local_for(Transport::Tcp, destination.remote).is_some() {
             destination.transport = Transport::Tcp;
-            payload = request.write(&self.via(destination, id), &[])?;
+            payload = request.write(&self.via(destination, id, request.mark), &[])?;
         }
         self.transmits.push_back(Transmit { destination, flow: None, domain, payload });
         Ok(())
@@ -221,6 +225,7 @@ impl Endpoint {
             request: payload.clone(),
             destination,
             flow,
+            mark: None,
             domain: domain.clone(),
             fallback: None,
             cancel: Cancel::No,
@@ -301,7 +306,8 @@ impl Endpoint {
     pub(super) fn client_flow_failed(&mut self, now: Instant, key: ClientKey, reason: &str) {
         let Some(client) = self.clients.get(&key) else { return };
         if let Some(destination) = client.fallback
-            && let Some(payload) = self.rerouted(&client.request, destination, TransactionId(key.id))
+            && let Some(payload) =
+                self.rerouted(&client.request, destination, TransactionId(key.id), client.mark)
             && payload.len() <= MAX_DATAGRAM
         {
             let machine = ClientMachine::new(now, client.invite, false, &self.config.timers);
@@ -326,10 +332,16 @@ impl Endpoint {
     }
 
     /// The same request with the Via of another transport. Our Via is always the line below the first.
-    fn rerouted(&self, request: &Bytes, destination: Destination, id: TransactionId) -> Option<Bytes> {
+    fn rerouted(
+        &self,
+        request: &Bytes,
+        destination: Destination,
+        id: TransactionId,
+        mark: Option<u64>,
+    ) -> Option<Bytes> {
         let first = memchr::memchr(b'\n', request)? + 1;
         let second = first + memchr::memchr(b'\n', &request[first..])? + 1;
-        let via = self.via(destination, id);
+        let via = self.via(destination, id, mark);
         let mut bytes = Vec::with_capacity(request.len() + 16);
         bytes.extend_from_slice(&request[..first]);
         bytes.extend_from_slice(b"Via: ");
@@ -362,9 +374,9 @@ impl Endpoint {
 
     /// The value of Via for a request of ours. `rport` asks the peer to answer to where the request really came from
     /// (RFC 3581).
-    fn via(&self, destination: Destination, id: TransactionId) -> String {
+    fn via(&self, destination: Destination, id: TransactionId, mark: Option<u64>) -> String {
         let name = destination.transport.via_name();
-        let branch = transaction::branch(id);
+        let branch = transaction::branch(id, mark);
         match self.config.local_for(destination.transport, destination.remote) {
             Some(local) => format!("SIP/2.0/{name} {};branch={branch};rport", sent_by(local)),
             None => format!("SIP/2.0/{name} {};branch={branch};rport", self.nowhere()),

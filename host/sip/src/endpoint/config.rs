@@ -24,6 +24,9 @@ pub struct EndpointConfig {
     /// Requests over UDP longer than this many bytes go by TCP instead. 1300 by default, which RFC 3261 §18.1.1 wants where
     /// the path's MTU is not known.
     pub datagram_limit: usize,
+    /// Whether requests are passed on. Then what they require is not checked here: that is for those who act on them
+    /// (RFC 3261 §16.3). `false` by default.
+    pub is_proxy: bool,
 }
 
 impl EndpointConfig {
@@ -41,6 +44,7 @@ impl EndpointConfig {
             max_server_transactions: 1_000_000,
             max_streams: 100_000,
             datagram_limit: 1300,
+            is_proxy: false,
         }
     }
 

@@ -108,7 +108,12 @@ impl Endpoint {
 
     /// Whether a message is so wrong that it was answered, or dropped, here.
     fn refuse_invalid(&mut self, message: &Message, flow: &Flow) -> bool {
-        let Some(finding) = validate(message).into_iter().find(Finding::must_refuse) else { return false };
+        let is_others =
+            |finding: &Finding| self.config.is_proxy && finding.header == Some(HeaderName::Require);
+        let mut findings = validate(message).into_iter();
+        let Some(finding) = findings.find(|finding| finding.must_refuse() && !is_others(finding)) else {
+            return false;
+        };
         let answered = self.refuse(message, flow, finding.code);
         let error = match finding.header {
             Some(header) => format!("{header}: {}", finding.what),

@@ -40,6 +40,9 @@ pub struct Request {
     pub uri: String,
     /// The number of the command sequence, below 2³¹.
     pub cseq: u32,
+    /// What a proxy's decision where to send it rests on, in short: it stands in the branch, so that a loop can be seen
+    /// (RFC 5393 §4.2). `None` for requests of one's own.
+    pub mark: Option<u64>,
     /// All other headers, in the order in which they shall stand.
     pub headers: Vec<(Field, String)>,
     /// Content type and octets of the body.
@@ -49,7 +52,7 @@ pub struct Request {
 impl Request {
     /// A request without headers.
     pub fn new(method: impl Into<MethodBuf>, uri: impl Into<String>) -> Self {
-        Self { method: method.into(), uri: uri.into(), cseq: 1, headers: Vec::new(), body: None }
+        Self { method: method.into(), uri: uri.into(), cseq: 1, mark: None, headers: Vec::new(), body: None }
     }
 
     /// Adds a header after those already there.

@@ -25,9 +25,19 @@ pub(super) enum Server {
 
 pub(super) struct Active {
     machine: ServerMachine,
-    request: Message,
-    flow: Flow,
+    pub(super) request: Message,
+    pub(super) flow: Flow,
     last: Bytes,
+}
+
+impl Active {
+    /// Whether an answer of this status may leave.
+    pub(super) fn may_answer(&self, status: u16) -> Result<(), RespondError> {
+        if self.machine.admits(status) {
+            return Ok(());
+        }
+        Err(if self.machine.is_pending() { RespondError::Forbidden(status) } else { RespondError::Over })
+    }
 }
 
 /// How to say an answer again.
@@ -64,22 +74,30 @@ impl Endpoint {
         id: ServerTransactionId,
         response: &Response,
     ) -> Result<(), RespondError> {
-        let Some(Server::Active(active)) = self.servers.get_mut(&id.0) else {
+        let Some(Server::Active(active)) = self.servers.get(&id.0) else {
             return Err(RespondError::Over);
         };
-        if !active.machine.admits(response.status) {
-            return Err(if active.machine.is_pending() {
-                RespondError::Forbidden(response.status)
-            } else {
-                RespondError::Over
-            });
-        }
-        let invite = active.request.method() == Some(Method::Invite);
+        active.may_answer(response.status)?;
         let payload = response.write(&active.request, active.flow.remote, &tag(id.0))?;
+        self.answer(now, id, response.status, payload, response.is_plain());
+        Ok(())
+    }
+
+    /// An answer that may leave leaves.
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        id: ServerTransactionId,
+        status: u16,
+        payload: Bytes,
+        plain: bool,
+    ) {
+        let Some(Server::Active(active)) = self.servers.get_mut(&id.0) else { return };
+        let invite = active.request.method() == Some(Method::Invite);
         let (destination, flow) = way_back(&active.request, &active.flow);
-        active.machine.on_respond(now, response.status, &self.config.timers);
+        active.machine.on_respond(now, status, &self.config.timers);
         self.transmits.push_back(Transmit { destination, flow, domain: None, payload: payload.clone() });
-        if response.status < 200 || invite {
+        if status < 200 || invite {
             active.last = payload;
             self.arm(TimerKey::Server(id.0));
         } else if destination.transport.is_reliable() {
@@ -88,8 +106,8 @@ impl Endpoint {
         } else {
             // Under a flood, the status must do for a repeat: what is kept is bounded.
             let fits = self.answered_bytes + payload.len() <= MAX_ANSWERED_BYTES;
-            let answer = if response.is_plain() || !fits {
-                Answer::Status(response.status)
+            let answer = if plain || !fits {
+                Answer::Status(status)
             } else {
                 self.answered_bytes += payload.len();
                 Answer::Bytes(payload)
@@ -97,7 +115,6 @@ impl Endpoint {
             self.servers.insert(id.0, Server::Answered(answer));
             self.answered.push_back((now + self.config.timers.timeout(), id.0));
         }
-        Ok(())
     }
 
     pub(super) fn on_request(&mut self, now: Instant, flow: Flow, message: Message) {
