@@ -442,7 +442,7 @@ impl Core {
             match event {
                 EndpointEvent::Request { id, message, flow } => self.on_request(now, id, &message, &flow),
                 EndpointEvent::Ack { message, flow } => self.relay_ack(now, &message, &flow),
-                EndpointEvent::Cancelled { id } => self.forward_cancelled(now, id),
+                EndpointEvent::Cancelled { id, message } => self.forward_cancelled(now, id, &message),
                 EndpointEvent::Response { id, message, .. } => {
                     if let Some((forward, branch)) = self.forwards.branch(id) {
                         self.branch_heard(now, forward, branch, Outcome::Answered(message));

@@ -159,7 +159,7 @@ impl Client {
                     self.received.push(message);
                 }
                 EndpointEvent::Ack { message, .. } => self.received.push(message),
-                EndpointEvent::Cancelled { id } => {
+                EndpointEvent::Cancelled { id, .. } => {
                     self.cancelled.push(id);
                     self.endpoint.respond(now, id, &Response::new(487)).unwrap();
                 }

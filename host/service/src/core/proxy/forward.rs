@@ -338,12 +338,18 @@ impl Core {
     }
 
     /// The sender takes the request back (RFC 3261, section 16.10).
-    pub(in super::super) fn forward_cancelled(&mut self, now: Instant, server: ServerTransactionId) {
+    pub(in super::super) fn forward_cancelled(
+        &mut self,
+        now: Instant,
+        server: ServerTransactionId,
+        cancel: &Message,
+    ) {
         let Some(number) = self.forwards.servers.get(&server).copied() else { return };
         let Some(mut forward) = self.forwards.of.remove(&number) else { return };
         forward.is_cancelled = true;
         forward.plan.groups.clear();
-        self.cancel_branches(now, &forward, None);
+        let reason = cancel.header(HeaderName::Reason).and_then(|reason| std::str::from_utf8(reason).ok());
+        self.cancel_branches(now, &forward, reason);
         self.put_back(now, number, forward);
     }
 
