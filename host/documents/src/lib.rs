@@ -13,7 +13,7 @@
 //! | [`reg_info`] | bindings of an address (RFC 3680) |
 //! | [`message_summary`] | waiting messages (RFC 3842) |
 //! | [`composing`] | "is typing" indications (RFC 3994) |
-//! | [`cpim`] | message wrapper (RFC 3862) |
+//! | [`cpim`], [`imdn`] | message wrapper (RFC 3862), receipts (RFC 5438) |
 //! | [`html`] | text of a message that came as HTML |
 //! | [`multipart`] | several documents in one body (RFC 2046, RFC 2387) |
 //! | [`rlmi`] | what is known of the resources of a list (RFC 4662) |
@@ -37,6 +37,7 @@ pub mod dialog_info;
 mod dom;
 mod error;
 pub mod html;
+pub mod imdn;
 mod limits;
 pub mod message_summary;
 mod moment;

@@ -25,6 +25,8 @@ pub(crate) const DATA_MODEL: &str = "urn:ietf:params:xml:ns:pidf:data-model";
 pub(crate) const RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
 /// Typing indication, RFC 3994.
 pub(crate) const COMPOSING: &str = "urn:ietf:params:xml:ns:im-iscomposing";
+/// Receipts, RFC 5438.
+pub(crate) const IMDN: &str = "urn:ietf:params:xml:ns:imdn";
 /// Resource list meta-information, RFC 4662.
 pub(crate) const RLMI: &str = "urn:ietf:params:xml:ns:rlmi";
 /// Contact information, RFC 4482.
@@ -54,6 +56,7 @@ pub(crate) enum Ns {
     DataModel,
     Rpid,
     Composing,
+    Imdn,
     Rlmi,
     Cipid,
     Caps,
@@ -315,6 +318,7 @@ fn known(name: &str) -> (Ns, Option<Finding>) {
         DATA_MODEL => (Ns::DataModel, None),
         RPID => (Ns::Rpid, None),
         COMPOSING => (Ns::Composing, None),
+        IMDN => (Ns::Imdn, None),
         RLMI => (Ns::Rlmi, None),
         CIPID => (Ns::Cipid, None),
         CAPS => (Ns::Caps, None),
