@@ -52,6 +52,7 @@ mod calls;
 mod composing;
 mod config;
 mod conversations;
+mod deliveries;
 mod inbox;
 mod keep;
 mod leases;
@@ -60,6 +61,7 @@ mod mailbox;
 mod outbox;
 mod own;
 mod partial;
+mod peers;
 mod policy;
 mod presence;
 mod receipts;
@@ -106,8 +108,10 @@ use crate::{
     time::Now,
 };
 
+use composing::Composers;
 pub use config::{EngineConfig, Limits};
 use conversations::Conversations;
+use deliveries::Deliveries;
 use inbox::Inbox;
 use keep::Keeping;
 use leases::{Leases, restored_alerts};
@@ -115,8 +119,10 @@ use ledger::{Effect, Ledger, Sealed, Then, Ticket};
 use mailbox::Mailbox;
 use outbox::Outbox;
 use own::Own;
+use peers::Peers;
 use policy::Policy;
 use presence::Presences;
+use receipts::Wants;
 use report::Reporting;
 use roster::Roster;
 use session::Session;
@@ -140,6 +146,10 @@ pub struct Engine {
     conversations: Conversations,
     outbox: Outbox,
     inbox: Inbox,
+    deliveries: Deliveries,
+    wants: Wants,
+    peers: Peers,
+    composers: Composers,
     presences: Presences,
     keeping: Keeping,
     own: Own,
@@ -237,6 +247,10 @@ impl Engine {
             conversations: Conversations::default(),
             outbox: Outbox::default(),
             inbox,
+            deliveries: Deliveries::new(&restored.records),
+            wants: Wants::new(&restored.records),
+            peers: Peers::new(&restored.records),
+            composers: Composers::default(),
             presences: Presences::default(),
             keeping: Keeping::default(),
             own,
@@ -272,6 +286,10 @@ impl Engine {
         engine.compose_own();
         engine.set_xcap(xcap);
         engine.restore_conversations(&restored.records);
+        for (id, states) in engine.deliveries.shown() {
+            engine.ids.skip_past(id.0);
+            engine.view.deliveries.insert_mut(id, states);
+        }
         for entry in restored.outbox {
             engine.ids.skip_past(entry.message.id.0);
             engine.ids.skip_past(entry.message.conversation.0);
@@ -434,6 +452,8 @@ impl Engine {
         self.own_due();
         self.close_idle();
         self.wake_messages();
+        self.receipts_due();
+        self.composing_due();
         self.sync_due();
         self.settle();
     }
@@ -485,6 +505,8 @@ impl Engine {
             self.own_timeout(),
             self.conversations_timeout(),
             self.outbox_timeout(),
+            self.receipts_timeout(),
+            self.composing_timeout(),
             self.sync_timeout(),
         ]
         .into_iter()
@@ -529,8 +551,11 @@ impl Engine {
             Effect::Own { ticket, choice } => self.apply_own(sealed, *ticket, choice),
             Effect::Alerts { ticket, alerts, .. } => self.apply_alerts(sealed, *ticket, alerts),
             Effect::Conversation(change) => self.apply_conversation(sealed, change),
-            Effect::Incoming { message, key } => self.apply_incoming(sealed, message, *key),
-            Effect::Accepted { ticket, entry } => self.apply_accepted(sealed, *ticket, entry),
+            Effect::Incoming(incoming) => self.apply_incoming(sealed, incoming),
+            Effect::Displayed { ticket, message, want } => {
+                self.apply_displayed(sealed, *ticket, *message, want);
+            }
+            Effect::Accepted { ticket, entry, .. } => self.apply_accepted(sealed, *ticket, entry),
             Effect::Advanced(advance) => self.apply_advanced(sealed, advance),
         }
     }
@@ -552,10 +577,16 @@ impl Engine {
             Effect::Own { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
             Effect::Alerts { ticket, .. } => self.refuse_alerts(ticket, error),
             Effect::Conversation(change) => self.refuse_conversation(*change, error),
-            Effect::Incoming { key, .. } => self.inbox_refused(key),
-            Effect::Accepted { ticket, entry } => self.refuse_accepted(ticket, &entry, error.clone()),
+            Effect::Incoming(incoming) => self.inbox_refused(incoming.key),
+            Effect::Displayed { ticket, .. } => self.refuse_displayed(ticket, error.clone()),
+            Effect::Accepted { ticket, entry, .. } => self.refuse_accepted(ticket, &entry, error.clone()),
             // It happened on the wire and cannot be undone: it must be kept some time.
-            effect @ Effect::Advanced(_) => self.ledger.keep_later(effect),
+            Effect::Advanced(mut advance) => {
+                if let Some(key) = advance.key.take() {
+                    self.inbox_refused(key);
+                }
+                self.ledger.keep_later(Effect::Advanced(advance));
+            }
         }
     }
 

@@ -89,6 +89,9 @@ pub struct EngineConfig {
     /// Which receipts are given to those who ask (RFC 5438). Default [`ReceiptPolicy::Delivered`], and never to somebody whom
     /// a rule keeps from seeing this account's presence: a receipt says when somebody is there.
     pub receipts: ReceiptPolicy,
+    /// The service's address for messages to several people (RFC 5365), such as `sip:lists@example.com`. `None`: each of them
+    /// gets a message of their own.
+    pub message_list: Option<Address>,
     /// Types of messages that are taken as bytes, beside texts: `image/png`, or `image/*` for all of a kind. Default none;
     /// others are refused with 415.
     pub accept: Vec<Arc<str>>,
@@ -217,6 +220,7 @@ impl EngineConfig {
             incoming_calls: IncomingCalls::default(),
             conference: None,
             receipts: ReceiptPolicy::default(),
+            message_list: None,
             accept: Vec::new(),
             history: Duration::from_secs(31 * 86_400),
             list: None,

@@ -155,6 +155,12 @@ impl Engine {
         id
     }
 
+    /// The open conversation with somebody, once it is there for readers.
+    pub(super) fn open_conversation_with(&self, peer: &Address) -> Option<ConversationId> {
+        let open = self.conversations.open.get(peer).copied();
+        open.filter(|id| self.view.conversations.contains_key(id))
+    }
+
     /// The open conversation with this name on the wire.
     pub(super) fn conversation_named(&self, wire: &str) -> Option<ConversationId> {
         self.conversations.wires.get(wire).copied()

@@ -21,17 +21,19 @@ use smallvec::SmallVec;
 
 use crate::{
     address::Address,
-    content::{self, Content, Refusal},
+    content::{self, Arrived, Refusal, Said, Wrapper},
     engine::{
         Engine,
-        ledger::{Effect, Sealed},
+        ledger::{Effect, Incoming, Line, Sealed},
+        policy::one_spelling,
         talk,
         wire::IDENTITY,
     },
     event::EventKind,
     id::MessageId,
-    message::{IncomingMessage, Origin},
+    message::{Content, IncomingMessage, Origin},
     snapshot::TranscriptEntry,
+    storage::{ArchiveEntry, Direction},
     time::Timestamp,
 };
 
@@ -87,54 +89,114 @@ impl Engine {
             return self.on_control(id, request, &sender);
         }
         let encoding = request.header(HeaderName::ContentEncoding).map(String::from_utf8_lossy);
-        let content = match content::read(content_type.as_deref(), encoding.as_deref(), request.body()) {
-            Ok(content) => content,
+        let accept = &self.config.accept;
+        let read = content::read(content_type.as_deref(), encoding.as_deref(), request.body(), accept);
+        let Arrived { said, wrapper } = match read {
+            Ok(arrived) => arrived,
             Err(refusal) => {
                 self.diagnose(format!("a message from {sender} was refused: {refusal:?}"));
-                return self.respond(id, &refuse(refusal));
+                let response = refuse(refusal, &self.config.accept);
+                return self.respond(id, &response);
             }
         };
-        let (text, wrapped_at) = match content {
-            Content::Text { text, sent_at } => (text, sent_at),
-            Content::Composing => return self.respond(id, &Response::new(200)),
-            Content::Nothing(what) => {
+        self.learn_from(&sender, request, wrapper.as_ref(), &said);
+        self.inbox.forget_before(Timestamp::from_millis(
+            now.wall.as_millis().saturating_sub(u64::try_from(MEMORY.as_millis()).unwrap_or(u64::MAX)),
+        ));
+        let Some(key) = self.inbox_new(id, request, &sender) else { return };
+        let content = match said {
+            Said::Content(content) => content,
+            Said::Composing(composing) => {
+                self.on_composing(&sender, &composing);
+                return self.respond(id, &Response::new(200));
+            }
+            Said::Receipts(receipts) => {
+                if self.on_receipts(&sender, &receipts, key) {
+                    self.inbox_storing(key, id);
+                } else {
+                    self.respond(id, &Response::new(200));
+                }
+                return;
+            }
+            Said::Nothing(what) => {
                 self.diagnose(format!("{what} from {sender} was taken and not kept"));
                 return self.respond(id, &Response::new(200));
             }
         };
-        let key = identity(request, &sender);
-        self.inbox.forget_before(Timestamp::from_millis(
-            now.wall.as_millis().saturating_sub(u64::try_from(MEMORY.as_millis()).unwrap_or(u64::MAX)),
-        ));
-        if self.inbox.seen.contains_key(&key) {
-            return self.respond(id, &Response::new(200));
-        }
-        if let Some(waiting) = self.inbox.storing.get_mut(&key) {
-            // A sender repeats a message a few times at most; beyond, the first answer will do.
-            if waiting.len() < 8 {
-                waiting.push(id);
-            }
-            return;
-        }
-        if self.ledger.waiting() >= self.config.limits.storing {
-            self.diagnose("a message was put off, because too many wait for the store");
-            return self.respond(id, &later());
-        }
         let conversation = self.conversation_of(&sender, request);
+        let want = self.want(&sender, wrapper.as_ref());
+        let wrapper = wrapper.unwrap_or_default();
         let message = Arc::new(IncomingMessage {
             id: MessageId(self.next_id()),
             conversation,
             contact: self.view.by_address.get(&sender).copied(),
-            also_to: SmallVec::new(),
-            subject: None,
-            content: text.into(),
+            also_to: self.others(&sender, &wrapper),
+            subject: subject(request, &wrapper),
+            content,
             origin: origin(request),
-            sent_at: wrapped_at.or_else(|| request.header(HeaderName::Date).and_then(date)),
+            sent_at: wrapper.sent_at.or_else(|| request.header(HeaderName::Date).and_then(date)),
             received_at: now.wall,
             sender,
         });
-        self.inbox.storing.insert(key, vec![id]);
-        self.ledger.keep(Effect::Incoming { message, key });
+        let records = want.as_ref().map(|want| self.want_records(message.id, want)).unwrap_or_default();
+        let line = self.line(|| ArchiveEntry {
+            message: message.id,
+            conversation,
+            at: now.wall,
+            direction: Direction::Incoming,
+            peer: message.sender.clone(),
+            others: SmallVec::new(),
+            content: message.content.clone(),
+            automatic: message.origin == Origin::Automatic,
+        });
+        self.inbox_storing(key, id);
+        self.ledger.keep(Effect::Incoming(Box::new(Incoming { message, key, want, records, line })));
+    }
+
+    /// A line that is kept so that the conversation can be read again.
+    pub(super) fn line(&self, line: impl FnOnce() -> ArchiveEntry) -> Option<Line> {
+        let history = u64::try_from(self.config.history.as_millis()).unwrap_or(u64::MAX);
+        if history == 0 {
+            return None;
+        }
+        let forget = Timestamp::from_millis(self.now.wall.as_millis().saturating_sub(history));
+        Some((Arc::new(line()), forget))
+    }
+
+    /// What a message shows of the programs that it comes from.
+    fn learn_from(&mut self, sender: &Address, request: &Message, wrapper: Option<&Wrapper>, said: &Said) {
+        let ours = request.other(IDENTITY).is_some();
+        let wrapped = wrapper.is_some() || ours;
+        let rich = ours || matches!(said, Said::Content(Content::Html { .. }));
+        self.learn(sender, |reads| {
+            // Whoever refused what they write themselves has shown something since.
+            reads.cpim = if wrapped { Some(true) } else { reads.cpim };
+            reads.rich = if rich { Some(true) } else { reads.rich };
+            reads.composing |= ours;
+        });
+        let named = wrapper.and_then(|wrapper| wrapper.from.as_deref());
+        let liar = named.filter(|named| {
+            Address::parse(named).is_ok_and(|named| one_spelling(&named) != one_spelling(sender))
+        });
+        if let Some(named) = liar {
+            let named: String = named.chars().take(128).collect();
+            self.diagnose(format!(
+                "a message from {sender} claims to come from {named}: the envelope counts"
+            ));
+        }
+    }
+
+    /// To whom a message went beside this account, as its wrapper says.
+    fn others(&self, sender: &Address, wrapper: &Wrapper) -> SmallVec<[Address; 0]> {
+        let own = [one_spelling(&self.config.address), one_spelling(sender)];
+        let named = wrapper.to.iter().filter_map(|text| Address::parse(text).ok());
+        let mut others: SmallVec<[Address; 0]> = SmallVec::new();
+        for address in named.take(self.config.limits.recipients) {
+            if !own.contains(&one_spelling(&address)) && !others.contains(&address) {
+                others.push(address);
+            }
+        }
+        others
     }
 
     /// What identifies something that came in a MESSAGE, unless it is known already, or cannot be taken now: then it is
@@ -154,6 +216,7 @@ impl Engine {
                 waiting.push(id);
             }
         } else if self.ledger.waiting() >= self.config.limits.storing {
+            self.diagnose("a message was put off, because too many wait for the store");
             self.respond(id, &later());
         } else {
             return Some(key);
@@ -169,6 +232,11 @@ impl Engine {
     /// It is durable.
     pub(super) fn inbox_stored(&mut self, key: Key, at: Timestamp) {
         self.inbox.remember(key, at, self.config.limits.seen);
+        self.inbox_answered(key);
+    }
+
+    /// What it says is durable, and does no harm when it comes again.
+    pub(super) fn inbox_answered(&mut self, key: Key) {
         for id in self.inbox.storing.remove(&key).unwrap_or_default() {
             self.respond(id, &Response::new(200));
         }
@@ -182,8 +250,10 @@ impl Engine {
     }
 
     /// The message is durable: answers and shows it.
-    pub(super) fn apply_incoming(&mut self, sealed: &Sealed, message: &Arc<IncomingMessage>, key: Key) {
-        self.inbox_stored(key, sealed.at);
+    pub(super) fn apply_incoming(&mut self, sealed: &Sealed, incoming: &Incoming) {
+        let Incoming { message, key, .. } = incoming;
+        self.inbox_stored(*key, sealed.at);
+        self.no_longer_writes(&message.sender);
         let mut seq = sealed.seq;
         let line = TranscriptEntry::Incoming(message.clone());
         match self.add_line(message.conversation, &message.sender, sealed.at, line) {
@@ -193,6 +263,9 @@ impl Engine {
             None => seq += 1,
         }
         self.ledger.emit_sealed(&mut seq, sealed.at, EventKind::MessageReceived(message.clone()));
+        if let Some(want) = &incoming.want {
+            self.apply_want(message.id, want);
+        }
     }
 
     pub(super) fn respond(&mut self, id: ServerTransactionId, response: &Response) {
@@ -206,10 +279,11 @@ fn later() -> Response {
     Response::new(500).reason("Try Again Later").header(HeaderName::RetryAfter, "5")
 }
 
-fn refuse(refusal: Refusal) -> Response {
+fn refuse(refusal: Refusal, accept: &[Arc<str>]) -> Response {
     match refusal {
-        Refusal::Type => Response::new(415).header(HeaderName::Accept, content::ACCEPT),
-        Refusal::Encoding => Response::new(415).header(HeaderName::AcceptEncoding, "identity"),
+        Refusal::Type => Response::new(415).header(HeaderName::Accept, content::accept(accept)),
+        Refusal::Encoding => Response::new(415).header(HeaderName::AcceptEncoding, content::ENCODINGS),
+        Refusal::Required => Response::new(488).reason("Unknown Requirement"),
         Refusal::TooLarge => Response::new(413),
         Refusal::Malformed => Response::new(400).reason("Unreadable Body"),
     }
@@ -220,6 +294,16 @@ fn sender(request: &Message) -> Option<Address> {
     let given = Address::parse(&from.uri().ok()?.to_string()).ok()?;
     // Parameters of the route the message took are none of the person's address.
     Address::parse(given.canonical()).ok()
+}
+
+/// What a message is about, by its wrapper or its envelope (RFC 3428, section 7: Subject).
+fn subject(request: &Message, wrapper: &Wrapper) -> Option<Arc<str>> {
+    let outer = || {
+        let text = String::from_utf8_lossy(request.header(HeaderName::Subject)?);
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let text = wrapper.subject.clone().or_else(outer)?;
+    Some(text.get(..text.floor_char_boundary(256))?.into())
 }
 
 /// RFC 3834, section 5, which RFC 3428 predates: whatever is not `no` was not written by a person.
@@ -251,13 +335,13 @@ fn identity(request: &Message, sender: &Address) -> Key {
     };
     part(sender.canonical().as_bytes());
     part(request.call_id().unwrap_or_default().as_bytes());
-    part(request.body());
     match request.other(IDENTITY) {
         Some(handle) => {
             part(b"handle");
             part(handle);
         }
         None => {
+            part(request.body());
             part(b"transaction");
             part(request.from().ok().as_ref().and_then(NameAddr::tag).unwrap_or_default().as_bytes());
             part(&request.cseq().map_or(0, |cseq| cseq.number).to_be_bytes());

@@ -19,7 +19,9 @@ use crate::{
     engine::{
         Engine,
         conversations::{After, Change},
+        inbox::Key,
         own::Choice,
+        receipts::Want,
         roster::Edit,
         sync::Records,
     },
@@ -27,7 +29,7 @@ use crate::{
     id::{AccountId, ContactId, ConversationId, MessageId, RequestId},
     message::{IncomingMessage, MessageState},
     privacy::{Decision, Watcher, Who},
-    storage::{Batch, BatchId, JournalEntry, JournalEvent, OutboxEntry, RecordKind, Write},
+    storage::{ArchiveEntry, Batch, BatchId, JournalEntry, JournalEvent, OutboxEntry, RecordKind, Write},
     time::{Now, Timestamp},
 };
 
@@ -87,22 +89,44 @@ pub(super) enum Effect {
     /// A conversation begins or changes.
     Conversation(Box<Change>),
     /// A message arrived.
-    Incoming { message: Arc<IncomingMessage>, key: [u8; 16] },
+    Incoming(Box<Incoming>),
+    /// The person saw a message, and its sender wants to know.
+    Displayed { ticket: Ticket, message: MessageId, want: Box<Want> },
     /// A message of ours is in the outbox.
-    Accepted { ticket: Ticket, entry: Arc<OutboxEntry> },
+    Accepted { ticket: Ticket, entry: Arc<OutboxEntry>, records: Records, line: Option<Line> },
     /// A message of ours went further.
     Advanced(Box<Advance>),
 }
 
-/// A message of ours goes further at some of its recipients.
+/// A line of a transcript, and before when lines are forgotten.
+pub(super) type Line = (Arc<ArchiveEntry>, Timestamp);
+
+/// A message that arrived, and what is kept with it.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) message: Arc<IncomingMessage>,
+    /// Its identity on the wire.
+    pub(super) key: Key,
+    /// What its sender wants to know, and the records of that.
+    pub(super) want: Option<Want>,
+    pub(super) records: Records,
+    pub(super) line: Option<Line>,
+}
+
+/// A message of ours goes further at some of its recipients, or leaves the outbox for some.
 #[derive(Debug)]
 pub(super) struct Advance {
     pub(super) message: MessageId,
     pub(super) conversation: ConversationId,
-    pub(super) recipients: SmallVec<[Address; 1]>,
+    /// Whose state it is now.
+    pub(super) changed: SmallVec<[Address; 1]>,
+    /// For whom it leaves the outbox.
+    pub(super) finished: SmallVec<[Address; 1]>,
     pub(super) state: MessageState,
-    /// It leaves the outbox with that.
-    pub(super) finished: bool,
+    /// States that are kept for later.
+    pub(super) records: Records,
+    /// Who waits until it is durable.
+    pub(super) key: Option<Key>,
 }
 
 impl Effect {
@@ -114,9 +138,10 @@ impl Effect {
             Self::Asked { .. } => 1,
             // One for each who came or left, and one for the whole.
             Self::Conversation(change) => 1 + change.kept.conversation.participants.len() as u64,
-            Self::Rule { .. } | Self::Own { .. } | Self::Incoming { .. } | Self::Alerts { .. } => 2,
+            Self::Rule { .. } | Self::Own { .. } | Self::Incoming(_) | Self::Alerts { .. } => 2,
             Self::Accepted { .. } => 2,
-            Self::Advanced(advance) => 1 + advance.recipients.len() as u64,
+            Self::Displayed { .. } => 1,
+            Self::Advanced(advance) => 1 + advance.changed.len() as u64,
         }
     }
 
@@ -127,8 +152,7 @@ impl Effect {
             Self::Setting(name, value) => writes.push(Write::PutSetting(name, value.clone())),
             Self::Roster { edit, .. } => edit.write(writes),
             Self::Records { records, .. } => {
-                let records = records.iter().cloned();
-                writes.extend(records.map(|(kind, key, value)| Write::PutRecord { kind, key, value }));
+                put_records(records, writes);
             }
             Self::Rule { who, decision, .. } => {
                 let (kind, key, value) = Engine::rule_record(who, *decision);
@@ -148,20 +172,26 @@ impl Effect {
                     writes.push(Write::PutSeen { key, at });
                 }
             }
-            Self::Incoming { message, key } => {
-                writes.push(journal(JournalEvent::MessageReceived(message.clone())));
-                writes.push(Write::PutSeen { key: *key, at });
+            Self::Incoming(incoming) => {
+                writes.push(journal(JournalEvent::MessageReceived(incoming.message.clone())));
+                writes.push(Write::PutSeen { key: incoming.key, at });
+                put_records(&incoming.records, writes);
+                put_line(incoming.line.as_ref(), writes);
             }
-            Self::Accepted { entry, .. } => {
+            Self::Displayed { message, want, .. } => put_records(&[want.record(*message)], writes),
+            Self::Accepted { entry, records, line, .. } => {
                 writes.push(Write::PutOutbox(entry.clone()));
                 writes.push(journal(JournalEvent::MessageAccepted(entry.message.clone())));
+                put_records(records, writes);
+                put_line(line.as_ref(), writes);
             }
             Self::Advanced(advance) => {
-                if advance.finished {
-                    let recipients = advance.recipients.clone();
+                if !advance.finished.is_empty() {
+                    let recipients = advance.finished.clone();
                     writes.push(Write::FinishOutbox { message: advance.message, recipients });
                 }
-                for (place, recipient) in (2..).zip(&advance.recipients) {
+                put_records(&advance.records, writes);
+                for (place, recipient) in (2..).zip(&advance.changed) {
                     let event = JournalEvent::MessageStateChanged {
                         message: advance.message,
                         conversation: advance.conversation,
@@ -173,6 +203,15 @@ impl Effect {
             }
         }
     }
+}
+
+fn put_records(records: &[(RecordKind, Arc<str>, Option<Arc<str>>)], writes: &mut Vec<Write>) {
+    let records = records.iter().cloned();
+    writes.extend(records.map(|(kind, key, value)| Write::PutRecord { kind, key, value }));
+}
+
+fn put_line(line: Option<&Line>, writes: &mut Vec<Write>) {
+    writes.extend(line.map(|(line, forget)| Write::KeepLine { line: line.clone(), forget: *forget }));
 }
 
 /// An effect whose batch has left. Its events take numbers after `seq`; the one of the journal is `seq + 2`.

@@ -12,7 +12,8 @@ use std::{
     time::Instant,
 };
 
-use attache_sip::agent::{self, Cause};
+use attache_documents::composing::{Composing, MEDIA_TYPE, write};
+use attache_sip::agent::{self, Cause, MessageParams};
 use smallvec::SmallVec;
 
 use crate::{
@@ -20,16 +21,18 @@ use crate::{
     code::Code,
     command::Accepted,
     engine::{
-        Engine,
+        Engine, composing,
         ledger::{Advance, Effect, Sealed, Ticket},
         wire,
     },
     error::{Error, Retry},
     event::{EventKind, SessionState},
     id::{MessageId, RequestId},
-    message::{Content, Draft, MessageState, OutboxItem, OutgoingMessage, Target, Text, WaitReason, Waiting},
+    message::{
+        Content, Draft, MessageState, Origin, OutboxItem, OutgoingMessage, Target, Text, WaitReason, Waiting,
+    },
     snapshot::TranscriptEntry,
-    storage::{Form, OutboxEntry},
+    storage::{ArchiveEntry, Direction, Form, OutboxEntry},
 };
 
 /// First pause between attempts at one message; doubles up to [`MAX_PAUSE`].
@@ -37,6 +40,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 /// Longest subject, in bytes.
 const MAX_SUBJECT: usize = 256;
+/// Notes that wait for one person; receipts beyond are told after the next sign-in.
+const NOTES: usize = 256;
 /// Longest media type with its parameters, in bytes.
 const MAX_TYPE: usize = 128;
 
@@ -51,11 +56,38 @@ struct Queued {
     last_error: Option<Error>,
 }
 
+/// Something to be told to a person's programs, between the messages of people.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Note {
+    /// What became of a message of theirs.
+    Receipt(MessageId),
+    /// Whether the person writes to them.
+    Composing(bool),
+}
+
+/// What is under way to a person.
+#[derive(Debug)]
+enum Sending {
+    /// The first message of the lane.
+    Message,
+    /// A receipt, and whether it says that the message was displayed.
+    Receipt(MessageId, bool),
+    /// A note that nothing depends on.
+    Nothing,
+}
+
 #[derive(Debug, Default)]
 struct Lane {
     queue: VecDeque<Queued>,
+    notes: VecDeque<Note>,
     sending: Option<agent::MessageId>,
     not_before: Option<Instant>,
+}
+
+impl Lane {
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.notes.is_empty() && self.sending.is_none()
+    }
 }
 
 /// A message that is not done for all of its recipients.
@@ -75,7 +107,7 @@ pub(super) struct Outbox {
     /// Lanes that want to send, in the order in which they may.
     ready: VecDeque<Address>,
     paused: BTreeSet<(Instant, Arc<str>)>,
-    under_way: HashMap<agent::MessageId, Address>,
+    under_way: HashMap<agent::MessageId, (Address, Sending)>,
     /// Credentials were refused: nothing leaves before the registrar has said what they are worth.
     held: bool,
     /// Accepted and not finished, those under way to the store among them.
@@ -130,15 +162,30 @@ impl Engine {
         self.outbox.count += recipients.len();
         let open = Open { left: recipients.len(), request: Some(ticket.request), failed: None };
         self.outbox.open.insert(id, open);
-        let entry =
-            Arc::new(OutboxEntry { message, call_id, pending: recipients, form: Form::Plain, attempts: 0 });
-        self.ledger.keep(Effect::Accepted { ticket, entry });
+        for recipient in &recipients {
+            self.has_written_to(recipient);
+        }
+        let wrapped = recipients.iter().any(|recipient| self.reads(recipient).cpim == Some(true));
+        let form = if wrapped { Form::Cpim } else { Form::Plain };
+        let entry = Arc::new(OutboxEntry { message, call_id, pending: recipients, form, attempts: 0 });
+        let records = self.track(&entry);
+        let message = &entry.message;
+        let line = self.line(|| ArchiveEntry {
+            message: id,
+            conversation,
+            at: message.accepted_at,
+            direction: Direction::Outgoing,
+            peer: message.recipient().clone(),
+            others: message.recipients[1..].iter().cloned().collect(),
+            content: message.content.clone(),
+            automatic: message.origin == Origin::Automatic,
+        });
+        self.ledger.keep(Effect::Accepted { ticket, entry, records, line });
     }
 
-    fn check_send(&self, draft: &Draft) -> Result<SmallVec<[Address; 1]>, Error> {
-        let invalid = |text: &str| Error::new(Code::InvalidArgument, text);
-        let mut recipients: SmallVec<[Address; 1]> = SmallVec::new();
-        let named: Vec<&Address> = match &draft.to {
+    /// Whom a target names: one or several people, each once, and none of them this account.
+    pub(super) fn people(&self, to: &Target) -> Result<SmallVec<[Address; 1]>, Error> {
+        let named: Vec<&Address> = match to {
             Target::Address(address) => vec![address],
             Target::Addresses(addresses) => addresses.iter().collect(),
             Target::Conversation(id) => match self.view.conversations.get(id) {
@@ -146,30 +193,38 @@ impl Engine {
                     let text = format!("there is no conversation {id}");
                     return Err(Error::new(Code::ConversationNotFound, text));
                 }
-                Some(entry) if entry.conversation.closed_at.is_some() => {
+                Some(entry) if !entry.conversation.is_open() => {
                     return Err(Error::new(Code::Closed, "the conversation was closed before"));
                 }
                 Some(entry) => entry.conversation.present().collect(),
             },
         };
-        if named.len() > self.config.limits.recipients {
-            return Err(invalid(&format!(
-                "a message has at most {} recipients",
-                self.config.limits.recipients
-            )));
+        let most = self.config.limits.recipients;
+        if named.len() > most {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!("a message has at most {most} recipients"),
+            ));
         }
+        let mut people: SmallVec<[Address; 1]> = SmallVec::new();
         for address in named {
             if *address == self.config.address {
                 return Err(Error::new(Code::SessionInvitedSelf, "a message to yourself cannot be sent"));
             }
             address.to_uri()?;
-            if !recipients.contains(address) {
-                recipients.push(address.clone());
+            if !people.contains(address) {
+                people.push(address.clone());
             }
         }
-        if recipients.is_empty() {
+        if people.is_empty() {
             return Err(Error::new(Code::SessionNoUserInvited, "a message needs a recipient"));
         }
+        Ok(people)
+    }
+
+    fn check_send(&self, draft: &Draft) -> Result<SmallVec<[Address; 1]>, Error> {
+        let invalid = |text: &str| Error::new(Code::InvalidArgument, text);
+        let recipients = self.people(&draft.to)?;
         check_content(&draft.content)?;
         if draft
             .subject
@@ -199,6 +254,7 @@ impl Engine {
             }
             None => seq += 1,
         }
+        self.show_deliveries(message.id);
         self.ledger.emit_sealed(&mut seq, sealed.at, EventKind::MessageAccepted(message.clone()));
         self.ledger.answer(
             ticket.token,
@@ -211,6 +267,7 @@ impl Engine {
     pub(super) fn refuse_accepted(&mut self, ticket: Ticket, entry: &Arc<OutboxEntry>, error: Error) {
         self.outbox.count -= entry.pending.len();
         self.outbox.open.remove(&entry.message.id);
+        self.untrack(entry.message.id);
         self.ledger.answer(ticket.token, Err(error));
     }
 
@@ -222,6 +279,7 @@ impl Engine {
         self.outbox.open.insert(message.id, open);
         let line = TranscriptEntry::Outgoing(message.clone());
         self.add_line(message.conversation, message.recipient(), message.accepted_at, line);
+        self.track_restored(&entry);
         self.enqueue(Arc::new(entry), true);
     }
 
@@ -247,6 +305,21 @@ impl Engine {
         self.send_ready();
     }
 
+    /// Takes a note for somebody. The last word on whether the person writes is the one that counts.
+    pub(super) fn queue_note(&mut self, peer: &Address, note: Note) {
+        let lane = self.outbox.lanes.entry(peer.clone()).or_default();
+        if matches!(note, Note::Composing(_)) {
+            lane.notes.retain(|note| !matches!(note, Note::Composing(_)));
+        }
+        if lane.notes.len() < NOTES && !lane.notes.contains(&note) {
+            lane.notes.push_back(note);
+        }
+        if lane.sending.is_none() {
+            self.outbox.ready.push_back(peer.clone());
+        }
+        self.send_ready();
+    }
+
     /// Sends what may be sent: signed in, one to each person, and not too many at once.
     pub(super) fn send_ready(&mut self) {
         if self.view.session != SessionState::SignedIn || self.outbox.held {
@@ -256,37 +329,94 @@ impl Engine {
         while self.outbox.under_way.len() < self.config.limits.sending {
             let Some(peer) = self.outbox.ready.pop_front() else { return };
             let Some(lane) = self.outbox.lanes.get_mut(&peer) else { continue };
-            if lane.sending.is_some() || lane.not_before.is_some_and(|at| at > self.now.instant) {
+            if lane.sending.is_some() {
                 continue;
             }
             // Told first what the message belongs to; that wakes the lane.
             if self.conversations.telling.concerns(&peer) {
                 continue;
             }
-            lane.not_before = None;
-            let Some(queued) = lane.queue.front_mut() else { continue };
-            if queued.entry.message.expires_at.is_some_and(|at| at <= self.now.wall) {
-                let error = Error::new(Code::SessionTimeout, "the message was worth nothing any more");
-                self.finish_message(&peer, MessageState::Failed(error));
-                continue;
-            }
-            queued.attempts += 1;
-            let params = match wire::request(&queued.entry, &peer) {
-                Ok(mut params) => {
-                    params.headers.extend(self.conversations.headers(queued.entry.message.conversation));
-                    params
+            let (params, sending) = if let Some(note) = lane.notes.pop_front() {
+                match self.note(&peer, note) {
+                    Some(note) => note,
+                    None => {
+                        self.lane_done(&peer);
+                        continue;
+                    }
                 }
-                Err(error) => {
-                    self.finish_message(&peer, MessageState::Failed(error));
-                    continue;
+            } else {
+                match self.first_message(&peer) {
+                    Some(Ok(params)) => (params, Sending::Message),
+                    Some(Err(error)) => {
+                        self.finish_message(&peer, MessageState::Failed(error));
+                        continue;
+                    }
+                    None => continue,
                 }
             };
+            let is_message = matches!(sending, Sending::Message);
             let id = self.agent.send_message(self.now.instant, params);
             if let Some(lane) = self.outbox.lanes.get_mut(&peer) {
                 lane.sending = Some(id);
             }
-            self.show_waiting(&peer, WaitReason::Answer);
-            self.outbox.under_way.insert(id, peer);
+            if is_message {
+                self.show_waiting(&peer, WaitReason::Answer);
+            }
+            self.outbox.under_way.insert(id, (peer, sending));
+        }
+    }
+
+    /// The request for the first message of a lane, where its time has come.
+    fn first_message(&mut self, peer: &Address) -> Option<Result<MessageParams, Error>> {
+        let reads = self.reads(peer);
+        let lane = self.outbox.lanes.get_mut(peer)?;
+        if lane.not_before.is_some_and(|at| at > self.now.instant) {
+            return None;
+        }
+        lane.not_before = None;
+        let queued = lane.queue.front_mut()?;
+        if queued.entry.message.expires_at.is_some_and(|at| at <= self.now.wall) {
+            return Some(Err(Error::new(Code::SessionTimeout, "the message was worth nothing any more")));
+        }
+        queued.attempts += 1;
+        let conversation = queued.entry.message.conversation;
+        let mut params = wire::request(&self.config, &queued.entry, peer, reads, self.now.wall);
+        if let Ok(params) = &mut params {
+            params.headers.extend(self.conversations.headers(conversation));
+        }
+        Some(params)
+    }
+
+    fn note(&mut self, peer: &Address, note: Note) -> Option<(MessageParams, Sending)> {
+        match note {
+            Note::Receipt(id) => {
+                let (params, displayed) = self.receipt(id)?;
+                Some((params, Sending::Receipt(id, displayed)))
+            }
+            Note::Composing(active) => {
+                let refresh = u32::try_from(composing::REFRESH.as_secs()).ok().filter(|_| active);
+                let content_type = Some("text/plain".to_owned());
+                let body = Composing { active, content_type, last_active: None, refresh };
+                let params = MessageParams {
+                    to: peer.to_uri().ok()?,
+                    content_type: MEDIA_TYPE.to_owned(),
+                    body: write(&body).into(),
+                    headers: Vec::new(),
+                    call_id: format!("{:016x}{:016x}@attache", self.random(), self.random()),
+                };
+                Some((params, Sending::Nothing))
+            }
+        }
+    }
+
+    /// Nothing is under way to somebody any more: the next thing may go.
+    fn lane_done(&mut self, peer: &Address) {
+        let Some(lane) = self.outbox.lanes.get_mut(peer) else { return };
+        lane.sending = None;
+        if lane.is_empty() {
+            self.outbox.lanes.remove(peer);
+        } else {
+            self.outbox.ready.push_back(peer.clone());
         }
     }
 
@@ -312,16 +442,55 @@ impl Engine {
     }
 
     pub(super) fn on_message_sent(&mut self, id: agent::MessageId, status: u16) {
-        let Some(peer) = self.outbox.under_way.remove(&id) else { return };
-        let state = if status == 202 { MessageState::Sent } else { MessageState::Delivered };
-        self.finish_message(&peer, state);
+        let Some((peer, sending)) = self.outbox.under_way.remove(&id) else { return };
+        match sending {
+            Sending::Message => {
+                let state = if status == 202 { MessageState::Sent } else { MessageState::Delivered };
+                self.finish_message(&peer, state);
+            }
+            Sending::Receipt(message, displayed) => {
+                self.lane_done(&peer);
+                self.receipt_done(message, displayed);
+                self.send_ready();
+            }
+            Sending::Nothing => {
+                self.lane_done(&peer);
+                self.send_ready();
+            }
+        }
     }
 
     pub(super) fn on_message_failed(&mut self, id: agent::MessageId, cause: &Cause, retry: Option<Duration>) {
-        let Some(peer) = self.outbox.under_way.remove(&id) else { return };
-        let Some(lane) = self.outbox.lanes.get_mut(&peer) else { return };
+        let Some((peer, sending)) = self.outbox.under_way.remove(&id) else { return };
+        match sending {
+            Sending::Message => self.message_failed(&peer, cause, retry),
+            Sending::Receipt(message, displayed) => {
+                self.lane_done(&peer);
+                self.receipt_failed(message, displayed, cause);
+                self.send_ready();
+            }
+            Sending::Nothing => {
+                self.lane_done(&peer);
+                self.send_ready();
+            }
+        }
+    }
+
+    fn message_failed(&mut self, peer: &Address, cause: &Cause, retry: Option<Duration>) {
+        let Some(lane) = self.outbox.lanes.get_mut(peer) else { return };
         lane.sending = None;
-        let Some(queued) = lane.queue.front_mut() else { return };
+        let Some(queued) = lane.queue.front() else { return };
+        let entry = queued.entry.clone();
+        if self.has_arrived(entry.message.id, peer) {
+            // A receipt came first: the answer was lost, not the message.
+            return self.finish_message(peer, MessageState::Delivered);
+        }
+        if matches!(cause.status(), Some(406 | 415 | 488)) && self.say_it_plainly(peer, &entry) {
+            return;
+        }
+        let Some(queued) = self.outbox.lanes.get_mut(peer).and_then(|lane| lane.queue.front_mut()) else {
+            return;
+        };
         queued.left |= cause.status().is_none();
         queued.last_error = Some(failure(cause));
         // A refused proof says nothing of the message, and any peer can refuse one: the registrar knows. Where it takes
@@ -329,8 +498,8 @@ impl Engine {
         let unproven = matches!(cause, Cause::WrongPassword { .. } | Cause::UnsupportedChallenge { .. });
         if unproven && !core::mem::replace(&mut queued.doubted, true) {
             queued.attempts -= 1;
-            self.show_waiting(&peer, WaitReason::Credentials);
-            self.outbox.ready.push_front(peer);
+            self.show_waiting(peer, WaitReason::Credentials);
+            self.outbox.ready.push_front(peer.clone());
             self.outbox.held = true;
             if self.view.session == SessionState::SignedIn {
                 self.register();
@@ -347,7 +516,7 @@ impl Engine {
         // Somebody who cannot be reached now (480, 486, 600) is for the writer to know at once, not for us to ring.
         let again = cause.is_outage() || retry.is_some() && matches!(cause.status(), Some(429 | 491));
         if !again || attempts >= self.config.message_attempts {
-            self.finish_message(&peer, MessageState::Failed(failure(cause)));
+            self.finish_message(peer, MessageState::Failed(failure(cause)));
             return;
         }
         let doubled = PAUSE.saturating_mul(1 << attempts.min(8)).min(MAX_PAUSE);
@@ -355,16 +524,35 @@ impl Engine {
         let pause =
             doubled.mul_f64(0.5 + chance as f64 / 1024.0).max(retry.unwrap_or_default().min(MAX_PAUSE));
         let at = self.now.instant + pause;
-        if let Some(lane) = self.outbox.lanes.get_mut(&peer) {
+        if let Some(lane) = self.outbox.lanes.get_mut(peer) {
             lane.not_before = Some(at);
         }
         self.outbox.paused.insert((at, peer.canonical().into()));
-        self.show_waiting(&peer, WaitReason::Retry);
+        self.show_waiting(peer, WaitReason::Retry);
         if cause.is_outage() {
             self.suspect_outage();
         }
         // A place among those under way is free.
         self.send_ready();
+    }
+
+    /// The other side does not read how a message was written: it is remembered, and the message goes again with less around
+    /// it. False where there is nothing to leave out.
+    fn say_it_plainly(&mut self, peer: &Address, entry: &OutboxEntry) -> bool {
+        let reads = self.reads(peer);
+        if wire::is_rich(&entry.message, reads) {
+            self.learn(peer, |reads| reads.rich = Some(false));
+        } else if wire::is_wrapped(entry, reads) {
+            self.learn(peer, |reads| reads.cpim = Some(false));
+        } else {
+            return false;
+        }
+        if let Some(queued) = self.outbox.lanes.get_mut(peer).and_then(|lane| lane.queue.front_mut()) {
+            queued.attempts -= 1;
+        }
+        self.outbox.ready.push_front(peer.clone());
+        self.send_ready();
+        true
     }
 
     /// The registrar has decided; what was held back goes, as far as the session lets it.
@@ -381,17 +569,50 @@ impl Engine {
         let mut peers: Vec<(MessageId, Address)> = Vec::new();
         for (peer, lane) in &mut self.outbox.lanes {
             lane.not_before = None;
-            if lane.sending.is_none()
-                && let Some(first) = lane.queue.front()
-            {
-                peers.push((first.entry.message.id, peer.clone()));
+            if lane.sending.is_none() {
+                let first = lane.queue.front().map_or(MessageId(0), |first| first.entry.message.id);
+                peers.push((first, peer.clone()));
             }
         }
         // Oldest first, whatever the order of the map.
         peers.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.canonical().cmp(b.canonical())));
         self.outbox.ready = peers.into_iter().map(|(_, peer)| peer).collect();
         self.resume_telling();
+        self.resume_receipts();
         self.send_ready();
+    }
+
+    /// Takes a message out that has reached somebody, unless an answer is awaited that will say so as well.
+    pub(super) fn take_from_outbox(&mut self, id: MessageId, recipient: &Address) -> bool {
+        let Some(lane) = self.outbox.lanes.get_mut(recipient) else { return false };
+        let Some(place) = lane.queue.iter().position(|queued| queued.entry.message.id == id) else {
+            return false;
+        };
+        if place == 0 && self.is_sending_message(recipient) {
+            return false;
+        }
+        self.drop_queued(recipient, place);
+        true
+    }
+
+    fn is_sending_message(&self, peer: &Address) -> bool {
+        let sending = self.outbox.lanes.get(peer).and_then(|lane| lane.sending);
+        let sending = sending.and_then(|id| self.outbox.under_way.get(&id));
+        matches!(sending, Some((_, Sending::Message)))
+    }
+
+    fn drop_queued(&mut self, peer: &Address, place: usize) -> Option<Queued> {
+        let lane = self.outbox.lanes.get_mut(peer)?;
+        let dropped = lane.queue.remove(place)?;
+        if place == 0 {
+            lane.not_before = None;
+        }
+        if lane.is_empty() {
+            self.outbox.lanes.remove(peer);
+        } else if lane.sending.is_none() {
+            self.outbox.ready.push_back(peer.clone());
+        }
+        Some(dropped)
     }
 
     /// Takes a message back, as far as it has not left.
@@ -433,7 +654,7 @@ impl Engine {
             [(unsent, MessageState::Cancelled), (doubtful, MessageState::Failed(taken_back()))]
         {
             if !recipients.is_empty() {
-                self.advance(&item.message, recipients, state);
+                self.advance(id, item.message.conversation, recipients, state, true, None);
             }
         }
         self.complete(ticket.request, if complete { Ok(()) } else { Err(too_late()) });
@@ -443,52 +664,25 @@ impl Engine {
     /// The first message of a lane is done: keeps that, and goes on with the next one.
     fn finish_message(&mut self, peer: &Address, state: MessageState) {
         let Some(lane) = self.outbox.lanes.get_mut(peer) else { return };
-        lane.sending = None;
-        let Some(done) = lane.queue.pop_front() else { return };
-        if lane.queue.is_empty() {
-            self.outbox.lanes.remove(peer);
-        } else {
-            self.outbox.ready.push_back(peer.clone());
+        let done = lane.queue.pop_front();
+        self.lane_done(peer);
+        if let Some(done) = done {
+            let message = &done.entry.message;
+            let one = [peer.clone()].into_iter().collect();
+            self.advance(message.id, message.conversation, one, state, true, None);
         }
-        self.advance(&done.entry.message, [peer.clone()].into_iter().collect(), state);
         self.send_ready();
     }
 
-    fn advance(
-        &mut self,
-        message: &Arc<OutgoingMessage>,
-        recipients: SmallVec<[Address; 1]>,
-        state: MessageState,
-    ) {
-        self.ledger.keep(Effect::Advanced(Box::new(Advance {
-            message: message.id,
-            conversation: message.conversation,
-            recipients,
-            state,
-            finished: true,
-        })));
-    }
-
-    /// The outcome is durable.
-    pub(super) fn apply_advanced(&mut self, sealed: &Sealed, advance: &Advance) {
-        // The journal's entries are those behind the first of the effect, as everywhere.
-        let mut seq = sealed.seq + 1;
-        for recipient in &advance.recipients {
-            let kind = EventKind::MessageStateChanged {
-                message: advance.message,
-                conversation: advance.conversation,
-                recipient: recipient.clone(),
-                state: advance.state.clone(),
-            };
-            self.ledger.emit_sealed(&mut seq, sealed.at, kind);
-        }
-        if !advance.finished {
+    /// That a message leaves the outbox for some recipients is durable.
+    pub(super) fn outbox_finished(&mut self, advance: &Advance) {
+        if advance.finished.is_empty() {
             return;
         }
-        self.outbox.count -= advance.recipients.len();
+        self.outbox.count -= advance.finished.len();
         if let Some(item) = self.view.outbox.get(&advance.message) {
             let mut item = OutboxItem::clone(item);
-            item.waiting.retain(|waiting| !advance.recipients.contains(&waiting.recipient));
+            item.waiting.retain(|waiting| !advance.finished.contains(&waiting.recipient));
             if item.waiting.is_empty() {
                 self.view.outbox.remove_mut(&advance.message);
             } else {
@@ -496,8 +690,10 @@ impl Engine {
             }
         }
         let Some(open) = self.outbox.open.get_mut(&advance.message) else { return };
-        open.left = open.left.saturating_sub(advance.recipients.len());
+        open.left = open.left.saturating_sub(advance.finished.len());
         match &advance.state {
+            // A receipt that said better things counts.
+            _ if advance.changed.is_empty() => {}
             MessageState::Failed(error) => open.failed = Some(error.clone()),
             MessageState::Cancelled => {
                 open.failed = Some(Error::new(Code::UserCancelled, "the message was taken back"));
