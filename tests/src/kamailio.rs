@@ -99,6 +99,8 @@ pub struct Options<'a> {
     pub lists: bool,
     /// Whether it publishes who is in a call (RFC 4235), to be subscribed to as `dialog`.
     pub calls: bool,
+    /// Whether it publishes with which devices users are registered (RFC 3680), to be subscribed to as `reg`.
+    pub registrations: bool,
 }
 
 impl Default for Options<'_> {
@@ -117,6 +119,7 @@ impl Default for Options<'_> {
             xcap: false,
             lists: false,
             calls: false,
+            registrations: false,
         }
     }
 }
@@ -138,6 +141,7 @@ impl std::fmt::Debug for Options<'_> {
             .field("xcap", &self.xcap)
             .field("lists", &self.lists)
             .field("calls", &self.calls)
+            .field("registrations", &self.registrations)
             .finish()
     }
 }

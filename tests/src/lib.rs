@@ -1,5 +1,6 @@
 //! Cross-crate tests: interop, hostile guests, faults.
 
+pub mod bare;
 pub mod certificates;
 #[cfg(unix)]
 pub mod clients;

@@ -115,6 +115,7 @@ impl Server {
                     xcap: true,
                     lists: true,
                     calls: true,
+                    registrations: true,
                     ..Options::default()
                 };
                 Running::Kamailio(Box::new(Kamailio::start(&options)?))

@@ -7,6 +7,7 @@ use attache::{
     Address, Availability, Decision, EventKind, Freshness, Snapshot, Strategy, WatcherState, Who, XcapState,
 };
 use attache_tests::{
+    bare::Bare,
     desk::{Desk, Login},
     server::{Kind, Server, Transport},
 };
@@ -178,6 +179,80 @@ fn somebody_unknown_asks_and_is_answered() -> Result<()> {
         assert_eq!(bob.sees(ALICE, Availability::Busy)?, "in a review");
         Ok(())
     })
+}
+
+#[test]
+fn a_rule_that_lets_somebody_ask_has_them_wait_for_the_answer() -> Result<()> {
+    under_rules(|_, alice, bob| {
+        rule(alice, who(BOB)?, Decision::Confirm)?;
+        bob.add(ALICE)?;
+        alice.event("Bob's request", |kind| match kind {
+            EventKind::WatcherRequested(watcher) if watcher.address.as_str() == BOB => Some(()),
+            _ => None,
+        })?;
+        let address = Address::parse(ALICE)?;
+        assert_eq!(bob.messenger().presence(&address).and_then(|seen| seen.availability), None);
+        let asker = Address::parse(BOB)?;
+        alice.wait("the answer", alice.messenger().answer_watcher(&asker, Decision::Allow))??;
+        bob.sees(ALICE, Availability::Busy)?;
+        // Who was let in can be made to wait again, and then sees nobody, and nobody who is offline either.
+        rule(alice, who(BOB)?, Decision::Confirm)?;
+        bob.until("that he sees her no more", |_| {
+            let seen = bob.messenger().presence(&address);
+            seen.is_some_and(|seen| {
+                seen.freshness != Freshness::Live && seen.availability != Some(Availability::Offline)
+            })
+        })
+    })
+}
+
+#[test]
+fn what_waits_in_the_mailbox_is_told() -> Result<()> {
+    let server = Server::start(Kind::Kamailio)?;
+    let steps = || {
+        let login = server.login("alice", Transport::Udp)?;
+        let alice = Desk::sign_in(&login)?;
+        // A voice mail system publishes under the user's name.
+        let mut mailbox = Bare::new(&login, server.addr(Transport::Udp)?)?;
+        let mut publish = |etag: &str, body: &str| -> Result<String> {
+            let headers = format!(
+                "Event: message-summary\r\nExpires: 600\r\nContent-Type: application/simple-message-summary\r\n{etag}"
+            );
+            let answer = mailbox.ask("PUBLISH", ALICE, &headers, body)?;
+            anyhow::ensure!(answer.starts_with("SIP/2.0 200"), "{answer}");
+            let etag = answer.lines().find_map(|line| line.strip_prefix("SIP-ETag: "));
+            Ok(format!("SIP-If-Match: {}\r\n", etag.context("no entity tag")?))
+        };
+        let etag = publish("", "Messages-Waiting: yes\r\nVoice-Message: 2/8 (0/2)\r\n")?;
+        alice.until("two new voice messages", |snapshot| {
+            let waiting = snapshot.messages_waiting.as_ref();
+            waiting.is_some_and(|it| it.waiting && it.unheard("voice-message") == 2)
+        })?;
+        publish(&etag, "Messages-Waiting: no\r\nVoice-Message: 0/10 (0/2)\r\n")?;
+        alice.until("that all were heard", |snapshot| {
+            let waiting = snapshot.messages_waiting.as_ref();
+            waiting.is_some_and(|it| !it.waiting && it.unheard("voice-message") == 0)
+        })
+    };
+    steps().with_context(|| server.log())
+}
+
+#[test]
+fn the_devices_that_an_account_is_signed_in_with_are_told() -> Result<()> {
+    let server = Server::start(Kind::Kamailio)?;
+    let steps = || {
+        let desk = Desk::sign_in(&server.login("alice", Transport::Udp)?)?;
+        desk.until("one device, this one", |snapshot| {
+            snapshot.devices.len() == 1 && snapshot.devices.iter().any(|device| device.this)
+        })?;
+        let laptop = Desk::sign_in(&server.login("alice", Transport::Tcp)?)?;
+        desk.until("two devices", |snapshot| snapshot.devices.len() == 2)?;
+        laptop.leave();
+        desk.until("one device again", |snapshot| {
+            snapshot.devices.len() == 1 && snapshot.devices.iter().any(|device| device.this)
+        })
+    };
+    steps().with_context(|| server.log())
 }
 
 #[test]

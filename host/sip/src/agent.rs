@@ -95,6 +95,7 @@ use crate::message::HeaderName;
 use crate::resolve::{Resolve, ResolveId};
 use crate::transaction::ServerTransactionId;
 use crate::transport::{Destination, Flow, FlowId, Transmit};
+use crate::uri::{Scheme, Uri};
 use crate::usage::invite::Invites;
 use crate::usage::publication::{Fate, Publication};
 use crate::usage::registration::Registration;
@@ -177,6 +178,16 @@ impl Agent {
     /// `None` when nothing waits.
     pub fn held_back(&self, now: Instant) -> Option<std::time::Duration> {
         self.core.gate_wait(now)
+    }
+
+    /// Whether an address is one that this agent is registered with (RFC 3261, section 19.1.4).
+    pub fn is_own_contact(&self, uri: &str) -> bool {
+        let Ok(uri) = Uri::parse_str(uri) else { return false };
+        let secure = self.core.config.aor.as_uri().scheme() == Scheme::Sips;
+        self.registration.up().any(|(_, at)| {
+            let own = self.core.contact_uri(at, secure);
+            Uri::parse_str(&own).is_ok_and(|own| own.equivalent(&uri))
+        })
     }
 
     /// How many requests have waited for the [budget](crate::budget), or for a service that asked for time, so far.

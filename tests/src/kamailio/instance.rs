@@ -107,7 +107,8 @@ impl Instance {
             (options.websocket || options.xcap, "HTTP"),
             (options.lists, "LISTS"),
             (options.calls, "CALLS"),
-            (options.lists || options.calls, "PUA"),
+            (options.registrations, "REGISTRATIONS"),
+            (options.lists || options.calls || options.registrations, "PUA"),
         ] {
             if wanted {
                 writeln!(settings, "#!define WITH_{name}")?;
@@ -158,6 +159,7 @@ impl Instance {
              server_header=\"Server: {token}\"\n\
              #!define SELF \"sip:127.0.0.1:{port}\"\n\
              #!define RLS \"sip:rls@127.0.0.1:{port}\"\n\
+             #!define REGINFO \"sip:reginfo@127.0.0.1:{port}\"\n\
              #!define DBURL \"text://{tables}\"\n\
              {settings}",
             tables = dir.join(TABLES_FOLDER).display(),

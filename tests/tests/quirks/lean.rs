@@ -1,10 +1,8 @@
 //! Documents that say less than they could, or say it in the words of a draft: phones and softphones.
 
-use std::{net::UdpSocket, time::Duration};
-
 use anyhow::{Context, Result, ensure};
 use attache::{Address, Availability, Freshness};
-use attache_sip::digest::{Challenge, DigestClient, Policy, Secret};
+use attache_tests::{bare::Bare, desk::Login};
 
 use super::{ACTIVE, BOB, PIDF, document, watching};
 
@@ -93,45 +91,24 @@ fn a_phone_that_wants_the_format_of_a_draft_alone_is_told_what_there_is() -> Res
     let service = attache_service::Service::start(&config)?;
     drop(entered);
     let (_, addr) = service.local_addrs().first().copied().context("it listens nowhere")?;
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let me = socket.local_addr()?;
-    let ask = |number: u32, credentials: &str, accept: &str| -> Result<String> {
-        let request = format!(
-            "SUBSCRIBE sip:bob@example.test SIP/2.0\r\nVia: SIP/2.0/UDP {me};branch=z9hG4bK{number}x\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:alice@example.test>;tag=12e78ca4\r\nTo: <sip:bob@example.test>\r\n\
-             Call-ID: 21824beb\r\nCSeq: {number} SUBSCRIBE\r\nContact: <sip:{me}>\r\n\
-             User-Agent: PolycomSoundPointIP-SPIP_601-UA/3.0.2\r\nEvent: presence\r\nAccept: {accept}\r\n\
-             {credentials}Content-Length: 0\r\n\r\n"
+    let login = Login {
+        user: "alice".to_owned(),
+        password: "wonderland".to_owned(),
+        domain: "example.test".to_owned(),
+        ..Login::default()
+    };
+    let mut phone = Bare::new(&login, addr)?;
+    let mut ask = |accept: &str| {
+        let headers = format!(
+            "User-Agent: PolycomSoundPointIP-SPIP_601-UA/3.0.2\r\nEvent: presence\r\nAccept: {accept}\r\nExpires: 600\r\n"
         );
-        socket.send_to(request.as_bytes(), addr)?;
-        let mut answer = [0; 4096];
-        loop {
-            let length = socket.recv(&mut answer)?;
-            let text = String::from_utf8_lossy(&answer[..length]).into_owned();
-            if text.contains(&format!("CSeq: {number} SUBSCRIBE")) && !text.starts_with("SIP/2.0 1") {
-                return Ok(text);
-            }
-        }
+        phone.ask("SUBSCRIBE", BOB, &headers, "")
     };
-    let challenge = ask(1, "", "application/xpidf+xml")?;
-    ensure!(challenge.starts_with("SIP/2.0 401"), "{challenge}");
-    let challenges: Vec<Challenge> = challenge
-        .lines()
-        .filter_map(|line| line.strip_prefix("WWW-Authenticate: "))
-        .flat_map(|row| Challenge::parse_row(row.as_bytes(), false))
-        .collect();
-    let mut digest = DigestClient::new("alice", Secret::new("wonderland"), Policy::default());
-    digest.learn(&challenges, false)?;
-    let mut credentials = || -> String {
-        let answers = digest.authorize("SUBSCRIBE", "sip:bob@example.test", b"", 7);
-        answers.iter().map(|(_, value)| format!("Authorization: {value}\r\n")).collect()
-    };
-    let refusal = ask(2, &credentials(), "application/xpidf+xml")?;
+    let refusal = ask("application/xpidf+xml")?;
     ensure!(refusal.starts_with("SIP/2.0 406"), "{refusal}");
     ensure!(refusal.contains("Accept: application/pidf+xml"), "{refusal}");
     // One that reads both, as newer ones say they do, gets the standard's.
-    let taken = ask(3, &credentials(), "application/xpidf+xml, text/xml+msrtc.pidf, application/pidf+xml")?;
+    let taken = ask("application/xpidf+xml, text/xml+msrtc.pidf, application/pidf+xml")?;
     ensure!(taken.starts_with("SIP/2.0 200"), "{taken}");
     runtime.block_on(service.shutdown());
     Ok(())

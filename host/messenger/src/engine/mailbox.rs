@@ -220,7 +220,11 @@ impl Engine {
                 let device = OwnDevice {
                     uri: short(&contact.uri),
                     name: contact.display_name.as_deref().map_or_else(|| "".into(), short),
-                    this: instance.as_deref().is_some_and(|instance| instance.eq_ignore_ascii_case(&own)),
+                    // Some services leave the instance out: then the address has to do.
+                    this: match &instance {
+                        Some(instance) => instance.eq_ignore_ascii_case(&own),
+                        None => self.agent.is_own_contact(&contact.uri),
+                    },
                     instance,
                     gruu: contact.public_gruu.as_deref().map(short),
                     priority: contact.priority,

@@ -97,6 +97,24 @@ fn wanted_rates_stand_behind_the_event() {
 }
 
 #[test]
+fn a_notifier_that_takes_rates_for_another_event_is_asked_without() {
+    let mut pair = Pair::new();
+    let rates = Rates { max: Some(0.05), ..Rates::default() };
+    let params = SubscribeParams { rates, ..SubscribeParams::presence(uri("sip:bob@example.com")) };
+    let request = subscribe(&mut pair, params);
+    pair.answer(&request, 489);
+    let again = pair.expect("SUBSCRIBE");
+    assert_eq!(again.header(HeaderName::Event), "presence");
+    pair.answer(&again, 489);
+    match pair.event() {
+        AgentEvent::Subscription { state: SubscriptionState::Terminated { cause }, .. } => {
+            assert_eq!(cause.status(), Some(489));
+        }
+        event => panic!("an unexpected event: {event:?}"),
+    }
+}
+
+#[test]
 fn the_rates_that_the_notifier_grants_are_told() {
     let mut pair = Pair::new();
     let rates = Rates { max: Some(1.0), ..Rates::default() };

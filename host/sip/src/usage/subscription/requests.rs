@@ -10,7 +10,7 @@ use crate::agent::core::{Core, Purpose, UsageKey};
 use crate::agent::place::{Contact, Route};
 use crate::endpoint::Request;
 use crate::message::{HeaderName, Message, Method};
-use crate::usage::subscription::SubscribeParams;
+use crate::usage::subscription::{Rates, SubscribeParams};
 
 /// A SUBSCRIBE that waits for its place in the window: of a subscription, and of a fork.
 #[derive(Copy, Clone)]
@@ -197,6 +197,15 @@ impl Subscriptions {
                     }
                     _ => refusal(&answer),
                 }
+            }
+            // Some notifiers take an event with parameters that they do not know for another event (Kamailio's `rls`).
+            Ok(answer)
+                if answer.status() == Some(489)
+                    && subscription.params.rates != Rates::default()
+                    && subscription.closing.is_none() =>
+            {
+                subscription.params.rates = Rates::default();
+                return self.restart(core, now, id);
             }
             Ok(answer) => refusal(&answer),
             Err(cause) => (cause, None),
