@@ -146,12 +146,21 @@ impl Shared {
         answered.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
-    /// Answers when the command has completed.
-    pub(crate) async fn complete(&self, command: Command) -> Result<Accepted, Error> {
+    /// Answers when the command was taken on, with how it completes.
+    pub(crate) async fn begin(
+        &self,
+        command: Command,
+    ) -> Result<(Accepted, oneshot::Receiver<Result<(), Error>>), Error> {
         let (answer, answered) = oneshot::channel();
         let (done, completed) = oneshot::channel();
         self.send(Request::Command { command, answer, done: Some(done) }).await?;
         let accepted = answered.await.unwrap_or_else(|_| Err(self.closed()))?;
+        Ok((accepted, completed))
+    }
+
+    /// Answers when the command has completed.
+    pub(crate) async fn complete(&self, command: Command) -> Result<Accepted, Error> {
+        let (accepted, completed) = self.begin(command).await?;
         completed.await.unwrap_or_else(|_| Err(self.closed()))?;
         Ok(accepted)
     }

@@ -275,7 +275,7 @@ fn text_to(to: &Address, text: &str) -> Command {
     Command::Send(Draft::new(to, text))
 }
 
-fn message_of(accepted: Accepted) -> Result<MessageId, Error> {
+pub(crate) fn message_of(accepted: Accepted) -> Result<MessageId, Error> {
     accepted.message.ok_or_else(|| Error::new(Code::Internal, "a sent message has no handle"))
 }
 

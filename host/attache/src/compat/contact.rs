@@ -217,7 +217,12 @@ pub struct MessengerContacts {
 }
 
 impl MessengerContacts {
-    pub(super) fn new(inner: &Arc<Inner>, account: &crate::Messenger, contacts: Vec<Address>, list: bool) -> Self {
+    pub(super) fn new(
+        inner: &Arc<Inner>,
+        account: &crate::Messenger,
+        contacts: Vec<Address>,
+        list: bool,
+    ) -> Self {
         let contact = |address| MessengerContact::new(inner, account, address);
         Self { contacts: contacts.into_iter().map(contact).collect(), list }
     }
@@ -240,7 +245,9 @@ impl MessengerContacts {
             return Err(Failure::argument("only the contact list can be changed by this"));
         }
         match contact.id() {
-            Ok(id) => contact.inner.begin(&contact.account, Command::RemoveContact(id), Done::ContactListRemove),
+            Ok(id) => {
+                contact.inner.begin(&contact.account, Command::RemoveContact(id), Done::ContactListRemove)
+            }
             Err(failure) => {
                 contact.inner.tell(Done::ContactListRemove, failure.hresult());
                 Ok(S_OK)

@@ -1,8 +1,8 @@
 //! Callbacks.
 
 use super::{
-    ADDRESS_TYPE, HRESULT, MCONTACTPROPERTY, MISTATUS, MPHONE_TYPE, MessengerContact, MessengerConversationWnd,
-    MessengerGroup, Variant,
+    ADDRESS_TYPE, HRESULT, MCONTACTPROPERTY, MISTATUS, MPHONE_TYPE, MessengerContact,
+    MessengerConversationWnd, MessengerGroup, Variant,
 };
 
 /// Names an [`advise`](super::Messenger::advise), to take it back.
@@ -28,7 +28,13 @@ pub trait DMessengerEvents: Send + Sync + 'static {
     /// A contact was blocked, or is no longer; or that could not be done.
     fn on_contact_block_change(&self, hr: HRESULT, contact: Option<&MessengerContact>, blocked: bool) {}
     /// A contact has another name; `previous` is the one before.
-    fn on_contact_friendly_name_change(&self, hr: HRESULT, contact: Option<&MessengerContact>, previous: &str) {}
+    fn on_contact_friendly_name_change(
+        &self,
+        hr: HRESULT,
+        contact: Option<&MessengerContact>,
+        previous: &str,
+    ) {
+    }
     /// A contact was added, by whomever; or could not be.
     fn on_contact_list_add(&self, hr: HRESULT, contact: Option<&MessengerContact>) {}
     /// A contact was removed, by whomever; or could not be.
@@ -78,7 +84,8 @@ pub trait DMessengerEvents: Send + Sync + 'static {
     /// A conversation ended. It can be read all the same.
     fn on_im_window_destroyed(&self, window: &MessengerConversationWnd) {}
     /// Somebody wrote. Not in the 2007 API, whose programs read the transcript again and again.
-    fn on_im_text_received(&self, window: &MessengerConversationWnd, contact: &MessengerContact, text: &str) {}
+    fn on_im_text_received(&self, window: &MessengerConversationWnd, contact: &MessengerContact, text: &str) {
+    }
     /// One's own name has changed; `previous` is the one before.
     fn on_my_friendly_name_change(&self, hr: HRESULT, previous: &str) {}
     /// One's own telephone number has changed; an empty one: none any more.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Failure, HRESULT, MessengerContact, MessengerContacts, Person, Result, S_OK, messenger::Inner, relay::Done,
+    Failure, HRESULT, MessengerContact, MessengerContacts, Person, Result, S_OK, messenger::Inner,
+    relay::Done,
 };
 use crate::{Code, Command, ContactId, Error, GroupId};
 
@@ -88,7 +89,11 @@ impl MessengerGroup {
     /// # Errors
     /// [`E_INVALIDARG`](super::E_INVALIDARG).
     pub fn put_name(&self, name: &str) -> Result<HRESULT> {
-        self.inner.begin(&self.account, Command::RenameGroup(self.id, name.into()), Done::GroupNameChanged(self.id))
+        self.inner.begin(
+            &self.account,
+            Command::RenameGroup(self.id, name.into()),
+            Done::GroupNameChanged(self.id),
+        )
     }
 }
 

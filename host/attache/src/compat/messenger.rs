@@ -1,13 +1,10 @@
 //! `Messenger`: what `IMessenger` and its successors had.
 
 use core::time::Duration;
-use std::{
-    path::Path,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicI32, Ordering},
-        mpsc::{RecvTimeoutError, sync_channel},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicI32, Ordering},
+    mpsc::{RecvTimeoutError, sync_channel},
 };
 
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
@@ -16,18 +13,20 @@ use super::{
     ADDRESS_TYPE, ADDRESS_TYPE_DISPLAY_NAME, ADDRESS_TYPE_EXTERNAL, ADDRESS_TYPE_SMTP, Answer,
     CONTACT_RESOLUTION_CACHED_ONLY, CONTACT_RESOLUTION_TYPE, CONVERSATION_TYPE, CONVERSATION_TYPE_AUDIO,
     CONVERSATION_TYPE_IM, CONVERSATION_TYPE_LIVEMEETING, CONVERSATION_TYPE_PHONE, CONVERSATION_TYPE_PSTN,
-    CONVERSATION_TYPE_VIDEO, Cookie, DMessengerEvents, Failure, HRESULT, HWND, MCONTACTPROP_EMAIL, MCONTACTPROPERTY,
-    MISTATUS, MMESSENGERPROP_PLCID, MMESSENGERPROP_VERSION, MMESSENGERPROPERTY, MPHONE_TYPE, MPHONE_TYPE_ALL,
-    MPHONE_TYPE_CUSTOM, MPHONE_TYPE_HOME, MPHONE_TYPE_MOBILE, MPHONE_TYPE_WORK, MSGR_E_NOT_LOGGED_ON, MUASORT,
-    MUASORT_GROUPS, MUASORT_ONOFFLINE, MessengerContact, MessengerContacts, MessengerConversationWnd, MessengerGroup,
-    MessengerGroups, MessengerService, MessengerServices, MessengerWindow, Person, Result, S_OK, Shell, Variant,
+    CONVERSATION_TYPE_VIDEO, Cookie, DMessengerEvents, Failure, HRESULT, HWND, MCONTACTPROP_EMAIL,
+    MCONTACTPROPERTY, MISTATUS, MMESSENGERPROP_PLCID, MMESSENGERPROP_VERSION, MMESSENGERPROPERTY,
+    MPHONE_TYPE, MPHONE_TYPE_ALL, MPHONE_TYPE_CUSTOM, MPHONE_TYPE_HOME, MPHONE_TYPE_MOBILE, MPHONE_TYPE_WORK,
+    MSGR_E_NOT_LOGGED_ON, MUASORT, MUASORT_GROUPS, MUASORT_ONOFFLINE, MessengerContact, MessengerContacts,
+    MessengerConversationWnd, MessengerGroup, MessengerGroups, MessengerServices, MessengerWindow, Person,
+    Result, S_OK, Shell, Variant,
     arguments::address,
     presence,
     relay::{Done, Relay},
 };
 use crate::{
-    AccountConfig, Address, Availability, CallId, Callee, Code, Command, Context, Error, Fact, Host, HostConfig, Media,
-    NewConversation, OwnDetails, PersonQuery, PhoneKind, Phones, Secret, SessionState, SortOrder, VERSION,
+    AccountConfig, Address, Availability, CallId, Callee, Code, Command, Context, Error, Fact, Host,
+    HostConfig, Media, NewConversation, OwnDetails, PersonQuery, PhoneKind, Phones, Secret, SessionState,
+    SortOrder, VERSION,
 };
 
 /// Longest wait of any method. Most wait for no more than the engine.
@@ -96,13 +95,8 @@ impl Messenger {
 
     fn new(host: Host, runtime: Option<Runtime>) -> Result<Self> {
         let (relay, jobs) = Relay::new();
-        let inner = Inner {
-            host,
-            relay,
-            shell: Mutex::default(),
-            sort: AtomicI32::new(MUASORT_GROUPS.0),
-            runtime,
-        };
+        let inner =
+            Inner { host, relay, shell: Mutex::default(), sort: AtomicI32::new(MUASORT_GROUPS.0), runtime };
         let messenger = Self { inner: Arc::new(inner) };
         super::relay::run(Arc::downgrade(&messenger.inner), jobs)?;
         messenger.inner.follow();
@@ -160,14 +154,15 @@ impl Messenger {
         let address = address(signin_name)?;
         let host = self.inner.host.clone();
         let config = AccountConfig::new(address.clone(), Secret::new(password));
-        self.inner.wait(async move {
-            let account = match host.messenger(&address) {
-                Some(account) => account,
-                None => host.add_account(AccountConfig { sign_in: false, ..config }).await?,
-            };
-            account.command(Command::SignIn).await
+        let account = self.inner.wait(async move {
+            match host.messenger(&address) {
+                Some(account) => Ok(account),
+                None => host.add_account(AccountConfig { sign_in: false, ..config }).await,
+            }
         })?;
+        // Before it signs in: callbacks hear of that as well.
         self.inner.follow();
+        self.inner.wait(async move { account.command(Command::SignIn).await })?;
         Ok(S_OK)
     }
 
@@ -177,6 +172,9 @@ impl Messenger {
     /// [`MSGR_E_NOT_LOGGED_ON`].
     pub fn signout(&self) -> Result<HRESULT> {
         let account = self.inner.account()?;
+        if account.snapshot().session == SessionState::SignedOut {
+            return Err(signed_out(&account));
+        }
         self.inner.wait(async move { account.command(Command::SignOut).await })?;
         Ok(S_OK)
     }
@@ -241,7 +239,8 @@ impl Messenger {
             return Err(Error::new(Code::NoDirectory, why).into());
         }
         let words = [first_name, last_name, city, state, country];
-        let query = words.map(str::trim).into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        let query =
+            words.map(str::trim).into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
         let asked = account.clone();
         let found = self.inner.wait(async move { asked.search_directory(&query, 50).await })?;
         let contact = |entry: crate::DirectoryEntry| {
@@ -301,12 +300,10 @@ impl Messenger {
     /// [`MSGR_E_NOT_ACCEPTING_PAGES`](super::MSGR_E_NOT_ACCEPTING_PAGES) when no mobile number of theirs is known.
     pub fn page(&self, contact: impl Into<Person>) -> Result<MessengerConversationWnd> {
         let address = contact.into().address()?;
-        let mobile = if address.as_str().starts_with("tel:") {
-            Some(address)
-        } else {
-            self.phones(&address)?.mobile
-        };
-        let mobile = mobile.ok_or_else(|| Error::new(Code::NotAcceptingPages, "no mobile number is known"))?;
+        let mobile =
+            if address.as_str().starts_with("tel:") { Some(address) } else { self.phones(&address)?.mobile };
+        let mobile =
+            mobile.ok_or_else(|| Error::new(Code::NotAcceptingPages, "no mobile number is known"))?;
         self.converse(NewConversation::with(vec![mobile]))
     }
 
@@ -337,18 +334,6 @@ impl Messenger {
         }
         let call = self.inner.wait(async move { account.call(callee).await })?;
         self.window_of_call(call)
-    }
-
-    /// `IMessenger.SendFile`: offers a file.
-    ///
-    /// # Errors
-    /// [`E_INVALIDARG`](super::E_INVALIDARG) when it cannot be read, or why it cannot be offered.
-    pub fn send_file(&self, contact: impl Into<Person>, file: &Path) -> Result<MessengerConversationWnd> {
-        let address = contact.into().address()?;
-        let account = self.inner.account()?;
-        let (sender, file) = (account.clone(), file.to_owned());
-        let conversation = self.inner.wait(async move { sender.send_file(&address, &file).await })?;
-        Ok(MessengerConversationWnd::new(&self.inner, &account, conversation))
     }
 
     /// `IMessenger.SendMail`: opens a new letter to somebody, by [`Shell::open`]; the URI is the answer as well.
@@ -403,7 +388,8 @@ impl Messenger {
             })
         };
         let page = profile.page.filter(safe);
-        let page = page.ok_or_else(|| Error::new(Code::UserNotFound, "no page about this person is known"))?;
+        let page =
+            page.ok_or_else(|| Error::new(Code::UserNotFound, "no page about this person is known"))?;
         self.inner.open(&page);
         Ok(page.to_string())
     }
@@ -608,7 +594,10 @@ impl Messenger {
         let mut others = participants.iter().map(Person::address).collect::<Result<Vec<_>>>()?;
         let call = matches!(
             kind,
-            CONVERSATION_TYPE_PHONE | CONVERSATION_TYPE_PSTN | CONVERSATION_TYPE_AUDIO | CONVERSATION_TYPE_VIDEO
+            CONVERSATION_TYPE_PHONE
+                | CONVERSATION_TYPE_PSTN
+                | CONVERSATION_TYPE_AUDIO
+                | CONVERSATION_TYPE_VIDEO
         );
         if call && others.len() > 1 {
             let why = "a call is with one person at a time";

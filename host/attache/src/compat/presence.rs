@@ -2,16 +2,17 @@
 
 use super::{
     CALENDAR_STATE_BUSY, CALENDAR_STATE_FREE, CALENDAR_STATE_NOT_AVAILABLE, CALENDAR_STATE_NOTWORKING,
-    CALENDAR_STATE_OUT_OF_OFFICE, CALENDAR_STATE_TENTATIVE, Failure, MISTATUS, MISTATUS_ALLOW_URGENT_INTERRUPTIONS,
-    MISTATUS_AWAY, MISTATUS_BE_RIGHT_BACK, MISTATUS_BUSY, MISTATUS_CUSTOM, MISTATUS_DO_NOT_DISTURB, MISTATUS_IDLE,
-    MISTATUS_IN_A_CONFERENCE, MISTATUS_IN_A_MEETING, MISTATUS_INVISIBLE, MISTATUS_MAY_BE_AVAILABLE,
-    MISTATUS_OFFLINE, MISTATUS_ON_THE_PHONE, MISTATUS_ONLINE, MISTATUS_OUT_OF_OFFICE, MISTATUS_OUT_TO_LUNCH,
-    MISTATUS_UNKNOWN, PRESENCE_PROP_AVAILABILITY, PRESENCE_PROP_CURRENT_CALENDAR_STATE,
-    PRESENCE_PROP_CUSTOM_STATUS_STRING, PRESENCE_PROP_DEVICE_TYPE, PRESENCE_PROP_IS_BLOCKED, PRESENCE_PROP_IS_OOF,
-    PRESENCE_PROP_MAX, PRESENCE_PROP_MSTATE, PRESENCE_PROP_NEXT_CALENDAR_STATE,
-    PRESENCE_PROP_NEXT_CALENDAR_STATE_TIME, PRESENCE_PROP_PRESENCE_NOTE, PRESENCE_PROP_TOOL_TIP, PRESENCE_PROPERTY,
-    Result, constants::CALENDAR_STATE, constants::EXTENDED_STATUS_TYPE, constants::EXTENDED_STATUS_BLOCKED,
-    constants::EXTENDED_STATUS_MOBILE, constants::EXTENDED_STATUS_WEB,
+    CALENDAR_STATE_OUT_OF_OFFICE, CALENDAR_STATE_TENTATIVE, Failure, MISTATUS,
+    MISTATUS_ALLOW_URGENT_INTERRUPTIONS, MISTATUS_AWAY, MISTATUS_BE_RIGHT_BACK, MISTATUS_BUSY,
+    MISTATUS_CUSTOM, MISTATUS_DO_NOT_DISTURB, MISTATUS_IDLE, MISTATUS_IN_A_CONFERENCE, MISTATUS_IN_A_MEETING,
+    MISTATUS_INVISIBLE, MISTATUS_MAY_BE_AVAILABLE, MISTATUS_OFFLINE, MISTATUS_ON_THE_PHONE, MISTATUS_ONLINE,
+    MISTATUS_OUT_OF_OFFICE, MISTATUS_OUT_TO_LUNCH, MISTATUS_UNKNOWN, PRESENCE_PROP_AVAILABILITY,
+    PRESENCE_PROP_CURRENT_CALENDAR_STATE, PRESENCE_PROP_CUSTOM_STATUS_STRING, PRESENCE_PROP_DEVICE_TYPE,
+    PRESENCE_PROP_IS_BLOCKED, PRESENCE_PROP_IS_OOF, PRESENCE_PROP_MAX, PRESENCE_PROP_MSTATE,
+    PRESENCE_PROP_NEXT_CALENDAR_STATE, PRESENCE_PROP_NEXT_CALENDAR_STATE_TIME, PRESENCE_PROP_PRESENCE_NOTE,
+    PRESENCE_PROP_TOOL_TIP, PRESENCE_PROPERTY, Result, constants::CALENDAR_STATE,
+    constants::EXTENDED_STATUS_BLOCKED, constants::EXTENDED_STATUS_MOBILE, constants::EXTENDED_STATUS_TYPE,
+    constants::EXTENDED_STATUS_WEB,
 };
 use crate::{Availability, Freshness, Presence, Timestamp};
 
@@ -77,7 +78,8 @@ pub(super) fn of_status(status: MISTATUS) -> Result<(Availability, &'static str)
 fn of_number(number: i32) -> Result<Availability> {
     let mut known = Availability::ALL;
     known.sort_by_key(|availability| core::cmp::Reverse(availability.number()));
-    let number = u32::try_from(number).map_err(|_| Failure::argument("an availability is no negative number"))?;
+    let number =
+        u32::try_from(number).map_err(|_| Failure::argument("an availability is no negative number"))?;
     let found = known.into_iter().find(|availability| availability.number() <= number);
     found.ok_or_else(|| Failure::argument("an availability is a number from 3000"))
 }
@@ -128,7 +130,8 @@ impl PresenceProperties {
 
     pub(super) fn of(presence: &Presence, blocked: bool) -> Self {
         let status = status(presence);
-        let words = |text: &str| if text.is_empty() { Variant::Empty } else { Variant::Bstr(text.to_owned()) };
+        let words =
+            |text: &str| if text.is_empty() { Variant::Empty } else { Variant::Bstr(text.to_owned()) };
         let upcoming = presence.upcoming().first();
         let away = status == MISTATUS_OUT_OF_OFFICE;
         let mut array = Self::new();
@@ -141,7 +144,10 @@ impl PresenceProperties {
         set(PRESENCE_PROP_IS_OOF, if away { words(&presence.note) } else { Variant::Empty });
         set(PRESENCE_PROP_TOOL_TIP, words(&tool_tip(presence)));
         set(PRESENCE_PROP_CUSTOM_STATUS_STRING, words(&presence.note));
-        set(PRESENCE_PROP_DEVICE_TYPE, device(presence, blocked).map_or(Variant::Empty, |it| Variant::I4(it.0)));
+        set(
+            PRESENCE_PROP_DEVICE_TYPE,
+            device(presence, blocked).map_or(Variant::Empty, |it| Variant::I4(it.0)),
+        );
         let now = calendar(presence.availability, &presence.activities);
         set(PRESENCE_PROP_CURRENT_CALENDAR_STATE, Variant::I4(now.0));
         let next = upcoming.map(|next| {
@@ -158,11 +164,12 @@ impl PresenceProperties {
 
     /// What to publish: availability, activity and note. `now` is what holds where the array says nothing.
     pub(super) fn to_publish(&self, now: &Presence) -> Result<(Availability, &'static str, String)> {
-        let (availability, activity) = match (self.get(PRESENCE_PROP_MSTATE), self.get(PRESENCE_PROP_AVAILABILITY)) {
-            (Variant::I4(status), _) => of_status(MISTATUS(*status))?,
-            (_, Variant::I4(number)) => (of_number(*number)?, ""),
-            _ => (now.availability.unwrap_or(Availability::Available), ""),
-        };
+        let (availability, activity) =
+            match (self.get(PRESENCE_PROP_MSTATE), self.get(PRESENCE_PROP_AVAILABILITY)) {
+                (Variant::I4(status), _) => of_status(MISTATUS(*status))?,
+                (_, Variant::I4(number)) => (of_number(*number)?, ""),
+                _ => (now.availability.unwrap_or(Availability::Available), ""),
+            };
         let note = [PRESENCE_PROP_CUSTOM_STATUS_STRING, PRESENCE_PROP_PRESENCE_NOTE, PRESENCE_PROP_IS_OOF];
         let note = note.into_iter().find_map(|place| match self.get(place) {
             Variant::Bstr(note) => Some(note.clone()),
@@ -194,7 +201,8 @@ fn device(presence: &Presence, blocked: bool) -> Option<EXTENDED_STATUS_TYPE> {
 }
 
 fn calendar(availability: Option<Availability>, activities: &[std::sync::Arc<str>]) -> CALENDAR_STATE {
-    let said = |words: &[&str]| activities.iter().any(|it| words.iter().any(|word| it.eq_ignore_ascii_case(word)));
+    let said =
+        |words: &[&str]| activities.iter().any(|it| words.iter().any(|word| it.eq_ignore_ascii_case(word)));
     if said(&["vacation", "holiday", "travel"]) {
         CALENDAR_STATE_OUT_OF_OFFICE
     } else if said(&["meeting", "appointment", "presentation", "performance"]) {

@@ -15,11 +15,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{
-    ADDRESS_TYPE, Cookie, DMessengerEvents, HRESULT, Result,
-    messenger::Inner,
-    told::Told,
-};
+use super::{ADDRESS_TYPE, Cookie, DMessengerEvents, HRESULT, Result, messenger::Inner, told::Told};
 use crate::{AccountId, Change, Code, Error, GroupId, Host, OwnDetails, Snapshot};
 
 /// Changes that wait for callbacks.
@@ -28,7 +24,7 @@ const QUEUE: usize = 256;
 /// Something to tell callbacks of.
 pub(super) enum Job {
     /// An account is there, as this says.
-    Account(crate::Messenger, Arc<Snapshot>),
+    Account(crate::Messenger, Arc<Snapshot>, Arc<OwnDetails>),
     Change(AccountId, Change),
     Own(AccountId, Arc<OwnDetails>),
     Done(Done, HRESULT),
@@ -112,8 +108,13 @@ impl Relay {
 
     /// Tells everybody, with no lock held.
     pub(super) fn tell(&self, what: impl Fn(&dyn DMessengerEvents)) {
-        let sinks: Vec<_> =
-            self.sinks.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(_, sink)| sink.clone()).collect();
+        let sinks: Vec<_> = self
+            .sinks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|(_, sink)| sink.clone())
+            .collect();
         for sink in sinks {
             if catch_unwind(AssertUnwindSafe(|| what(&*sink))).is_err() {
                 tracing::error!("a callback panicked");
@@ -138,7 +139,7 @@ async fn pass_on(
     followed: Arc<Mutex<BTreeSet<AccountId>>>,
 ) {
     let id = account.address().account_id();
-    if jobs.send(Job::Account(account.clone(), view.snapshot)).await.is_err() {
+    if jobs.send(Job::Account(account.clone(), view.snapshot, own.clone())).await.is_err() {
         return;
     }
     loop {

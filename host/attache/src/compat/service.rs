@@ -83,7 +83,10 @@ impl MessengerServices {
     /// # Errors
     /// [`E_INVALIDARG`](super::E_INVALIDARG) beyond the last.
     pub fn item(&self, index: usize) -> Result<MessengerService> {
-        self.services.get(index).cloned().ok_or_else(|| Failure::argument("there is no service at this place"))
+        self.services
+            .get(index)
+            .cloned()
+            .ok_or_else(|| Failure::argument("there is no service at this place"))
     }
 
     /// `IMessengerServices.PrimaryService`: the one that is meant when none is named.

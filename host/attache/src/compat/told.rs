@@ -8,16 +8,16 @@ use std::{
 use super::{
     DMessengerEvents, HRESULT, MCONTACTPROP_EMAIL, MCONTACTPROP_GROUPS_PROPERTY, MISTATUS,
     MISTATUS_LOCAL_CONNECTING_TO_SERVER, MISTATUS_LOCAL_DISCONNECTING_FROM_SERVER, MISTATUS_OFFLINE,
-    MPHONE_TYPE, MPHONE_TYPE_HOME, MPHONE_TYPE_MOBILE, MPHONE_TYPE_WORK, MSGR_E_DISCONNECTED, MessengerContact,
-    MessengerConversationWnd, MessengerGroup, S_OK, Variant,
+    MPHONE_TYPE, MPHONE_TYPE_HOME, MPHONE_TYPE_MOBILE, MPHONE_TYPE_WORK, MSGR_E_DISCONNECTED,
+    MessengerContact, MessengerConversationWnd, MessengerGroup, S_OK, Variant,
     contact::blocks,
     messenger::{Inner, number_of, own_status},
     presence::status,
     relay::{Done, Job},
 };
 use crate::{
-    AccountId, Address, Change, Contact, ContactId, ConversationId, Error, EventKind, GroupId, OwnDetails, Phones,
-    Presence, SessionState, Snapshot,
+    AccountId, Address, Change, Contact, ContactId, ConversationId, Error, EventKind, GroupId, OwnDetails,
+    Phones, Presence, SessionState, Snapshot,
 };
 
 const KINDS: [MPHONE_TYPE; 3] = [MPHONE_TYPE_HOME, MPHONE_TYPE_WORK, MPHONE_TYPE_MOBILE];
@@ -51,8 +51,8 @@ impl Told {
     /// Tells callbacks of something; whether it was the end of the last account.
     pub(super) fn tell(&mut self, inner: &Arc<Inner>, job: Job) -> bool {
         match job {
-            Job::Account(messenger, snapshot) => {
-                let account = Account::new(messenger, &snapshot);
+            Job::Account(messenger, snapshot, own) => {
+                let account = Account::new(messenger, &snapshot, own);
                 self.0.insert(snapshot.account, account);
             }
             Job::Change(id, change) => {
@@ -117,7 +117,7 @@ impl Told {
 
 impl Account {
     /// What holds at the beginning is no news, but for presence: whoever is not offline is told after the sign-in.
-    fn new(messenger: crate::Messenger, snapshot: &Snapshot) -> Self {
+    fn new(messenger: crate::Messenger, snapshot: &Snapshot, own: Arc<OwnDetails>) -> Self {
         let known = |id: &ContactId| {
             let entry = snapshot.contacts.get(id)?;
             let mut known = Known::new(&entry.contact);
@@ -133,7 +133,7 @@ impl Account {
             session: snapshot.session,
             own_status: MISTATUS_OFFLINE,
             own_name: snapshot.display_name.clone(),
-            own: messenger.own_details(),
+            own,
             contacts,
             groups: snapshot.groups.iter().map(|(id, group)| (*id, group.name.clone())).collect(),
             conversations,
@@ -168,7 +168,9 @@ impl Teller<'_> {
             EventKind::ContactAdded(contact) => self.contact(contact),
             EventKind::ContactChanged(contact) => self.contact(contact),
             EventKind::ContactRemoved(contact) => self.contact_gone(contact.id),
-            EventKind::GroupAdded(group) | EventKind::GroupRenamed(group) => self.group(group.id, &group.name),
+            EventKind::GroupAdded(group) | EventKind::GroupRenamed(group) => {
+                self.group(group.id, &group.name)
+            }
             EventKind::GroupRemoved(group) => self.group_gone(group.id),
             EventKind::PresenceChanged(changes) => {
                 for change in changes.iter() {

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Failure, HRESULT, MessengerContacts, Person, Result, S_FALSE, S_OK,
-    messenger::Inner,
-};
+use super::{Failure, HRESULT, MessengerContacts, Person, Result, S_FALSE, S_OK, messenger::Inner};
 use crate::{
     Address, CallState, Code, Command, Conversation, ConversationId, Draft, Error, ParticipantState,
     TranscriptEntry,
@@ -115,7 +112,11 @@ impl MessengerConversationWnd {
         let mut html = String::from("<ol class=\"transcript\">\n");
         for entry in self.entries() {
             let (at, class, who, words) = line(&entry, &own);
-            html.push_str(&format!("<li class=\"{class}\"><time>{at}</time> <b>{}</b> {}</li>\n", Escaped(&who), Escaped(&words)));
+            html.push_str(&format!(
+                "<li class=\"{class}\"><time>{at}</time> <b>{}</b> {}</li>\n",
+                Escaped(&who),
+                Escaped(&words)
+            ));
         }
         html.push_str("</ol>\n");
         Ok(html)

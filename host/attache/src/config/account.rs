@@ -319,9 +319,12 @@ fn check_root(root: &str) -> Result<String, String> {
 }
 
 fn check_xcap_user(user: &str) -> Result<(), String> {
-    let wrong = user.is_empty() || user.len() > 512 || user.contains('/') || user.chars().any(char::is_control);
+    let wrong =
+        user.is_empty() || user.len() > 512 || user.contains('/') || user.chars().any(char::is_control);
     if wrong {
-        return Err(format!("`{user}` is no name of a user of an XCAP server, such as sip:alice@example.com or alice"));
+        return Err(format!(
+            "`{user}` is no name of a user of an XCAP server, such as sip:alice@example.com or alice"
+        ));
     }
     Ok(())
 }

@@ -1,0 +1,124 @@
+//! Services, and what one is there.
+
+use attache::compat::{
+    E_FAIL, E_INVALIDARG, MCONTACTPROP_EMAIL, MCONTACTPROP_INVALID_PROPERTY, MMESSENGERPROP_PLCID,
+    MMESSENGERPROP_VERSION, MMESSENGERPROPERTY, MPHONE_TYPE_ALL, MPHONE_TYPE_CUSTOM, MPHONE_TYPE_HOME,
+    MPHONE_TYPE_MOBILE, MPHONE_TYPE_WORK, MSGR_E_NOT_LOGGED_ON, MSGR_E_PHONE_INVALID_NUMBER, S_OK, Variant,
+};
+
+use crate::{
+    common::address,
+    desk::{Desk, Office},
+};
+
+/// seed: IMessenger.Services IMessengerServices.Count IMessengerServices.Item IMessengerServices._NewEnum
+/// seed: IMessengerServices.PrimaryService IMessengerService.ServiceID IMessengerService.ServiceName
+/// seed: IMessengerService.MySigninName IMessengerService.MyFriendlyName IMessenger.MyServiceId IMessenger.MyServiceName
+/// seed: IMessengerContact.ServiceId IMessengerContact.ServiceName IMessengerService.Property MSERVICEPROPERTY.*
+#[test]
+fn several_accounts_are_several_services_one_of_them_primary() {
+    let office = Office::open();
+    let mut config = office.config(office.account("alice").display_name("Alice"));
+    let mut bob = office.account("bob");
+    bob.service_name = Some("Works".to_owned());
+    config.accounts.push(bob);
+    let desk = Desk::new(config);
+    let services = desk.messenger.services();
+    assert_eq!((services.count(), services.iter().len()), (2, 2));
+    let (first, second) = (services.item(0).expect("one"), services.item(1).expect("two"));
+    let primary = services.primary_service().expect("one of them");
+    assert_eq!(primary.my_signin_name(), "sip:alice@example.com", "the first of the configuration");
+    assert_eq!((first.my_friendly_name().as_str(), second.my_friendly_name().as_str()), ("Alice", "bob"));
+    assert_eq!((first.service_name().as_str(), second.service_name().as_str()), ("example.com", "Works"));
+    assert_eq!(first.service_id(), second.service_id(), "both are of one domain");
+    assert_eq!(
+        (first.service_id().len(), desk.messenger.my_service_id().expect("one")),
+        (38, first.service_id())
+    );
+    assert_eq!(desk.messenger.my_service_name().expect("one"), "example.com");
+    assert_eq!(services.item(2).expect_err("beyond").hresult(), E_INVALIDARG);
+    let contact = desk.add("sip:carol@example.com");
+    assert_eq!((contact.service_id(), contact.service_name()), (first.service_id(), first.service_name()));
+
+    // What a service can do is known when it is there.
+    assert_eq!(first.capabilities().expect_err("signed out").hresult(), MSGR_E_NOT_LOGGED_ON);
+    desk.sign_in();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while first.capabilities().expect("signed in").messages != Some(true) {
+        assert!(std::time::Instant::now() < deadline, "{:?}", first.capabilities());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(first.capabilities().expect("signed in").presence, Some(true));
+
+    desk.messenger.modern().set_primary(&address("sip:bob@example.com")).expect("an account");
+    assert_eq!(desk.messenger.my_signin_name().expect("the other one"), "sip:bob@example.com");
+    assert_eq!(desk.messenger.my_service_name().expect("the other one"), "Works");
+    let infos = desk.messenger.modern().services();
+    assert_eq!(infos.iter().map(|info| info.primary).collect::<Vec<_>>(), [false, true]);
+}
+
+/// seed: IMessenger.MySigninName IMessenger.MyFriendlyName
+/// pain: 23
+#[test]
+fn who_one_is_does_not_depend_on_a_connection() {
+    let office = Office::open();
+    let desk = Desk::new(office.config(office.account("alice").display_name("Alice Liddell")));
+    assert_eq!(desk.messenger.my_signin_name().expect("one"), "sip:alice@example.com");
+    assert_eq!(desk.messenger.my_friendly_name().expect("one"), "Alice Liddell");
+    let nobody = Desk::new(office.world().host_config());
+    assert_eq!(nobody.messenger.my_signin_name().expect_err("no account").hresult(), E_FAIL);
+}
+
+/// seed: IMessenger.MyPhoneNumber DMessengerEvents.OnMyPhoneChange MPHONE_TYPE.* MSGR_E_PHONE_INVALID_NUMBER E_FAIL
+#[test]
+fn own_numbers_are_those_of_the_account_and_their_change_is_told() {
+    let office = Office::open();
+    let mut account = office.account("alice");
+    account.phones.work = Some(address("tel:+3545550100"));
+    let desk = Desk::new(office.config(account));
+    let number = |kind| desk.messenger.my_phone_number(kind);
+    assert_eq!(number(MPHONE_TYPE_WORK).expect("known"), "tel:+3545550100");
+    assert_eq!(number(MPHONE_TYPE_ALL).expect("any"), "tel:+3545550100");
+    assert_eq!(number(MPHONE_TYPE_HOME).expect_err("not known").hresult(), E_FAIL);
+    assert_eq!(number(MPHONE_TYPE_CUSTOM).expect_err("no kind of one's own").hresult(), E_INVALIDARG);
+    assert_eq!(
+        desk.messenger.put_my_phone_number(MPHONE_TYPE_MOBILE, "+354 555 01-23").expect("a number"),
+        S_OK
+    );
+    desk.heard.wait("my phone 2 tel:+3545550123");
+    desk.messenger.put_my_phone_number(MPHONE_TYPE_WORK, "").expect("none any more");
+    desk.heard.wait("my phone 1 ");
+    let wrong = desk.messenger.put_my_phone_number(MPHONE_TYPE_HOME, "call me").expect_err("no number");
+    assert_eq!(wrong.hresult(), MSGR_E_PHONE_INVALID_NUMBER);
+}
+
+/// seed: IMessenger.MyProperty DMessengerEvents.OnMyPropertyChange MCONTACTPROPERTY.*
+#[test]
+fn the_own_mail_address_is_a_property_whose_change_is_told() {
+    let office = Office::open();
+    let mut account = office.account("alice");
+    account.email = Some("alice@mail.example.com".to_owned());
+    let desk = Desk::new(office.config(account));
+    let email = desk.messenger.my_property(MCONTACTPROP_EMAIL).expect("a property");
+    assert_eq!(email, Variant::Bstr("alice@mail.example.com".to_owned()));
+    let wrong = desk.messenger.my_property(MCONTACTPROP_INVALID_PROPERTY).expect_err("none");
+    assert_eq!(wrong.hresult(), E_INVALIDARG);
+    desk.messenger
+        .put_my_property(MCONTACTPROP_EMAIL, &Variant::Bstr("a@b.example".to_owned()))
+        .expect("taken");
+    desk.heard.wait("my property S_OK (0x00000000) 1 Bstr(\"a@b.example\")");
+}
+
+/// seed: IMessenger3.Property MMESSENGERPROPERTY.*
+#[test]
+fn version_and_locale_are_read() {
+    let office = Office::open();
+    let mut config = office.world().host_config();
+    config.locale = Some("de-DE".to_owned());
+    let desk = Desk::new(config);
+    let read = |property| desk.messenger.property(property);
+    assert_eq!(read(MMESSENGERPROP_VERSION).expect("one"), Variant::Bstr(attache::VERSION.to_owned()));
+    assert_eq!(read(MMESSENGERPROP_PLCID).expect("one"), Variant::I4(0x0407));
+    assert_eq!(read(MMESSENGERPROPERTY(9)).expect_err("none").hresult(), E_INVALIDARG);
+    assert_eq!(desk.messenger.modern().locale(), "de-DE");
+}
