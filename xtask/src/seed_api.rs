@@ -58,7 +58,7 @@ fn make(root: &Path) -> Result<Made> {
     let open = fs::read_to_string(root.join(OPEN)).unwrap_or_default();
     let open: BTreeSet<&str> = open.lines().collect();
     let mut problems = tables.check(&contract, &open);
-    problems.extend(proofs.check(&tables, &open));
+    problems.extend(proofs.check(&tables, &contract, &open));
     Ok(Made { page: page::make(&tables, &proofs), paths: paths::make(&tables, &open), problems })
 }
 

@@ -182,7 +182,8 @@ impl PresenceProperties {
 /// One line for a person.
 fn tool_tip(presence: &Presence) -> String {
     let mut words: Vec<&str> = presence.availability.map(Availability::name).into_iter().collect();
-    words.extend(presence.activities.iter().map(|activity| &**activity));
+    let activities = presence.activities.iter().map(|activity| &**activity);
+    words.extend(activities.filter(|it| presence.availability.is_none_or(|known| known.name() != *it)));
     if !presence.note.is_empty() {
         words.push(&presence.note);
     }
