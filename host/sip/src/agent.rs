@@ -81,6 +81,7 @@ mod learn;
 mod messages;
 mod node;
 pub(crate) mod place;
+mod referrals;
 mod sessions;
 mod within;
 
@@ -98,6 +99,7 @@ use crate::transport::{Destination, Flow, FlowId, Transmit};
 use crate::uri::{Scheme, Uri};
 use crate::usage::invite::Invites;
 use crate::usage::publication::{Fate, Publication};
+use crate::usage::refer::Refers;
 use crate::usage::registration::Registration;
 use crate::usage::subscription::Subscriptions;
 use crate::usage::{Patch, PublishParams, SubscribeParams};
@@ -120,6 +122,7 @@ pub struct Agent {
     subscriptions: Subscriptions,
     publications: BTreeMap<u64, Publication>,
     invites: Invites,
+    refers: Refers,
 }
 
 impl Agent {
@@ -131,6 +134,7 @@ impl Agent {
             subscriptions: Subscriptions::new(),
             publications: BTreeMap::new(),
             invites: Invites::new(),
+            refers: Refers::new(),
         }
     }
 
@@ -385,6 +389,7 @@ impl Agent {
                 subscriptions: &self.subscriptions,
                 publications: &self.publications,
                 invites: &self.invites,
+                refers: &self.refers,
                 gate: self.core.gate.deadline(),
             };
             match self.core.timers.pop_due(now, |key| usages.deadline(key)) {
@@ -402,7 +407,7 @@ impl Agent {
                     self.publication(id, |publication, core| publication.on_timeout(core, now, id));
                 }
                 Some(UsageKey::Invite(id)) => self.invites.on_timeout(&mut self.core, now, id),
-                Some(UsageKey::Refer(_)) => {}
+                Some(UsageKey::Refer(id)) => self.refers.on_timeout(&mut self.core, now, id),
                 None => break,
             }
             self.settle(now);
@@ -435,6 +440,7 @@ impl Agent {
             subscriptions: &self.subscriptions,
             publications: &self.publications,
             invites: &self.invites,
+            refers: &self.refers,
             gate: self.core.gate.deadline(),
         };
         self.core.timers.next(|key| usages.deadline(key))
@@ -502,8 +508,12 @@ impl Agent {
     }
 
     fn on_done(&mut self, now: Instant, done: Done) {
-        if let Purpose::Invite(id, errand) = done.purpose {
-            return self.invites.on_done(&mut self.core, now, id, errand, done);
+        match done.purpose {
+            Purpose::Invite(id, errand) => {
+                return self.invites.on_done(&mut self.core, now, id, errand, done);
+            }
+            Purpose::Refer(id, errand) => return self.on_refer_done(now, id, errand, &done),
+            _ => {}
         }
         let Done { purpose, cseq, destination, outcome, .. } = done;
         match purpose {
@@ -547,6 +557,7 @@ struct Usages<'a> {
     subscriptions: &'a Subscriptions,
     publications: &'a BTreeMap<u64, Publication>,
     invites: &'a Invites,
+    refers: &'a Refers,
     gate: Option<Instant>,
 }
 
@@ -560,7 +571,7 @@ impl Usages<'_> {
             UsageKey::Subscription(id) => self.subscriptions.deadline(id),
             UsageKey::Publication(id) => self.publications.get(&id).and_then(Publication::deadline),
             UsageKey::Invite(id) => self.invites.deadline(id),
-            UsageKey::Refer(_) => None,
+            UsageKey::Refer(id) => self.refers.deadline(id),
         }
     }
 }

@@ -153,7 +153,7 @@ impl Agent {
 
     /// The number of sessions and referrals that are remembered, those that are over among them. For diagnostics.
     pub fn remembered(&self) -> usize {
-        self.invites.remembered()
+        self.invites.remembered() + self.refers.remembered()
     }
 
     /// The number of transactions, client and server, that are remembered. For diagnostics.

@@ -49,6 +49,16 @@ impl Core {
         all.join(", ")
     }
 
+    /// Whether a request may demand this extension.
+    pub(crate) fn understands(&self, tag: &[u8]) -> bool {
+        let among = |tags: &[&str]| tags.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()));
+        // Whoever lists subscribers in a request means a server, which answers 405 where it is none.
+        let always = ["eventlist", "gruu", "outbound", "path", "norefersub", "recipient-list-subscribe"];
+        let sessions = ["100rel", "timer", "replaces", "tdialog", "answermode", "multiple-refer"];
+        among(&always)
+            || self.has_sessions() && (among(&sessions) || self.config.invite.join && among(&["join"]))
+    }
+
     /// The value of Accept.
     pub(crate) fn accept(&self) -> String {
         let sessions = if self.has_sessions() { &self.config.invite.accept[..] } else { &[] };

@@ -100,6 +100,11 @@ impl Dialog {
         Some(dialog)
     }
 
+    /// The same dialog with other numbers for our requests.
+    pub(crate) fn with_sequence(self, sequence: Sequence) -> Self {
+        Self { sequence, ..self }
+    }
+
     /// Whether messages with these names belong to it.
     pub(crate) fn is(&self, call_id: &str, remote_tag: &str) -> bool {
         *self.call_id == *call_id && *self.remote_tag == *remote_tag

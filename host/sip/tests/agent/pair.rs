@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use attache_sip::agent::{Agent, AgentConfig, AgentEvent, ServiceFacts};
 use attache_sip::endpoint::{Endpoint, EndpointConfig, EndpointEvent, Request, Response};
-use attache_sip::message::{HeaderName, Message, Method};
+use attache_sip::message::{HeaderName, Message, Method, MethodBuf};
 use attache_sip::sim::Simulation;
 use attache_sip::transaction::{ServerTransactionId, TransactionId};
 use attache_sip::transport::{Destination, Flow, Transport};
@@ -253,6 +253,24 @@ impl Pair {
         self.server(|endpoint, now| endpoint.send_request(now, &request, to, None)).unwrap()
     }
 
+    /// Sends a request within the dialog of an INVITE, with our tag in it.
+    pub(crate) fn send_within(
+        &mut self,
+        invite: &Incoming,
+        method: &str,
+        tag: &str,
+        cseq: u32,
+        change: impl FnOnce(Request) -> Request,
+    ) -> TransactionId {
+        let contact = invite.message.contacts().next().unwrap().unwrap();
+        let request = Request::new(MethodBuf::parse(method).unwrap(), contact.uri().unwrap().to_string())
+            .from(format!("{};tag={tag}", invite.header(HeaderName::To)))
+            .to(invite.header(HeaderName::From))
+            .call_id(invite.header(HeaderName::CallId))
+            .cseq(cseq);
+        self.send(&change(request))
+    }
+
     /// The final status that the agent answers a request of the service with.
     pub(crate) fn response(&mut self, wanted: TransactionId) -> u16 {
         self.wait(HOUR, |pair| {
@@ -270,6 +288,15 @@ impl Pair {
     pub(crate) fn send(&mut self, request: &Request) -> TransactionId {
         let to = Destination { transport: Transport::Udp, remote: client() };
         self.server(|endpoint, now| endpoint.send_request(now, request, to, None)).unwrap()
+    }
+
+    /// What was sent to the service and begins so.
+    pub(crate) fn packets(&self, beginning: &str) -> Vec<String> {
+        let trace = self.sim.trace().iter();
+        trace
+            .filter(|packet| packet.to == server() && packet.is(beginning))
+            .map(|packet| String::from_utf8_lossy(&packet.payload).into_owned())
+            .collect()
     }
 
     /// How many packets that begin so were sent to the service.

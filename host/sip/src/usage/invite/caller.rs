@@ -192,7 +192,10 @@ impl Call {
             if offer {
                 self.pending = Some(Pending::TheirReliable { leg: at, rseq });
             } else {
-                leg.negotiated |= offered && body.is_some();
+                if offered && body.is_some() {
+                    leg.negotiated = true;
+                    self.pending.take_if(|pending| matches!(pending, Pending::OurInvite));
+                }
                 self.prack(core, now, at, rseq, None);
             }
         }
@@ -291,7 +294,8 @@ impl Call {
             leg.negotiated |= body.is_some();
             leg.acknowledge(core, now, cseq, &self.credentials, None);
             self.inviting = None;
-            self.pending = None;
+            self.pending
+                .take_if(|pending| matches!(pending, Pending::OurInvite | Pending::TheirReliable { .. }));
         }
         self.legs.push(leg);
         self.main = Some(0);

@@ -137,6 +137,9 @@ pub enum CallError {
     /// There are as many sessions as are allowed.
     #[error("there are too many sessions")]
     TooMany,
+    /// An address or a value is malformed.
+    #[error("an address is malformed")]
+    Invalid,
     /// The status does not fit.
     #[error("the status {0} does not fit")]
     Status(u16),

@@ -62,8 +62,4 @@ impl Leg {
             ack.sent = ack.sent.wrapping_add(1);
         }
     }
-
-    pub(super) const fn has_acked(&self) -> bool {
-        self.ack.is_some()
-    }
 }

@@ -36,6 +36,14 @@ impl Invites {
         if leg.dialog.take(number) { Ok(leg.dialog.clone()) } else { Err(500) }
     }
 
+    /// Another usage of the dialog has found that the peer is gone.
+    pub(crate) fn on_lost(&mut self, core: &mut Core, now: Instant, id: InviteId, bye: bool) {
+        let _ = self.command(core, id, |call, core| {
+            call.lost(core, now, bye);
+            Ok(())
+        });
+    }
+
     /// The dialog of a session, for a request of another usage of it.
     pub(crate) fn dialog(&self, id: InviteId) -> Option<(&Dialog, bool)> {
         let call = self.all.get(&id.0).filter(|call| !call.is_over())?;
