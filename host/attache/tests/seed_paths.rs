@@ -407,11 +407,11 @@ fn every_rust_path_of_the_seed_api_exists() {
     let _ = attache::compat::MessengerConversationWnd::hwnd;
     let _ = attache::compat::MessengerConversationWnd::is_closed;
     let _ = attache::compat::MessengerConversationWnd::show;
-    let _ = attache::compat::MessengerGroup::add_contact;
+    let _ = attache::compat::MessengerGroup::add_contact::<&str>;
     let _ = attache::compat::MessengerGroup::contacts;
     let _ = attache::compat::MessengerGroup::name;
     let _ = attache::compat::MessengerGroup::put_name;
-    let _ = attache::compat::MessengerGroup::remove_contact;
+    let _ = attache::compat::MessengerGroup::remove_contact::<&str>;
     let _ = attache::compat::MessengerGroups::count;
     let _ = attache::compat::MessengerGroups::item;
     let _ = attache::compat::MessengerGroups::iter;

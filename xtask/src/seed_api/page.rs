@@ -113,6 +113,7 @@ fn heading(text: &mut String, title: &str, what: &str) {
 fn paths(paths: &[String]) -> String {
     let short = |path: &String| {
         let path = path.strip_prefix("attache::").unwrap_or(path);
+        let path = path.split("::<").next().unwrap_or(path);
         format!("`{}`", path.strip_prefix("compat::").unwrap_or(path))
     };
     paths.iter().map(short).collect::<Vec<_>>().join(", ")

@@ -1,7 +1,7 @@
 //! Rust paths as code that compiles only while they exist.
 //!
 //! `a::T::f` is a function or constant, `a::T::V` a variant, `a::T` a type, `a::T.f` a field, and `a::f` or `a::C` an item of a
-//! module.
+//! module. A function that takes several types has one of them behind it, as in `a::T::f::<&str>`.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,8 @@ fn statement(path: &str) -> String {
     if let Some((owner, field)) = path.split_once('.') {
         return format!("let _ = |it: &{owner}| drop(core::hint::black_box(&it.{field}));");
     }
-    let (owner, last) = path.rsplit_once("::").unwrap_or(("", path));
+    let name = path.split("::<").next().unwrap_or(path);
+    let (owner, last) = name.rsplit_once("::").unwrap_or(("", name));
     let of_type = owner.rsplit("::").next().is_some_and(|name| name.starts_with(char::is_uppercase));
     let is_type = last.starts_with(char::is_uppercase) && last.contains(char::is_lowercase);
     match (of_type, is_type) {

@@ -34,7 +34,7 @@ impl MessengerGroup {
     ///
     /// # Errors
     /// [`E_INVALIDARG`](super::E_INVALIDARG) for what is no address.
-    pub fn add_contact(&self, contact: impl Into<Person>) -> Result<HRESULT> {
+    pub fn add_contact<P: Into<Person>>(&self, contact: P) -> Result<HRESULT> {
         let done = Done::AddedToGroup(self.id);
         match self.contact(contact)? {
             Ok(contact) => self.inner.begin(&self.account, Command::AddToGroup(contact, self.id), done),
@@ -50,7 +50,7 @@ impl MessengerGroup {
     ///
     /// # Errors
     /// [`E_INVALIDARG`](super::E_INVALIDARG) for what is no address.
-    pub fn remove_contact(&self, contact: impl Into<Person>) -> Result<HRESULT> {
+    pub fn remove_contact<P: Into<Person>>(&self, contact: P) -> Result<HRESULT> {
         let done = Done::RemovedFromGroup(self.id);
         match self.contact(contact)? {
             Ok(contact) => self.inner.begin(&self.account, Command::RemoveFromGroup(contact, self.id), done),
@@ -61,7 +61,7 @@ impl MessengerGroup {
         }
     }
 
-    fn contact(&self, contact: impl Into<Person>) -> Result<core::result::Result<ContactId, Error>> {
+    fn contact<P: Into<Person>>(&self, contact: P) -> Result<core::result::Result<ContactId, Error>> {
         let address = contact.into().address()?;
         let id = self.account.snapshot().by_address.get(&address).copied();
         Ok(id.ok_or_else(|| Error::new(Code::ContactNotFound, format!("{address} is not on the list"))))

@@ -274,7 +274,7 @@ impl Messenger {
     ///
     /// # Errors
     /// As [`start_conversation`](Self::start_conversation).
-    pub fn instant_message(&self, contact: impl Into<Person>) -> Result<MessengerConversationWnd> {
+    pub fn instant_message<P: Into<Person>>(&self, contact: P) -> Result<MessengerConversationWnd> {
         let window = self.converse(NewConversation::with(vec![contact.into().address()?]))?;
         window.show()?;
         Ok(window)
@@ -286,7 +286,7 @@ impl Messenger {
     /// # Errors
     /// [`SR_APP_NOT_SPECIFIED`](super::SR_APP_NOT_SPECIFIED) for an empty id, or as
     /// [`start_conversation`](Self::start_conversation).
-    pub fn invite_app(&self, contact: impl Into<Person>, app_id: &str) -> Result<MessengerConversationWnd> {
+    pub fn invite_app<P: Into<Person>>(&self, contact: P, app_id: &str) -> Result<MessengerConversationWnd> {
         if app_id.trim().is_empty() {
             return Err(Error::new(Code::SessionAppNotSpecified, "no application is named").into());
         }
@@ -298,7 +298,7 @@ impl Messenger {
     ///
     /// # Errors
     /// [`MSGR_E_NOT_ACCEPTING_PAGES`](super::MSGR_E_NOT_ACCEPTING_PAGES) when no mobile number of theirs is known.
-    pub fn page(&self, contact: impl Into<Person>) -> Result<MessengerConversationWnd> {
+    pub fn page<P: Into<Person>>(&self, contact: P) -> Result<MessengerConversationWnd> {
         let address = contact.into().address()?;
         let mobile =
             if address.as_str().starts_with("tel:") { Some(address) } else { self.phones(&address)?.mobile };
@@ -313,9 +313,9 @@ impl Messenger {
     /// # Errors
     /// [`MSGR_E_PHONE_INVALID_NUMBER`](super::MSGR_E_PHONE_INVALID_NUMBER) when there is none,
     /// [`SR_INVITED_SELF`](super::SR_INVITED_SELF), [`MSGR_E_NOT_LOGGED_ON`].
-    pub fn phone(
+    pub fn phone<P: Into<Person>>(
         &self,
-        contact: impl Into<Person>,
+        contact: P,
         kind: MPHONE_TYPE,
         number: &str,
     ) -> Result<MessengerConversationWnd> {
@@ -340,7 +340,7 @@ impl Messenger {
     ///
     /// # Errors
     /// [`MSGR_E_USER_NOT_FOUND`](super::MSGR_E_USER_NOT_FOUND) when no mail address is known, or the directory's own.
-    pub fn send_mail(&self, contact: impl Into<Person>) -> Result<String> {
+    pub fn send_mail<P: Into<Person>>(&self, contact: P) -> Result<String> {
         let address = contact.into().address()?;
         let account = self.inner.account()?;
         let uri = self.inner.wait(async move { account.mail_to(&address).await })?;
@@ -352,7 +352,7 @@ impl Messenger {
     ///
     /// # Errors
     /// As [`phone`](Self::phone).
-    pub fn start_voice(&self, contact: impl Into<Person>) -> Result<MessengerConversationWnd> {
+    pub fn start_voice<P: Into<Person>>(&self, contact: P) -> Result<MessengerConversationWnd> {
         self.media(&contact.into().address()?, Media::Audio)
     }
 
@@ -360,7 +360,7 @@ impl Messenger {
     ///
     /// # Errors
     /// As [`phone`](Self::phone).
-    pub fn start_video(&self, contact: impl Into<Person>) -> Result<MessengerConversationWnd> {
+    pub fn start_video<P: Into<Person>>(&self, contact: P) -> Result<MessengerConversationWnd> {
         self.media(&contact.into().address()?, Media::Video)
     }
 
@@ -378,7 +378,7 @@ impl Messenger {
     ///
     /// # Errors
     /// [`MSGR_E_USER_NOT_FOUND`](super::MSGR_E_USER_NOT_FOUND) when neither the person nor the directory names a page.
-    pub fn view_profile(&self, contact: impl Into<Person>) -> Result<String> {
+    pub fn view_profile<P: Into<Person>>(&self, contact: P) -> Result<String> {
         let address = contact.into().address()?;
         let account = self.inner.account()?;
         let profile = self.inner.wait(async move { account.profile(&address).await })?;

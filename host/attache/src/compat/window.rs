@@ -80,7 +80,7 @@ impl MessengerConversationWnd {
     /// # Errors
     /// [`MSGR_E_SESSION_FULL`](super::MSGR_E_SESSION_FULL), [`SR_INVITED_SELF`](super::SR_INVITED_SELF),
     /// [`E_INVALIDARG`](super::E_INVALIDARG).
-    pub fn add_contact(&self, contact: impl Into<Person>) -> Result<HRESULT> {
+    pub fn add_contact<P: Into<Person>>(&self, contact: P) -> Result<HRESULT> {
         let address = contact.into().address()?;
         if self.conversation()?.present().any(|present| *present == address) {
             return Ok(S_FALSE);
