@@ -1,5 +1,7 @@
 //! Sessions and messages between two machines in a simulated network.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use std::time::Duration;

@@ -73,6 +73,18 @@ impl Outgoing {
     }
 }
 
+impl Waiting {
+    /// The next message; `None` when the owner wants no more. Cancellation safe.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        self.queue.recv().await
+    }
+
+    /// So many bytes of what was taken are written.
+    pub(crate) fn done(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 /// How a connection behaves.
 #[derive(Clone)]
 pub(crate) struct Manner {

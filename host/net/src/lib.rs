@@ -20,6 +20,7 @@
 //! - [`Tls`], [`TlsOptions`]: whom to believe, and who this node is.
 //! - [`FlowError`], [`CertificateProblem`]: why a flow is no more, or never was.
 //! - [`Resolver`], [`DnsResolver`], [`SystemResolver`]: names to addresses.
+//! - [`MsrpSockets`]: the connections of message sessions, in the same manner.
 //! - [`HttpClient`], [`HttpListener`]: whole HTTP messages out and in.
 
 mod census;
@@ -30,6 +31,7 @@ mod establish;
 mod framing;
 mod http;
 mod listener;
+mod msrp;
 mod options;
 mod plain;
 mod pulse;
@@ -46,6 +48,7 @@ pub use error::FlowError;
 pub use http::{
     HttpAnswer, HttpClient, HttpClientOptions, HttpError, HttpExchange, HttpLimits, HttpListener, HttpOptions,
 };
+pub use msrp::{MsrpOptions, MsrpSockets};
 pub use options::{BindOptions, KeepAlive, Limits};
 pub use resolve::{MAX_ADDRESSES, Query, ResolveError, Resolver, Resolving, SystemResolver};
 pub use socket::source_address;

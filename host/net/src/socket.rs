@@ -4,13 +4,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use socket2::SockRef;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// Connections that the kernel may hold before they are accepted.
 const BACKLOG: i32 = 1024;
+
+/// Silence after which a peer is asked whether it is still there; shorter than what middleboxes forget connections after.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// How often to look for a port that is free on both transports.
 const PORT_ATTEMPTS: usize = 32;
@@ -59,6 +60,16 @@ pub(crate) fn give_up_after(stream: &TcpStream, patience: Duration) {
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = (stream, patience);
+}
+
+/// Has the system ask the peer of a silent connection now and then whether it is still there.
+pub(crate) fn keep_alive(stream: &TcpStream) {
+    let how = TcpKeepalive::new().with_time(SILENCE);
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "windows"))]
+    let how = how.with_interval(SILENCE / 4);
+    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&how) {
+        tracing::debug!(%error, "no keep-alive");
+    }
 }
 
 /// The address that this machine would use to reach `remote`.

@@ -237,13 +237,13 @@ impl Msrp {
         now: Instant,
         stream: StreamId,
         request: &mut Request,
-        bytes: Bytes,
+        bytes: &Bytes,
     ) {
         if request.verdict.is_some() {
             return;
         }
         let Some(message) = request.message else { return };
-        let taken = self.take_body(now, stream, message, request.offset, request.range, &bytes);
+        let taken = self.take_body(now, stream, message, request.offset, request.range, bytes);
         match taken {
             Ok(until) => request.offset = until,
             Err(status) => {

@@ -171,7 +171,7 @@ impl Msrp {
                 let Some(stream) = self.streams.get_mut(&id) else { return };
                 // Taken out while it is worked on, which may touch everything.
                 let Some(Chunk::Request(mut request)) = stream.chunk.take() else { return };
-                self.request_body(now, id, &mut request, bytes);
+                self.request_body(now, id, &mut request, &bytes);
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.chunk = Some(Chunk::Request(request));
                 }

@@ -1,5 +1,6 @@
 //! Two nodes that know each other's paths, as an offer and its answer would have told them.
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::time::Duration;
 
