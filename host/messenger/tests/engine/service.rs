@@ -65,7 +65,7 @@ pub(crate) struct Service {
     pub(crate) counts: BTreeMap<String, usize>,
     /// Messages for people who are not there are taken for later.
     pub(crate) offline_store: bool,
-    pub(crate) stored: Vec<(String, Bytes)>,
+    pub(crate) stored: Vec<(String, Message)>,
     pub(crate) lists: lists::Lists,
     /// Who watches dialogs, where they are told.
     pub(crate) dialogs: Option<BTreeMap<String, dialogs::Watcher>>,
@@ -145,10 +145,24 @@ impl Service {
         headers: &[(&str, &str)],
         content: (&str, &[u8]),
     ) {
+        self.inject_from(now, "sip:carol@example.com", to, call_id, cseq, headers, content);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a request is made of")]
+    pub(crate) fn inject_from(
+        &mut self,
+        now: Instant,
+        from: &str,
+        to: &str,
+        call_id: &str,
+        cseq: u32,
+        headers: &[(&str, &str)],
+        content: (&str, &[u8]),
+    ) {
         let Some(contact) = self.bindings.get(to).cloned() else { return };
         let Some(destination) = destination(&contact) else { return };
         let mut request = Request::new(Method::Message, contact)
-            .from("<sip:carol@example.com>;tag=c")
+            .from(format!("<{from}>;tag=c"))
             .to(format!("<sip:{to}@example.com>"))
             .call_id(call_id)
             .cseq(cseq)
@@ -438,32 +452,41 @@ impl Service {
         if !self.passwords.contains_key(&to) {
             return self.respond(id, &Response::new(404));
         }
-        let content_type =
-            String::from_utf8(request.header(HeaderName::ContentType).unwrap().to_vec()).unwrap();
-        let body = Bytes::copy_from_slice(request.body());
         let Some(contact) = self.bindings.get(&to).cloned() else {
             if self.offline_store {
-                self.stored.push((to, body));
+                self.stored.push((to, request.clone()));
                 return self.respond(id, &Response::new(202));
             }
             return self.respond(id, &Response::new(480));
         };
+        let client = self.forward(&contact, request);
+        self.next += 1;
+        self.relayed.insert(self.next, (client, id));
+    }
+
+    fn forward(&mut self, contact: &str, request: &Message) -> TransactionId {
         let text = |name| String::from_utf8(request.header(name).unwrap().to_vec()).unwrap();
-        let mut forward = Request::new(Method::Message, contact.clone())
+        let mut forward = Request::new(Method::Message, contact.to_owned())
             .from(text(HeaderName::From))
             .to(text(HeaderName::To))
             .call_id(request.call_id().unwrap())
             .cseq(request.cseq().unwrap().number)
-            .body(content_type, body);
+            .body(text(HeaderName::ContentType), Bytes::copy_from_slice(request.body()));
         for name in ["Auto-Submitted", "Attache-Message"] {
             if let Some(value) = request.other(name) {
                 forward.push(name, String::from_utf8(value.to_vec()).unwrap());
             }
         }
-        let client =
-            self.endpoint.send_request(self.now, &forward, destination(&contact).unwrap(), None).unwrap();
-        self.next += 1;
-        self.relayed.insert(self.next, (client, id));
+        self.endpoint.send_request(self.now, &forward, destination(contact).unwrap(), None).unwrap()
+    }
+
+    /// Passes on what was taken for later to those who are there now.
+    pub(crate) fn deliver_stored(&mut self, now: Instant) {
+        self.now = now;
+        for (to, request) in core::mem::take(&mut self.stored) {
+            let contact = self.bindings.get(&to).cloned().unwrap();
+            self.forward(&contact, &request);
+        }
     }
 }
 
