@@ -48,6 +48,7 @@
 //! - Everything held is bounded by [`Limits`].
 
 mod agent_events;
+mod call;
 mod calls;
 mod composing;
 mod config;
@@ -108,6 +109,7 @@ use crate::{
     time::Now,
 };
 
+use call::Lines;
 use composing::Composers;
 pub use config::{EngineConfig, Limits};
 use conversations::Conversations;
@@ -144,6 +146,7 @@ pub struct Engine {
     ledger: Ledger,
     roster: Roster,
     conversations: Conversations,
+    lines: Lines,
     outbox: Outbox,
     inbox: Inbox,
     deliveries: Deliveries,
@@ -245,6 +248,7 @@ impl Engine {
             ledger,
             roster,
             conversations: Conversations::default(),
+            lines: Lines::default(),
             outbox: Outbox::default(),
             inbox,
             deliveries: Deliveries::new(&restored.records),
@@ -384,15 +388,14 @@ impl Engine {
             Command::RemoveParticipant { conversation, address } => {
                 self.remove_participant(ticket, conversation, &address);
             }
-            Command::Call { .. }
-            | Command::StartMedia { .. }
-            | Command::AnswerMedia { .. }
-            | Command::AnswerCall(_)
-            | Command::HangUp(_)
-            | Command::Transfer { .. } => {
-                let error = Error::new(Code::UnsupportedByService, "not offered yet");
-                self.ledger.answer(ticket.token, Err(error));
+            Command::Call { to, own, method } => self.dial(ticket, &to, own, method),
+            Command::StartMedia { to, media } => self.start_media(ticket, &to, media),
+            Command::AnswerMedia { call, description } => {
+                self.answer_media(ticket, call, description.as_ref());
             }
+            Command::AnswerCall(call) => self.answer_call(ticket, call),
+            Command::HangUp(call) => self.hang_up(ticket, call),
+            Command::Transfer { call, to } => self.transfer(ticket, call, &to),
             Command::AddContact { .. }
             | Command::RemoveContact(_)
             | Command::RenameContact(..)
@@ -451,6 +454,7 @@ impl Engine {
         self.leases_due();
         self.own_due();
         self.close_idle();
+        self.calls_due();
         self.wake_messages();
         self.receipts_due();
         self.composing_due();
@@ -504,6 +508,7 @@ impl Engine {
             self.leases_timeout(),
             self.own_timeout(),
             self.conversations_timeout(),
+            self.calls_timeout(),
             self.outbox_timeout(),
             self.receipts_timeout(),
             self.composing_timeout(),

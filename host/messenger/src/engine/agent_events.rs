@@ -34,7 +34,10 @@ impl Engine {
                 if notify.is_some() || !state.is_final() && !is_retrying(&state) {
                     self.alive();
                 }
-                if let Some(package) = self.mailbox.package(id) {
+                if self.is_followed(id) {
+                    let document = notify.as_ref().map(|notify| &*notify.body);
+                    self.on_followed(id, &state, document);
+                } else if let Some(package) = self.mailbox.package(id) {
                     self.on_mailbox(package, &state, notify);
                 } else if self.watchers.owns(id) {
                     self.on_watchers(&state, notify);
@@ -61,6 +64,9 @@ impl Engine {
                 }
             }
             AgentEvent::MessageReceived { id, message, .. } => self.on_message(id, &message),
+            AgentEvent::Invite { id, event } => self.on_session_event(id, event),
+            AgentEvent::Refer { id, event } => self.on_refer_event(id, &event),
+            AgentEvent::ReferReceived(request) => self.on_referral(&request),
             AgentEvent::Response { id, .. } => self.on_probe_answered(id),
             AgentEvent::RequestFailed { id, cause } => self.on_probe_failed(id, &cause),
             AgentEvent::Diagnostic(diagnostic) => self.diagnose(describe(&diagnostic)),

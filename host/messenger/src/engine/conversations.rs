@@ -348,7 +348,7 @@ impl Engine {
         opened
     }
 
-    fn write_line(&mut self, id: ConversationId, line: TranscriptEntry) {
+    pub(super) fn write_line(&mut self, id: ConversationId, line: TranscriptEntry) {
         let now = self.now.instant;
         let limits = &self.config.limits;
         if let (Some(held), Some(entry)) =

@@ -163,6 +163,22 @@ impl Engine {
         self.facts_changed(ticket);
     }
 
+    /// Contributes what the engine itself knows of the person, or takes it back.
+    pub(super) fn own_fact(&mut self, source: &str, fact: Option<Fact>) {
+        let facts = &mut self.own.facts.facts;
+        if facts.get(source) == fact.as_ref() {
+            return;
+        }
+        match fact {
+            Some(fact) => facts.insert(source.into(), fact),
+            None => facts.remove(source),
+        };
+        if self.compose_own() {
+            self.tell_own();
+            self.publish_own();
+        }
+    }
+
     fn facts_changed(&mut self, ticket: Ticket) {
         self.accept(ticket);
         if self.compose_own() {

@@ -151,6 +151,7 @@ impl Engine {
                 self.session.signing_out.push(ticket.request);
                 self.fail_sign_in(&Error::new(Code::UserCancelled, "signed out meanwhile"));
                 let now = self.now.instant;
+                self.drop_calls();
                 self.change_session(SessionState::SigningOut, None);
                 self.session.probe = None;
                 self.unpublish();

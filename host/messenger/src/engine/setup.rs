@@ -3,7 +3,7 @@
 use attache_sip::{
     agent::{AgentConfig, Diagnostic, instance_urn},
     uri::UriBuf,
-    usage::Backoff,
+    usage::{Backoff, InviteSettings},
 };
 
 use super::EngineConfig;
@@ -40,6 +40,11 @@ pub(super) fn agent_config(config: &EngineConfig, instance: &str) -> AgentConfig
         flows: config.flows,
         // The same after a restart, so that the service knows the binding again (RFC 5626, section 4.1).
         instance: Some(instance_urn(&format!("{} {instance}", config.address))),
+        invite: InviteSettings {
+            // Two for each call between phones, and as many again that are turned away.
+            max: config.limits.calls.saturating_mul(4),
+            ..InviteSettings::default()
+        },
         ..AgentConfig::new(aor, credential, config.local.clone())
     }
 }

@@ -1,5 +1,7 @@
 //! Conversations and calls between engines, on the embedded service and a simulated network.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod calls;
 mod conversations;
+mod phone;
 mod world;

@@ -21,7 +21,7 @@ use attache_service::{Core, CoreConfig, ServiceConfig, StoreChange};
 use attache_sip::transport::{Destination, Flow, FlowId, Transmit, Transport};
 use bytes::Bytes;
 
-pub(crate) const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
+pub(crate) const PEOPLE: [&str; 5] = ["alice", "bob", "carol", "dave", "desk"];
 
 /// The service, with a store that keeps everything at once.
 pub(crate) struct Service(Core);
