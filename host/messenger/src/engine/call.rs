@@ -451,11 +451,11 @@ fn is_number(address: &Address) -> bool {
 }
 
 fn busy(error: CallError) -> Error {
-    let text = match error {
-        CallError::TooMany => "there are as many sessions as are allowed",
-        _ => "the call could not be begun",
+    let (code, text) = match error {
+        CallError::TooMany => (Code::TooManySessions, "there are as many sessions as are allowed"),
+        _ => (Code::PhoneCallNotComplete, "the call could not be begun"),
     };
-    Error::new(Code::TooManySessions, text).because(error.to_string())
+    Error::new(code, text).because(error.to_string())
 }
 
 /// A time from now on.

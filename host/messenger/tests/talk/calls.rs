@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use attache_messenger::{
-    call::{Call, CallState, Callee, IncomingCalls, Media},
+    call::{Call, CallMethod, CallState, Callee, IncomingCalls, Media},
     code::Code,
-    command::Command,
+    command::{Command, TransferTarget},
     event::EventKind,
     id::CallId,
     presence::Availability,
@@ -301,6 +301,129 @@ fn calls_are_bounded() {
     world.start("alice", dial("bob"));
     world.start("alice", dial("bob"));
     assert_eq!(world.fails("alice", dial("bob")), Code::TooManySessions);
+}
+
+// ---- by REFER, and transfers ----
+
+fn refer(to: &str) -> Command {
+    Command::Call { to: Callee::Address(address(to)), own: None, method: Some(CallMethod::Refer) }
+}
+
+#[test]
+fn the_own_phone_is_asked_to_call_and_tells_how_it_goes() {
+    let mut world = world(40, SOON, SOON);
+    world.run("alice", refer("bob")).unwrap();
+    assert_eq!(states(&mut world, "alice"), ["starting", "own-answered", "peer-ringing", "connected"]);
+    world.settle();
+    assert!(talk_to_each_other(&mut world));
+    // Nobody tells of the phone's dialogs here: the call is out of sight, and goes on.
+    world.sim.run_for(Duration::from_secs(60));
+    assert_eq!(call(&mut world, "alice").state, CallState::Ended(None));
+    assert!(talk_to_each_other(&mut world));
+    assert!(world.snapshot("alice").own.activities.is_empty());
+}
+
+#[test]
+fn what_the_own_phone_could_not_do_is_told_with_the_right_code() {
+    for (status, code) in
+        [(486, Code::PhoneCircuitsBusy), (603, Code::SessionInvitationDeclined), (480, Code::VoiceNoAnswer)]
+    {
+        let mut world = world(41, SOON, Manner::Refuses(status));
+        assert_eq!(world.fails("alice", refer("bob")), code, "{status}");
+    }
+    let mut world = world(42, SOON, SOON);
+    phone(&mut world, "desk", |phone| phone.follows = false);
+    assert_eq!(world.fails("alice", refer("bob")), Code::PhoneCallNotComplete);
+}
+
+fn carols_phone(world: &mut World, manner: Manner) {
+    Phone::add(&mut world.sim, "carol", manner);
+    world.settle();
+}
+
+fn transfer(call: CallId, to: TransferTarget) -> Command {
+    Command::Transfer { call, to }
+}
+
+fn to_carol() -> TransferTarget {
+    TransferTarget::Callee(Callee::Address(address("carol")))
+}
+
+#[test]
+fn the_other_side_of_a_call_is_transferred_to_somebody() {
+    let mut world = world(43, SOON, SOON);
+    carols_phone(&mut world, SOON);
+    world.run("alice", dial("bob")).unwrap();
+    let id = call(&mut world, "alice").id;
+    world.run("alice", transfer(id, to_carol())).unwrap();
+    world.settle();
+    assert_eq!(call(&mut world, "alice").state, CallState::Ended(None));
+    assert!(phone(&mut world, "desk", |phone| phone.calls.is_empty()));
+    let carol = at("carol").ip().to_string();
+    assert_eq!(phone(&mut world, "bob", |phone| phone.sends_to()), Some(carol));
+}
+
+#[test]
+fn a_call_goes_on_when_its_transfer_fails() {
+    for follows in [true, false] {
+        let mut world = world(44, SOON, SOON);
+        carols_phone(&mut world, Manner::Refuses(486));
+        phone(&mut world, "bob", |phone| phone.follows = follows);
+        world.run("alice", dial("bob")).unwrap();
+        world.settle();
+        let id = call(&mut world, "alice").id;
+        let code = if follows { Code::PhoneCircuitsBusy } else { Code::PhoneCallNotComplete };
+        assert_eq!(world.fails("alice", transfer(id, to_carol())), code);
+        world.settle();
+        assert_eq!(call(&mut world, "alice").state, CallState::Connected);
+        assert!(talk_to_each_other(&mut world));
+    }
+}
+
+#[test]
+fn one_call_takes_the_place_of_another() {
+    let mut world = world(45, SOON, SOON);
+    carols_phone(&mut world, SOON);
+    // Alice talks to bob, and asks carol in a second call whether she takes him.
+    world.run("alice", dial("bob")).unwrap();
+    let first = *world.snapshot("alice").calls.keys().next().unwrap();
+    let token = world.start("alice", dial("carol"));
+    let second = world.accepted("alice", token).call.unwrap();
+    world.finish("alice", token).unwrap();
+    world.settle();
+    world.run("alice", transfer(first, TransferTarget::Call(second))).unwrap();
+    world.settle();
+    for id in [first, second] {
+        assert_eq!(world.snapshot("alice").calls[&id].state, CallState::Ended(None));
+    }
+    assert!(phone(&mut world, "desk", |phone| phone.calls.is_empty()));
+    let (bob, carol) = (at("bob").ip().to_string(), at("carol").ip().to_string());
+    assert_eq!(phone(&mut world, "bob", |phone| phone.sends_to()), Some(carol));
+    assert_eq!(phone(&mut world, "carol", |phone| phone.sends_to()), Some(bob));
+}
+
+#[test]
+fn only_a_call_that_stands_is_transferred() {
+    let mut world = world(46, Manner::Rings, SOON);
+    let token = world.start("alice", dial("bob"));
+    let id = world.accepted("alice", token).call.unwrap();
+    assert_eq!(world.fails("alice", transfer(id, to_carol())), Code::SessionSessionStateInvalid);
+    assert_eq!(
+        world.fails("alice", transfer(id, TransferTarget::Call(id))),
+        Code::SessionSessionStateInvalid
+    );
+    assert_eq!(world.fails("alice", transfer(CallId(1), to_carol())), Code::NotFound);
+}
+
+#[test]
+fn nobody_else_decides_whom_an_account_calls() {
+    let mut world = World::new(47, &["alice"]);
+    Phone::add(&mut world.sim, "bob", SOON);
+    carols_phone(&mut world, SOON);
+    let outcome = world.sim.with(at("bob"), |phone: &mut Phone, now| phone.refer(now, "alice", "carol"));
+    world.settle();
+    assert!(world.sim.with(at("bob"), |phone: &mut Phone, _| phone.refused.contains(&outcome)));
+    assert_eq!(phone(&mut world, "carol", |phone| phone.rang), 0);
 }
 
 // ---- with the application's media ----

@@ -8,10 +8,12 @@ use std::{
 
 use attache_messenger::sim::{Node, Simulation};
 use attache_sip::{
-    agent::{Agent, AgentConfig, AgentEvent, IncomingReferId, InviteId},
+    agent::{Agent, AgentConfig, AgentEvent, IncomingReferId, InviteId, ReferId},
     transport::{Destination, Flow, FlowId, Transmit, Transport},
     uri::UriBuf,
-    usage::{Body, Incoming, InviteEvent, InviteParams, InviteSettings},
+    usage::{
+        Body, Incoming, InviteEvent, InviteParams, InviteSettings, ReferEvent, ReferParams, ReferTarget,
+    },
 };
 use bytes::Bytes;
 
@@ -33,6 +35,8 @@ pub(crate) struct Phone {
     agent: Agent,
     at: SocketAddr,
     pub(crate) manner: Manner,
+    /// Calls whom others ask it to call.
+    pub(crate) follows: bool,
     /// Refuses offers that have no media.
     pub(crate) picky: bool,
     version: u32,
@@ -40,6 +44,8 @@ pub(crate) struct Phone {
     pub(crate) calls: BTreeMap<InviteId, Talk>,
     refers: BTreeMap<InviteId, IncomingReferId>,
     pub(crate) rang: u32,
+    /// What it asked of others, and they refused.
+    pub(crate) refused: Vec<ReferId>,
 }
 
 /// A call at a phone.
@@ -76,11 +82,13 @@ impl Phone {
             at,
             manner,
             picky: false,
+            follows: true,
             version: 0,
             due: Vec::new(),
             calls: BTreeMap::new(),
             refers: BTreeMap::new(),
             rang: 0,
+            refused: Vec::new(),
         };
         sim.add(at, phone);
         sim.with(at, |phone: &mut Self, now| {
@@ -153,11 +161,32 @@ impl Phone {
                 self.on_incoming(now, id, &incoming);
             }
             AgentEvent::Invite { id, event } => self.on_session(now, id, event),
+            AgentEvent::Refer { id, event: ReferEvent::Failed { .. } } => self.refused.push(id),
+            AgentEvent::ReferReceived(request) if self.follows => {
+                self.agent.accept_refer(now, request.id).unwrap();
+                let offer = self.sdp();
+                let to = UriBuf::parse(&request.refer_to.uri).unwrap();
+                let replaces = request.refer_to.replaces.clone();
+                let params = InviteParams { replaces, ..InviteParams::new(to, Some(offer)) };
+                let call = self.agent.invite(now, params).unwrap();
+                self.calls.insert(call, Talk::default());
+                self.refers.insert(call, request.id);
+            }
+            AgentEvent::ReferReceived(request) => {
+                self.agent.reject_refer(now, request.id, 405).unwrap();
+            }
             _ => {}
         }
     }
 
     fn on_incoming(&mut self, now: Instant, id: InviteId, incoming: &Incoming) {
+        if incoming.replaces.is_some() {
+            // Somebody takes the place of whom one talks to already.
+            let talk = Talk { sends_to: incoming.offer.as_ref().and_then(target), ..Talk::default() };
+            self.calls.insert(id, talk);
+            self.due.push((now, id, incoming.offer.clone()));
+            return;
+        }
         let bare = incoming.offer.as_ref().is_some_and(|offer| !has_media(offer));
         if self.picky && bare {
             return self.agent.reject(now, id, 488, Vec::new()).unwrap();
@@ -177,6 +206,15 @@ impl Phone {
 
     fn on_session(&mut self, now: Instant, id: InviteId, event: InviteEvent) {
         let refer = self.refers.get(&id).copied();
+        let progress = match &event {
+            InviteEvent::Progress { status, .. } => Some(*status),
+            InviteEvent::Answered { .. } => Some(200),
+            InviteEvent::Failed { cause, .. } => Some(cause.status().unwrap_or(503)),
+            _ => None,
+        };
+        if let (Some(refer), Some(status)) = (refer, progress) {
+            let _ = self.agent.refer_progress(now, refer, status, "Progress");
+        }
         match event {
             InviteEvent::Confirmed { body } => {
                 let talk = self.calls.entry(id).or_default();
@@ -202,7 +240,6 @@ impl Phone {
                 let talk = self.calls.entry(id).or_default();
                 talk.up = true;
                 talk.sends_to = body.as_ref().and_then(target);
-                let _ = refer;
             }
             InviteEvent::Failed { .. } | InviteEvent::Ended { .. } => {
                 self.calls.remove(&id);
@@ -211,6 +248,15 @@ impl Phone {
             }
             _ => {}
         }
+    }
+
+    /// Asks somebody to call somebody.
+    pub(crate) fn refer(&mut self, now: Instant, whom: &str, to: &str) -> ReferId {
+        let uri = |name: &str| format!("sip:{name}@example.com");
+        let whom = ReferTarget::Address(UriBuf::parse(&uri(whom)).unwrap());
+        let id = self.agent.refer(now, ReferParams::new(whom, uri(to))).unwrap();
+        self.pump(now);
+        id
     }
 
     /// Calls somebody.

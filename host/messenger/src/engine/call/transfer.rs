@@ -5,6 +5,7 @@
 
 use attache_sip::{
     agent::{InviteId, ReferId},
+    uri::UriBuf,
     usage::{ReferEvent, ReferParams, ReferRequest, ReferTarget},
 };
 
@@ -63,8 +64,13 @@ impl Engine {
                 let Some(facts) = facts else {
                     return Err(reason::not_supported("the other call does not stand"));
                 };
-                // Where the other side of that call is, and not only who: the place to be taken is there.
-                (facts.remote_target, Some(replaced), Some(*other), false)
+                // The very device, where it can be reached from everywhere (RFC 5627); else the person, of whose devices one
+                // knows the call whose place is taken (RFC 5589, section 7.3).
+                let device = UriBuf::parse(&facts.remote_target).ok();
+                let known = device.is_some_and(|uri| uri.as_uri().param("gr").is_some());
+                let person = self.lines.lines.get(other).map(|line| line.call.peer.as_str().to_owned());
+                let target = person.filter(|_| !known).unwrap_or(facts.remote_target);
+                (target, Some(replaced), Some(*other), false)
             }
         };
         let params = ReferParams { replaces, ..ReferParams::new(ReferTarget::Within(within), refer_to) };
@@ -143,7 +149,7 @@ impl Engine {
 
     /// Somebody asks this account to call. Nobody else decides whom it calls.
     pub(in crate::engine) fn on_referral(&mut self, request: &ReferRequest) {
-        self.agent.reject_refer(self.now.instant, request.id, 603);
+        let _ = self.agent.reject_refer(self.now.instant, request.id, 603);
     }
 
     pub(super) fn transfer_due(&mut self, id: CallId) {
