@@ -150,6 +150,15 @@ pub(super) fn set<'a>(ruleset: &mut Ruleset, wanted: impl IntoIterator<Item = (&
         add(ruleset, named, to);
     }
     except_the_nearer(ruleset);
+    ruleset.rules.sort_by_key(distance);
+}
+
+/// How far away those are whom a rule is for, the furthest counts: people, domains, everybody. The order of rules means
+/// nothing (RFC 4745, section 10); but some services take the first one that fits and overlook exceptions, and are right
+/// all the same where the nearest comes first.
+fn distance(rule: &Rule) -> u8 {
+    let Some((named, _)) = plain(rule) else { return 0 };
+    named.iter().filter_map(who).map(|who| order(&who).0).max().unwrap_or(0)
 }
 
 /// The rule that lets somebody see more than was asked for them though all of ours say otherwise, because it depends on
@@ -222,7 +231,13 @@ pub(super) fn keep_others<'a>(
 
 fn add(ruleset: &mut Ruleset, named: Named, to: Decision) {
     let base = format!("attache-{}", to.name());
-    let ours = |rule: &Rule| rule.id.starts_with(&base) && plain(rule).is_some_and(|(_, known)| known == to);
+    let far = |named: &Named| who(named).map(|who| order(&who).0);
+    // One for those who are as near, so that it has a place before those who are further away.
+    let ours = |rule: &Rule| {
+        let fits =
+            |(all, known): (&[Named], Decision)| known == to && all.iter().all(|it| far(it) == far(&named));
+        rule.id.starts_with(&base) && plain(rule).is_some_and(fits)
+    };
     if let Some(rule) = ruleset.rules.iter_mut().find(|rule| ours(rule)) {
         if let [Condition::Identity(known)] = &mut rule.conditions[..] {
             known.push(named);
@@ -322,6 +337,34 @@ mod tests {
             assert_eq!(says(&read, "sip:frank@example.net"), Decision::Allow);
             assert_eq!(listed(&read).len(), 5);
         }
+    }
+
+    #[test]
+    fn the_nearest_rule_comes_first_for_services_that_overlook_exceptions() {
+        let mut ruleset = Ruleset::default();
+        set(&mut ruleset, [(&person("bob@example.com"), Some(Decision::Confirm))]);
+        set(&mut ruleset, [(&Who::Everyone, Some(Decision::Confirm))]);
+        set(&mut ruleset, [(&Who::Domain("example.com".into()), Some(Decision::Block))]);
+        set(&mut ruleset, [(&person("bob@example.com"), Some(Decision::Allow))]);
+        set(&mut ruleset, [(&person("carol@example.com"), Some(Decision::Confirm))]);
+        let first = |watcher: &str| {
+            let fits = |named: &Named| match named {
+                Named::One(id) => id == watcher,
+                Named::Many { domain, .. } => {
+                    domain.as_deref().is_none_or(|domain| watcher.ends_with(domain))
+                }
+                Named::Foreign(_) => false,
+            };
+            let rule = ruleset
+                .rules
+                .iter()
+                .find(|rule| plain(rule).is_some_and(|(named, _)| named.iter().any(fits)));
+            rule.and_then(plain).map(|(_, decision)| decision)
+        };
+        assert_eq!(first("sip:bob@example.com"), Some(Decision::Allow));
+        assert_eq!(first("sip:carol@example.com"), Some(Decision::Confirm));
+        assert_eq!(first("sip:dave@example.com"), Some(Decision::Block));
+        assert_eq!(first("sip:erin@example.org"), Some(Decision::Confirm));
     }
 
     #[test]
