@@ -540,7 +540,8 @@ impl Msrp {
             FailureReport::Partial => status != 200,
             FailureReport::No => false,
         };
-        if is_wanted && !answer.to.is_empty() {
+        // Without both paths there is nobody to answer.
+        if is_wanted && !answer.to.is_empty() && !answer.from.is_empty() {
             self.say(answer.stream, response(&answer.transaction, status, words, &answer.to, &answer.from));
         }
     }

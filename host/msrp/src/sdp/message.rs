@@ -235,3 +235,124 @@ pub(crate) fn type_matches(list: &[String], media_type: &str) -> bool {
 fn words(text: &str) -> Vec<String> {
     text.split_ascii_whitespace().take(MAX_TYPES).map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdp::{self, FileSelector};
+
+    fn path(uri: &str) -> Vec<MsrpUri> {
+        vec![uri.parse().unwrap()]
+    }
+
+    fn reread(media: &MessageMedia) -> (MessageMedia, String) {
+        let session = sdp::session(7, 1, [192, 0, 2, 1].into(), vec![media.write()]);
+        let bytes = sdp::write(&session);
+        let session = sdp::parse(&bytes).unwrap();
+        let read = MessageMedia::read(&session, &session.medias[0]).unwrap();
+        (read, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_session_is_read_as_it_was_written() {
+        let file = FileOffer {
+            selector: FileSelector { name: Some("a.txt".into()), size: Some(5), ..FileSelector::default() },
+            transfer_id: "vBnG916bdberum2fFEABR1FR3ExZMUrd".into(),
+            disposition: Some("attachment".into()),
+            range: Some((3, None)),
+            icon: Some("id2@example.com".into()),
+            date: None,
+        };
+        let media = MessageMedia {
+            accept_types: vec!["message/cpim".into()],
+            accept_wrapped_types: vec!["text/plain".into(), "text/html".into()],
+            max_size: Some(65536),
+            setup: Some(Setup::Either),
+            cema: true,
+            direction: Direction::Send,
+            chatroom: Some(vec!["nickname".into(), "private-messages".into()]),
+            file: Some(file),
+            ..MessageMedia::new(path("msrps://192.0.2.1:2856/x;tcp"))
+        };
+        let (read, text) = reread(&media);
+        assert!(text.contains("m=message 2856 TCP/TLS/MSRP *\r\n"), "{text}");
+        assert!(text.contains("a=setup:actpass\r\n") && text.contains("a=msrp-cema\r\n"), "{text}");
+        assert!(text.contains("a=chatroom:nickname private-messages\r\n"), "{text}");
+        assert_eq!(format!("{read:?}"), format!("{media:?}"));
+        assert_eq!(read.file.unwrap().skipped(), 2);
+    }
+
+    #[test]
+    fn what_the_peer_takes_decides_what_can_be_sent() {
+        let media = MessageMedia {
+            accept_types: vec!["message/cpim".into(), "image/*".into()],
+            accept_wrapped_types: vec!["Text/Plain".into()],
+            ..MessageMedia::new(path("msrp://a:1/x;tcp"))
+        };
+        for (media_type, wrapped, takes) in [
+            ("Message/CPIM", false, true),
+            ("image/png;q=1", false, true),
+            ("text/plain", false, false),
+            ("text/plain; charset=utf-8", true, true),
+            ("text/html", true, false),
+        ] {
+            assert_eq!(media.accepts(media_type, wrapped), takes, "{media_type}");
+        }
+    }
+
+    #[test]
+    fn who_connects_is_agreed_on_as_rfc_6135_says() {
+        use Role::{Active, Passive};
+        for (offered, prefer, answered, answerer, offerer) in [
+            (None, Active, None, Passive, Active),
+            (Some(Setup::Active), Active, Some(Setup::Passive), Passive, Active),
+            (Some(Setup::Passive), Passive, Some(Setup::Active), Active, Passive),
+            (Some(Setup::Either), Active, Some(Setup::Active), Active, Passive),
+            (Some(Setup::Either), Passive, Some(Setup::Passive), Passive, Active),
+        ] {
+            assert_eq!(Setup::answer(offered, prefer), (answered, answerer), "{offered:?} {prefer:?}");
+            assert_eq!(Setup::conclude(answered), offerer, "{offered:?} {prefer:?}");
+        }
+    }
+
+    #[test]
+    fn something_between_is_connected_to_where_both_know_of_it() {
+        let between = MessageMedia {
+            cema: true,
+            host: "203.0.113.9".into(),
+            port: 7000,
+            ..MessageMedia::new(path("msrp://192.0.2.1:2855/x;tcp"))
+        };
+        let target = between.peer(Role::Active, true).target.unwrap();
+        assert_eq!((target.host.as_str(), target.port), ("203.0.113.9", 7000));
+        assert_eq!(between.peer(Role::Active, false).target, None);
+        let direct = MessageMedia { cema: true, ..MessageMedia::new(path("msrp://192.0.2.1:2855/x;tcp")) };
+        assert_eq!(direct.peer(Role::Active, true).target, None);
+        let relayed = MessageMedia {
+            path: MsrpUri::parse_path("msrp://r:1/y;tcp msrp://192.0.2.1:2855/x;tcp").unwrap(),
+            ..between
+        };
+        assert_eq!(relayed.peer(Role::Active, true).target, None);
+    }
+
+    #[test]
+    fn media_that_are_none_are_refused() {
+        let head = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
+        let path = "a=path:msrp://a:1/x;tcp\r\n";
+        for (media, error) in [
+            ("m=audio 4 RTP/AVP 0\r\n".to_owned(), SdpError::NotMessages),
+            ("m=message 4 TCP/SIP *\r\n".to_owned(), SdpError::NotMessages),
+            ("m=message 4 TCP/MSRP *\r\n".to_owned(), SdpError::Attribute("path")),
+            (format!("m=message 4 TCP/TLS/MSRP *\r\n{path}"), SdpError::Attribute("path")),
+            (format!("m=message 4 TCP/MSRP *\r\n{path}a=max-size:many\r\n"), SdpError::Attribute("max-size")),
+            (
+                format!("m=message 4 TCP/MSRP *\r\n{path}a=file-selector:name:\"a\"\r\n"),
+                SdpError::Attribute("file-transfer-id"),
+            ),
+        ] {
+            let session = sdp::parse(format!("{head}{media}").as_bytes()).unwrap();
+            let read = MessageMedia::read(&session, &session.medias[0]);
+            assert_eq!(read.err(), Some(error), "{media}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Two nodes that know each other's paths, as an offer and its answer would have told them.
-#![allow(dead_code, reason = "each test binary uses its own part")]
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(dead_code, clippy::unwrap_used, reason = "test code, of which each binary uses a part")]
+
+pub(crate) mod raw;
 
 use std::time::Duration;
 
