@@ -7,7 +7,7 @@ use attache_store::Store;
 
 use crate::{Address, Code, Error};
 
-/// What plugins have archived, read without a running host or beside one.
+/// What plugins have archived, and lines of conversations, read without a running host or beside one.
 #[derive(Clone)]
 pub struct Archive {
     store: Arc<Store>,
@@ -26,12 +26,28 @@ impl Archive {
         Ok(Self { store: Arc::new(store) })
     }
 
-    /// Searches the archive of an account, newest first. Cancellation safe.
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        &*self.store
+    }
+
+    /// Searches the archive of an account. Cancellation safe.
     ///
     /// # Errors
     /// [`Code::Storage`].
     pub async fn search(&self, account: &Address, query: ArchiveQuery) -> Result<Vec<ArchiveEntry>, Error> {
         self.store.search(account.account_id(), query).await.map_err(|error| {
+            Error::new(Code::Storage, "the archive cannot be searched").because(error.to_string())
+        })
+    }
+}
+
+impl Archive {
+    /// How many messages match. Cancellation safe.
+    ///
+    /// # Errors
+    /// [`Code::Storage`].
+    pub async fn count(&self, account: &Address, query: ArchiveQuery) -> Result<u64, Error> {
+        self.store.count(account.account_id(), query).await.map_err(|error| {
             Error::new(Code::Storage, "the archive cannot be searched").because(error.to_string())
         })
     }

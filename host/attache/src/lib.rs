@@ -41,6 +41,7 @@ mod delegates;
 mod directory;
 pub mod doctor;
 mod events;
+mod export;
 mod host;
 mod messages;
 mod messenger;
@@ -63,6 +64,7 @@ pub use attache_messenger::{
         Contact, Conversation, Event, EventKind, Group, PresenceChange, SessionState, TokenNeeded,
         WatchedChange,
     },
+    export::{Exporter, Format as ExportFormat},
     id::{AccountId, CallId, ConflictId, ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
     message::{
         Author, Content, Delivery, Draft, IncomingMessage, MessageState, Origin, OutboxItem, OutgoingMessage,

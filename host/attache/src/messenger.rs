@@ -260,12 +260,29 @@ impl Messenger {
         Ok(found)
     }
 
-    /// Searches what plugins have archived, newest first.
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
+    /// Searches what plugins have archived, and lines of conversations: with [`ArchiveQuery::conversation`], the transcript
+    /// of one, page by page, also after it was closed and the host was started again. Cancellation safe.
     ///
     /// # Errors
     /// [`Code::Storage`].
     pub async fn history(&self, query: ArchiveQuery) -> Result<Vec<ArchiveEntry>, Error> {
         self.storage.search(self.shared.address.account_id(), query).await.map_err(|error| {
+            Error::new(Code::Storage, "the archive cannot be searched").because(error.to_string())
+        })
+    }
+}
+
+impl Messenger {
+    /// How many messages match; see [`history`](Self::history). Cancellation safe.
+    ///
+    /// # Errors
+    /// [`Code::Storage`].
+    pub async fn history_count(&self, query: ArchiveQuery) -> Result<u64, Error> {
+        self.storage.count(self.shared.address.account_id(), query).await.map_err(|error| {
             Error::new(Code::Storage, "the archive cannot be searched").because(error.to_string())
         })
     }

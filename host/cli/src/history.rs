@@ -1,4 +1,4 @@
-//! `attache history`: what plugins have archived, read from the data folder.
+//! `attache history`: what plugins have archived, and lines of conversations, read from the data folder.
 
 use std::{
     fs::File,
@@ -56,6 +56,18 @@ pub(crate) struct Filter {
     /// Only messages before this moment.
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// Only messages of this conversation, by its number.
+    #[arg(long, value_name = "NUMBER")]
+    conversation: Option<u64>,
+    /// Only messages of one direction.
+    #[arg(long, value_enum)]
+    direction: Option<Way>,
+    /// Only those that no person wrote, or only those of persons.
+    #[arg(long, value_name = "BOOL")]
+    automatic: Option<bool>,
+    /// Only those with something else than words, or only words.
+    #[arg(long, value_name = "BOOL")]
+    attachment: Option<bool>,
     /// At most this many (`export`: all).
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
@@ -69,12 +81,20 @@ pub(crate) struct Filter {
 enum Format {
     /// A line for a person.
     Text,
-    /// One JSON object a line.
+    /// One JSON object a line; `export`: all of them in one array.
     Json,
+    /// A page for a browser (`export` only).
+    Html,
 }
 
-/// Messages read at a time by an export.
-const PAGE: u32 = 500;
+/// Which way messages went.
+#[derive(Copy, Clone, Eq, PartialEq, ValueEnum)]
+enum Way {
+    /// To the account.
+    Incoming,
+    /// From the account.
+    Outgoing,
+}
 
 pub(crate) async fn run(action: Action) -> Result<(), Failure> {
     let (filter, words, export, output) = match action {
@@ -100,7 +120,14 @@ pub(crate) async fn run(action: Action) -> Result<(), Failure> {
         peer: filter.peer.as_deref().map(address).transpose()?,
         since: time(&filter.since)?,
         until: time(&filter.until)?,
-        limit: if export { PAGE } else { filter.limit },
+        conversation: filter.conversation.map(attache::ConversationId),
+        direction: filter.direction.map(|way| match way {
+            Way::Incoming => attache::Direction::Incoming,
+            Way::Outgoing => attache::Direction::Outgoing,
+        }),
+        automatic: filter.automatic,
+        attachment: filter.attachment,
+        limit: filter.limit,
         ..ArchiveQuery::default()
     };
     let mut out: Box<dyn Write> = match &output {
@@ -109,15 +136,22 @@ pub(crate) async fn run(action: Action) -> Result<(), Failure> {
         )),
         None => Box::new(std::io::stdout().lock()),
     };
+    if export {
+        let format = match filter.format {
+            Format::Text => attache::ExportFormat::Text,
+            Format::Json => attache::ExportFormat::Json,
+            Format::Html => attache::ExportFormat::Html,
+        };
+        // Whoever reads the first lines and closes the pipe has seen enough.
+        let mut out = Closable { out, closed: false };
+        let written = archive.export(accounts, &query, format, &mut out).await;
+        return if out.closed { Ok(()) } else { Ok(written.map(drop)?) };
+    }
+    if filter.format == Format::Html {
+        return Err(Failure::Usage("only an export is a page".to_owned()));
+    }
     for account in accounts {
         let mut entries = archive.search(account, query.clone()).await?;
-        let mut page = entries.len();
-        while export && page == PAGE as usize {
-            let after = entries.last().map(|last| (last.at, last.message));
-            let older = archive.search(account, ArchiveQuery { after, ..query.clone() }).await?;
-            page = older.len();
-            entries.extend(older);
-        }
         entries.reverse();
         let written = entries.iter().try_for_each(|entry| print(&mut out, account, entry, filter.format));
         if written.is_err() {
@@ -125,6 +159,26 @@ pub(crate) async fn run(action: Action) -> Result<(), Failure> {
         }
     }
     Ok(crate::forgive_closed(out.flush())?)
+}
+
+/// Notes that nobody reads any more.
+struct Closable<W> {
+    out: W,
+    closed: bool,
+}
+
+impl<W: Write> Write for Closable<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes);
+        self.closed |= written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+        written
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let flushed = self.out.flush();
+        self.closed |= flushed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+        flushed
+    }
 }
 
 /// What people said is for the owner of the file only.
@@ -144,7 +198,7 @@ fn print(
 ) -> std::io::Result<()> {
     match format {
         Format::Text => writeln!(out, "{}", text::archived(account, entry)),
-        Format::Json => {
+        Format::Json | Format::Html => {
             let mut value = json::archived(entry);
             value["account"] = account.as_str().into();
             writeln!(out, "{value}")

@@ -81,3 +81,19 @@ async fn a_mistyped_time_leaves_an_earlier_export_alone() -> Result<()> {
     assert_eq!(std::fs::read_to_string(&export)?, before);
     Ok(())
 }
+
+#[tokio::test]
+async fn an_export_is_one_document_in_every_format() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = archive(folder.path(), 1200).await?;
+    let json = lines(&["export", "--format", "json"], &file)?.join("\n");
+    let read: Vec<serde_json::Value> = serde_json::from_str(&json)?;
+    assert_eq!((read.len(), &read[1199]["text"]), (1200, &serde_json::json!("message 1200")));
+    let html = lines(&["export", "--format", "html", "--conversation", "1"], &file)?.join("\n");
+    assert_eq!(html.matches("<article").count(), 1200);
+    assert!(html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>"));
+    for nothing in [["--conversation", "2"], ["--direction", "outgoing"], ["--attachment", "true"]] {
+        assert_eq!(lines(&["export", nothing[0], nothing[1]], &file)?.len(), 0, "{nothing:?}");
+    }
+    Ok(())
+}

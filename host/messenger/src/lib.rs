@@ -17,7 +17,7 @@
 //! | [`compose`] | presence documents into a person's presence, and why |
 //! | [`presence`], [`message`], [`address`], [`id`], [`time`] | vocabulary |
 //! | [`code`], [`error`] | failures with stable codes |
-//! | [`storage`] | what must survive |
+//! | [`storage`], [`export`] | what must survive; archived messages as a file |
 //! | [`sim`] | a network, a clock and a store for tests |
 #![forbid(unsafe_code)]
 
@@ -31,6 +31,7 @@ pub mod conversation;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod export;
 pub mod id;
 pub mod mailbox;
 pub mod message;
