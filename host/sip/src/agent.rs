@@ -75,6 +75,7 @@ mod config;
 pub(crate) mod core;
 mod credential;
 mod event;
+mod exchange;
 mod gate;
 mod inbound;
 mod learn;
@@ -487,7 +488,7 @@ impl Agent {
             EndpointEvent::Response { id, message, flow } => {
                 let seen = self.core.seen;
                 if let Some(heard) = self.core.on_response(now, id, message, &flow) {
-                    self.invites.on_heard(&mut self.core, now, heard);
+                    self.invites.on_heard(&mut self.core, now, &heard);
                 }
                 if self.core.seen != seen {
                     self.registration.on_nat(&mut self.core, now);

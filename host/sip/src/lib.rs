@@ -13,7 +13,7 @@
 //! - [`bridge`]: to and from the vocabulary of `rsip`, at the public edge.
 //! - [`transaction`] and [`endpoint`]: requests and their answers over an unreliable network.
 //! - [`agent`]: a user agent for one account; its documentation prints the whole run loop.
-//! - [`usage`]: registration, subscription and publication, as the agent keeps them alive.
+//! - [`usage`]: registration, subscription and publication, as the agent keeps them alive, sessions (INVITE) and referrals (REFER).
 //! - [`budget`]: how many requests a process starts by itself in a second.
 //! - [`resolve`]: from an address to the places where a request can go.
 //! - [`sim`]: a simulated network under a virtual clock, for tests.

@@ -1,4 +1,4 @@
-//! What a user agent keeps alive at a service: its registration, its subscriptions, its publications.
+//! What a user agent keeps alive: its registration, its subscriptions and publications at a service, its sessions with others.
 //!
 //! Each usage is a small state machine that owns one deadline. It is told of answers, notifications and time, and sends through
 //! the agent's core, which takes care of credentials, targets and fail-over. What they have in common stands here: when to

@@ -7,7 +7,7 @@
 //! apart, for the one request that it came for, and taken over only once it has been accepted.
 
 use super::bearer::{Bearer, Tokens, Verdict};
-use super::core::Trust;
+use super::exchange::Trust;
 use super::{Cause, Credential, TokenNeeded};
 use crate::digest::{AuthError, Challenge, DigestClient, Policy, Secret};
 use crate::endpoint::Request;

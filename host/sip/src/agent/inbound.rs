@@ -61,7 +61,7 @@ impl Agent {
             }
             Method::Refer if core.has_sessions() => {
                 let target_dialog = self.invites.target_dialog(&message);
-                self.refers.on_refer(core, now, id, message, flow, None, target_dialog);
+                self.refers.on_refer(core, now, id, (message, flow), None, target_dialog);
             }
             Method::Bye | Method::Update | Method::Prack => {
                 core.refused(now, &message, &flow, 481, "a request within an unknown dialog");
@@ -127,7 +127,7 @@ impl Agent {
                 Ok(dialog) => {
                     let target_dialog = self.invites.target_dialog(&message);
                     let within = Some((session, dialog));
-                    self.refers.on_refer(core, now, id, message, *flow, within, target_dialog);
+                    self.refers.on_refer(core, now, id, (message, *flow), within, target_dialog);
                 }
                 Err(status) => {
                     core.refused(now, &message, flow, status, "a REFER that does not fit into its dialog");

@@ -172,7 +172,10 @@ impl Endpoint {
 
     /// [`send_ack`](Self::send_ack) to a place where a certificate must be for `domain`. Unless it must be `exact`, one that is too long for
     /// a datagram goes by TCP, as a request does.
-    pub(crate) fn send_ack_to(
+    ///
+    /// # Errors
+    /// When a header cannot be written.
+    pub fn send_ack_to(
         &mut self,
         request: &Request,
         destination: Destination,

@@ -126,6 +126,8 @@ pub(crate) struct Call {
     /// Those of our last INVITE.
     credentials: Vec<(HeaderName, String)>,
     glare: Option<Glare>,
+    /// How often in a row ours met one of the peer's.
+    glares: u8,
     timer: SessionTimer,
     /// It may not ring any longer.
     rings_until: Option<Instant>,
@@ -314,14 +316,14 @@ impl Invites {
             Errand::Begin => call.on_begun(core, now, done),
             Errand::Again => call.on_invited_again(core, now, done),
             Errand::Update => call.on_updated(core, now, done),
-            Errand::Prack(fork) => call.on_pracked(core, now, fork, done),
+            Errand::Prack(fork) => call.on_pracked(core, now, fork, &done),
             Errand::Bye => {}
             Errand::Own(_) => call.on_within_done(core, now, &done),
         });
     }
 
     /// A provisional answer to an INVITE, or a further 2xx.
-    pub(crate) fn on_heard(&mut self, core: &mut Core, now: Instant, heard: Heard) {
+    pub(crate) fn on_heard(&mut self, core: &mut Core, now: Instant, heard: &Heard) {
         let id = match heard.purpose {
             Some(Purpose::Invite(id, _)) => Some(id),
             Some(_) => None,

@@ -93,7 +93,7 @@ impl Duo {
                 while let Some(event) = agent.poll_event() {
                     match event {
                         AgentEvent::Diagnostic(diagnostic) => {
-                            diagnostics.push(format!("{who:?} {diagnostic:?}"))
+                            diagnostics.push(format!("{who:?} {diagnostic:?}"));
                         }
                         AgentEvent::ServiceLearnt(_) => {}
                         event => events.push_back(event),

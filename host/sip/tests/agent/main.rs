@@ -18,6 +18,7 @@ mod offers;
 mod outages;
 mod pair;
 mod publications;
+mod races;
 mod referrals;
 mod registration;
 mod reliable;

@@ -78,6 +78,25 @@ impl Served {
     }
 }
 
+/// Which of our calls an INVITE is about.
+struct Wishes {
+    replaces: Option<u64>,
+    join: Option<u64>,
+}
+
+/// Why an INVITE is refused at once.
+struct Refusal {
+    status: u16,
+    header: Option<(HeaderName, String)>,
+    why: &'static str,
+}
+
+impl Refusal {
+    const fn new(status: u16, why: &'static str) -> Self {
+        Self { status, header: None, why }
+    }
+}
+
 impl Invites {
     /// An INVITE out of any dialog came.
     pub(crate) fn on_invite(
@@ -89,7 +108,7 @@ impl Invites {
         flow: &Flow,
     ) {
         match self.admit(core, message) {
-            Ok((replaces, join)) => {
+            Ok(Wishes { replaces, join }) => {
                 let id = self.fresh_id(core);
                 match Call::incoming(core, now, id, transaction, message, flow, replaces) {
                     Some(call) => {
@@ -116,20 +135,18 @@ impl Invites {
                     }
                 }
             }
-            Err((response, why)) => {
-                core.refused(now, message, flow, response.status, why);
+            Err(refusal) => {
+                core.refused(now, message, flow, refusal.status, refusal.why);
+                let mut response = Response::new(refusal.status);
+                response.headers.extend(refusal.header.map(|(name, value)| (Field::Known(name), value)));
                 core.answer(now, transaction, &response);
             }
         }
     }
 
     /// Whether a call is taken, and which of ours it wants to replace or join.
-    fn admit(
-        &self,
-        core: &Core,
-        message: &Message,
-    ) -> Result<(Option<u64>, Option<u64>), (Response, &'static str)> {
-        let refused = |status, why| Err((Response::new(status), why));
+    fn admit(&self, core: &Core, message: &Message) -> Result<Wishes, Refusal> {
+        let refused = |status, why| Err(Refusal::new(status, why));
         let tag = message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
         let (call_id, cseq) =
             (message.call_id().unwrap_or_default(), message.cseq().map_or(0, |cseq| cseq.number));
@@ -152,13 +169,13 @@ impl Invites {
         if !joins.is_empty() && !core.config.invite.join {
             // Whoever does not know the header passes over it, unless it is required.
             if lists(message, HeaderName::Require, "join") {
-                let response = Response::new(420).header(HeaderName::Unsupported, "join");
-                return Err((response, "sessions cannot be joined"));
+                let header = Some((HeaderName::Unsupported, "join".to_owned()));
+                return Err(Refusal { header, ..Refusal::new(420, "sessions cannot be joined") });
             }
         }
         if let Some(minimum) = SessionTimer::too_small(core, message) {
-            let response = Response::new(422).header(HeaderName::MinSe, minimum.to_string());
-            return Err((response, "the session interval is too small"));
+            let header = Some((HeaderName::MinSe, minimum.to_string()));
+            return Err(Refusal { header, ..Refusal::new(422, "the session interval is too small") });
         }
         let replaced = match replaces.first() {
             Some(value) => Some(self.replaced(value)?),
@@ -166,21 +183,23 @@ impl Invites {
         };
         let joined = match joins.first().filter(|_| core.config.invite.join) {
             Some(value) => {
-                let name = DialogName::parse(value).ok_or((Response::new(400), "a malformed Join"))?;
+                let name = DialogName::parse(value).ok_or_else(|| Refusal::new(400, "a malformed Join"))?;
                 let call = self.named(&name).filter(|call| !call.is_over());
-                Some(call.ok_or((Response::new(481), "no such dialog to join"))?.id)
+                Some(call.ok_or_else(|| Refusal::new(481, "no such dialog to join"))?.id)
             }
             None => None,
         };
-        if replaced.is_none() && !self.has_room(core) {
+        // One that takes the place of another makes none more, but both are there for a while.
+        let most = core.config.invite.max.saturating_mul(2);
+        if !self.has_room(core) && (replaced.is_none() || self.len() >= most) {
             return refused(486, "there are too many sessions");
         }
-        Ok((replaced, joined))
+        Ok(Wishes { replaces: replaced, join: joined })
     }
 
     /// The call that a Replaces means (RFC 3891 §3).
-    fn replaced(&self, value: &[u8]) -> Result<u64, (Response, &'static str)> {
-        let refused = |status, why| Err((Response::new(status), why));
+    fn replaced(&self, value: &[u8]) -> Result<u64, Refusal> {
+        let refused = |status, why| Err(Refusal::new(status, why));
         let Some(name) = DialogName::parse(value) else { return refused(400, "a malformed Replaces") };
         let Some(call) = self.named(&name) else { return refused(481, "no such dialog to replace") };
         match call.phase {
@@ -272,6 +291,7 @@ impl Call {
             update_before: None,
             credentials: Vec::new(),
             glare: None,
+            glares: 0,
             timer: SessionTimer::default(),
             rings_until: message.expires().map(|seconds| now + Duration::from_secs(u64::from(seconds))),
             owes_bye: None,
@@ -319,10 +339,9 @@ impl Call {
         for (name, value) in self.timer.grant(core, now, &served.message) {
             response = response.header(name, value);
         }
-        if let Some(body) = &body {
-            let (content_type, content) = body.parts();
-            response = response.body(content_type, content);
-            self.local_body = Some(body.clone());
+        response.body = body.as_ref().map(Body::parts);
+        if body.is_some() {
+            self.local_body = body;
         }
         // A session description that is not acknowledged must not be overtaken (RFC 3262 §3).
         let wait = served.provisional.as_ref().is_some_and(|provisional| provisional.has_body);

@@ -114,6 +114,7 @@ impl Call {
             update_before: None,
             credentials: Vec::new(),
             glare: None,
+            glares: 0,
             timer,
             rings_until: params.expires.map(|seconds| now + Duration::from_secs(u64::from(seconds))),
             owes_bye: None,
@@ -190,7 +191,7 @@ impl Call {
             }
             offer = body.is_some() && !offered && !leg.negotiated && self.pending.is_none();
             if offer {
-                self.pending = Some(Pending::TheirReliable { leg: at, rseq });
+                self.pending = Some(Pending::TheirReliable { fork: leg.fork, rseq });
             } else {
                 if offered && body.is_some() {
                     leg.negotiated = true;

@@ -36,7 +36,7 @@ pub(super) enum Pending {
     /// The peer's, in the 2xx to our INVITE: our ACK brings the answer.
     TheirAnswer,
     /// The peer's, in a reliable provisional answer: our PRACK brings the answer.
-    TheirReliable { leg: usize, rseq: u32 },
+    TheirReliable { fork: u32, rseq: u32 },
 }
 
 /// A request with an offer.
@@ -60,6 +60,9 @@ pub(super) struct Glare {
     body: Option<Body>,
     refresh: bool,
 }
+
+/// How often in a row an offer meets one of the peer's before it is given up.
+const MAX_GLARES: u8 = 10;
 
 /// What is wrong with an INVITE or UPDATE that comes now.
 type Refusal = (u16, bool);
@@ -174,7 +177,7 @@ impl Call {
         if self.is_over() {
             return;
         }
-        self.raised = false;
+        (self.raised, self.glares) = (false, 0);
         self.timer.agreed(core, now, answer);
         if body.is_some() {
             self.remote_body.clone_from(&body);
@@ -204,7 +207,7 @@ impl Call {
         match done.outcome {
             Ok(answer) if answer.status().is_some_and(|status| status < 300) => {
                 self.note_peer(&answer);
-                self.raised = false;
+                (self.raised, self.glares) = (false, 0);
                 self.timer.agreed(core, now, &answer);
                 if let Some(leg) = self.leg_mut() {
                     leg.dialog.retarget(&answer);
@@ -241,7 +244,8 @@ impl Call {
             Err(cause) => cause,
         };
         match (&cause, cause.status()) {
-            (_, Some(491)) => {
+            (_, Some(491)) if self.glares < MAX_GLARES => {
+                self.glares += 1;
                 let at = now + self.glare_wait(core);
                 self.glare = Some(Glare { at, body, refresh });
             }
@@ -309,6 +313,10 @@ impl Call {
             return core.answer(now, transaction, &response);
         }
         self.note_peer(message);
+        if self.served.take().is_some_and(|served| served.initial) {
+            // The ACK is late, but who goes on must have our 2xx (RFC 5407 §3.1.4).
+            self.tell(core, InviteEvent::Confirmed { body: None });
+        }
         self.served = Some(Box::new(Served::new(core, transaction, message, flow, false)));
         let body = Body::of(message);
         if body.is_some() && body == self.remote_body && self.local_body.is_some() {
@@ -438,17 +446,18 @@ impl Call {
                     }
                 }
             }
-            Some(Pending::TheirReliable { leg, rseq }) => {
+            Some(Pending::TheirReliable { fork, rseq }) => {
+                let Some(at) = self.legs.iter().position(|leg| leg.fork == fork) else {
+                    return Err(CallError::State);
+                };
                 match answer {
                     Ok(body) => {
-                        self.prack(core, now, leg, rseq, Some(&body));
-                        if let Some(leg) = self.legs.get_mut(leg) {
-                            leg.negotiated = true;
-                        }
+                        self.prack(core, now, at, rseq, Some(&body));
+                        self.legs[at].negotiated = true;
                         self.local_body = Some(body);
                     }
                     Err(_) => {
-                        self.prack(core, now, leg, rseq, None);
+                        self.prack(core, now, at, rseq, None);
                         self.leave(core, now, EndedBy::Us, None);
                     }
                 }

@@ -41,7 +41,7 @@ impl Call {
         core.send_by(now, purpose, request, way);
     }
 
-    pub(super) fn on_pracked(&mut self, core: &mut Core, now: Instant, fork: u32, done: Done) {
+    pub(super) fn on_pracked(&mut self, core: &mut Core, now: Instant, fork: u32, done: &Done) {
         let lost = match &done.outcome {
             Ok(answer) => answer.status() == Some(481),
             Err(_) => false,
@@ -50,7 +50,7 @@ impl Call {
         if lost && self.main.is_none() && self.phase == Phase::Calling {
             self.legs.retain(|leg| leg.fork != fork);
         }
-        self.on_within_done(core, now, &done);
+        self.on_within_done(core, now, done);
     }
 
     pub(crate) fn ring(

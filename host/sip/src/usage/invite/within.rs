@@ -226,6 +226,14 @@ impl Call {
     ) -> Result<(), CallError> {
         let leg = self.leg().ok_or(CallError::State)?;
         let method = given.method.clone();
+        // These have commands of their own.
+        let own_command = matches!(
+            method.as_method(),
+            Method::Invite | Method::Ack | Method::Bye | Method::Cancel | Method::Prack | Method::Update
+        );
+        if own_command {
+            return Err(CallError::State);
+        }
         let (mut request, route) = leg.dialog.request(core, method.as_method());
         for (name, value) in given.headers {
             let fixed = matches!(

@@ -46,11 +46,11 @@ impl Refers {
         core: &mut Core,
         now: Instant,
         transaction: ServerTransactionId,
-        message: Message,
-        flow: Flow,
+        request: (Message, Flow),
         within: Option<(u64, Dialog)>,
         target_dialog: Option<InviteId>,
     ) {
+        let (message, flow) = request;
         let refuse = |core: &mut Core, status, why| {
             core.refused(now, &message, &flow, status, why);
             core.answer(now, transaction, &Response::new(status));
