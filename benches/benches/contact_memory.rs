@@ -59,6 +59,7 @@ fn measure(contacts: usize, list: Option<&str>) -> f64 {
                 address: Address::parse(&person(number)).expect("an address"),
                 name: format!("Person {number}").into(),
                 groups: [].into_iter().collect(),
+                details: None,
             })
             .collect(),
         ..Restored::default()

@@ -48,6 +48,9 @@ pub enum PhoneKind {
 }
 
 impl PhoneKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Home, Self::Work, Self::Mobile];
+
     /// The name in `wit/`.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -12,6 +12,7 @@ use crate::{
     message::{Draft, Target},
     presence::{Availability, Fact},
     privacy::{Decision, Who},
+    profile::{ContactDetails, Profile},
     time::Timestamp,
 };
 
@@ -40,6 +41,16 @@ pub enum Command {
         /// When the choice runs out and the engine decides again; `None` is never. Has no meaning without a choice.
         until: Option<Timestamp>,
     },
+    /// Sets own name, numbers and addresses, and publishes them with own presence; `None` goes back to what the configuration
+    /// says. Kept. Completes when it is kept: whoever may see the account's presence sees it soon after.
+    ///
+    /// In `wit/`: `presence-publisher.set-profile`.
+    SetProfile(Option<Box<Profile>>),
+    /// Notes numbers and an e-mail address of a contact, in place of those that were noted; they go before what the person
+    /// publishes, and to the user's other devices with the contact list.
+    ///
+    /// In `wit/`: `contacts.set-details`.
+    SetContactDetails(ContactId, ContactDetails),
     /// Says since when nobody has touched this device, or `None` that somebody does. Composed into own presence, below the
     /// person's choice. Not kept: the application says it again after a restart.
     ///

@@ -7,6 +7,7 @@
 
 mod details;
 mod own;
+mod profile;
 
 use core::fmt;
 use std::{collections::BTreeSet, sync::Arc};
@@ -23,7 +24,8 @@ use crate::{
 };
 
 use details::Collector;
-pub use own::{OwnComposition, OwnFacts, compose_own, express, express_own};
+pub use own::{OwnComposition, OwnFacts, compose_own, express, express_own, express_profile};
+pub(crate) use profile::published;
 
 /// RFC 4480 has no word for "back in a moment": this one goes beside `away`, so that others still see the person away.
 const BE_RIGHT_BACK: &str = "be-right-back";

@@ -65,6 +65,7 @@ mod partial;
 mod peers;
 mod policy;
 mod presence;
+mod profiles;
 mod receipts;
 mod report;
 mod roster;
@@ -193,12 +194,13 @@ impl Engine {
         };
         let agent = Agent::new(agent_config(&config, &instance), agent_seed);
         let mut view = Snapshot {
-            display_name: config.display_name.clone(),
+            profile: profiles::own(&config, setting(ledger::PROFILE)),
             seq: ledger.seq(),
             ..Snapshot::new(config.address.clone(), now.wall)
         };
         let own = Own::new(instance, setting(ledger::OWN));
         let alerts = setting(ledger::ALERTS).map(restored_alerts).unwrap_or_default();
+        view.display_name = view.profile.display_name.clone();
         view.alerts = alerts.clone();
         for conflict in restored_conflicts(&restored.records) {
             ids.skip_past(conflict.id.0);
@@ -226,8 +228,10 @@ impl Engine {
         for contact in restored.contacts {
             ids.skip_past(contact.id.0);
             let contact = Arc::new(contact);
-            view.contacts
-                .insert_mut(contact.id, ContactEntry { contact: contact.clone(), presence: nothing.clone() });
+            view.contacts.insert_mut(
+                contact.id,
+                ContactEntry { contact: contact.clone(), presence: nothing.clone(), published: None },
+            );
             roster.put_contact(contact);
         }
         // One map for both, until one of them changes.
@@ -286,6 +290,7 @@ impl Engine {
         for contact in contacts {
             engine.watch_contact(&contact);
         }
+        engine.use_own_name();
         engine.restore_presence(&restored.records);
         engine.compose_own();
         engine.set_xcap(xcap);
@@ -369,6 +374,7 @@ impl Engine {
                 self.set_rule(ticket, Who::Address(address), Some(decision));
             }
             Command::SetRule { who, decision } => self.set_rule(ticket, who, decision),
+            Command::SetProfile(profile) => self.profile_command(ticket, profile),
             Command::SetIdle(since) => self.idle_command(ticket, since),
             Command::SetFact { source, fact } => self.fact_command(ticket, source, fact),
             Command::Watch { address, ttl } => self.watch_command(ticket, &address, ttl),
@@ -399,6 +405,7 @@ impl Engine {
             Command::AddContact { .. }
             | Command::RemoveContact(_)
             | Command::RenameContact(..)
+            | Command::SetContactDetails(..)
             | Command::AddGroup(_)
             | Command::RemoveGroup(_)
             | Command::RenameGroup(..)
@@ -416,6 +423,9 @@ impl Engine {
             Ok(()) => {
                 for effect in &sealed {
                     self.apply(effect);
+                }
+                if core::mem::take(&mut self.policy.newcomers) {
+                    self.count_blocked();
                 }
                 self.ledger.note_outcome(now, true);
             }
@@ -553,6 +563,7 @@ impl Engine {
             Effect::Records { then, .. } => self.go_on(*then, true),
             Effect::Rule { ticket, who, decision } => self.apply_rule(sealed, *ticket, who, *decision),
             Effect::Asked { watcher } => self.apply_asked(sealed, watcher),
+            Effect::Profile { ticket, profile } => self.apply_profile(sealed, *ticket, profile.as_deref()),
             Effect::Own { ticket, choice } => self.apply_own(sealed, *ticket, choice),
             Effect::Alerts { ticket, alerts, .. } => self.apply_alerts(sealed, *ticket, alerts),
             Effect::Conversation(change) => self.apply_conversation(sealed, change),
@@ -579,6 +590,7 @@ impl Engine {
             Effect::Records { then, .. } => self.go_on(then, false),
             Effect::Rule { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
             Effect::Asked { watcher } => self.refuse_asked(&watcher),
+            Effect::Profile { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
             Effect::Own { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
             Effect::Alerts { ticket, .. } => self.refuse_alerts(ticket, error),
             Effect::Conversation(change) => self.refuse_conversation(*change, error),

@@ -14,6 +14,7 @@ use crate::{
     message::{IncomingMessage, MessageState, OutboxItem, OutgoingMessage},
     presence::{Availability, Presence},
     privacy::{Rule, Watcher},
+    profile::{ContactDetails, Profile},
     report::ServiceReport,
     sync::Conflict,
     time::Timestamp,
@@ -92,6 +93,35 @@ pub enum EventKind {
     ConflictSettled(Arc<Conflict>),
     /// The contact list here and the one on the service are the same again. In `wit/`: `roster-synced`.
     RosterSynced,
+    /// The account's own name, numbers or addresses changed. In `wit/`: `own-profile-changed`.
+    OwnProfileChanged {
+        /// What holds now.
+        profile: Arc<Profile>,
+        /// What held before.
+        previous: Arc<Profile>,
+    },
+    /// The name, the numbers or the addresses of a contact changed: the user edited them, or the person published others. In
+    /// `wit/`: `contact-profile-changed`.
+    ContactProfileChanged {
+        /// Who.
+        contact: ContactId,
+        /// The contact's address.
+        address: Address,
+        /// What holds now: [`ContactEntry::profile`](crate::snapshot::ContactEntry::profile).
+        profile: Arc<Profile>,
+        /// What held before.
+        previous: Arc<Profile>,
+    },
+    /// A contact is blocked by the rules now, or is not any more: see
+    /// [`Snapshot::blocked`](crate::snapshot::Snapshot::blocked). In `wit/`: `contact-blocked-changed`.
+    ContactBlockedChanged {
+        /// Who.
+        contact: ContactId,
+        /// The contact's address.
+        address: Address,
+        /// Whether the contact is blocked now.
+        blocked: bool,
+    },
     /// The account's own presence, as published, changed.
     OwnPresenceChanged(Arc<Presence>),
     /// A message arrived. Must be delivered to plugins.
@@ -194,6 +224,9 @@ impl EventKind {
             Self::RosterConflict(_) => "roster-conflict",
             Self::ConflictSettled(_) => "conflict-settled",
             Self::RosterSynced => "roster-synced",
+            Self::OwnProfileChanged { .. } => "own-profile-changed",
+            Self::ContactProfileChanged { .. } => "contact-profile-changed",
+            Self::ContactBlockedChanged { .. } => "contact-blocked-changed",
             Self::OwnPresenceChanged(_) => "own-presence-changed",
             Self::MessageReceived(_) => "message-received",
             Self::MessageAccepted(_) => "message-accepted",
@@ -277,6 +310,8 @@ pub struct Contact {
     pub name: Arc<str>,
     /// Groups that hold the contact, sorted.
     pub groups: SmallVec<[GroupId; 2]>,
+    /// What the user noted of them beside the name; `None` for nothing.
+    pub details: Option<Arc<ContactDetails>>,
 }
 
 /// One group of the contact list.

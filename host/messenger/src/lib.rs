@@ -13,6 +13,7 @@
 //! | [`report`] | what the service can do, and how it is used |
 //! | [`privacy`], [`sync`] | who may see one's presence; the contact list on the service |
 //! | [`conversation`], [`call`] | conversations of two and more; calls between phones |
+//! | [`profile`] | names, telephones, calendars |
 //! | [`mailbox`] | what the service tells of the account itself |
 //! | [`compose`] | presence documents into a person's presence, and why |
 //! | [`presence`], [`message`], [`address`], [`id`], [`time`] | vocabulary |
@@ -37,6 +38,7 @@ pub mod mailbox;
 pub mod message;
 pub mod presence;
 pub mod privacy;
+pub mod profile;
 pub mod report;
 pub mod sim;
 pub mod snapshot;

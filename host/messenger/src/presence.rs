@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use attache_documents::pidf::Activity;
 use smallvec::SmallVec;
 
-use crate::time::Timestamp;
+use crate::{
+    profile::{Calendar, Phones},
+    time::Timestamp,
+};
 
 /// How willing a person is to communicate, from most to least.
 #[derive(Copy, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -158,6 +162,30 @@ impl Presence {
         self.details.as_ref().map_or(&[], |details| &details.upcoming)
     }
 
+    /// Telephones that the person publishes; `None` when there are none.
+    #[must_use]
+    pub fn phones(&self) -> Option<&Phones> {
+        self.details.as_ref().and_then(|details| details.phones.as_deref())
+    }
+
+    /// What is told of the person's calendar; `None` when nothing is.
+    #[must_use]
+    pub fn calendar(&self) -> Option<Calendar> {
+        self.details.as_ref().and_then(|details| details.calendar)
+    }
+
+    /// What the person does in words of their own, where RFC 4480 has none for it.
+    #[must_use]
+    pub fn custom_status(&self) -> Option<&Arc<str>> {
+        self.activities.iter().find(|word| matches!(Activity::from_name(word), Activity::Other(_)))
+    }
+
+    /// Kind of the device that is the most wanted one; `None` where it does not say.
+    #[must_use]
+    pub fn device_kind(&self) -> Option<DeviceKind> {
+        self.devices().first().and_then(Device::kind)
+    }
+
     /// The person's card (RFC 4482); `None` when there is none.
     #[must_use]
     pub fn card(&self) -> Option<&Card> {
@@ -194,6 +222,12 @@ pub struct Details {
     pub card: Option<Box<Card>>,
     /// What comes (RFC 4481), soonest first.
     pub upcoming: Box<[Upcoming]>,
+    /// Telephones of the person.
+    pub phones: Option<Box<Phones>>,
+    /// The person's e-mail address.
+    pub email: Option<Arc<str>>,
+    /// What is told of the person's calendar.
+    pub calendar: Option<Calendar>,
 }
 
 impl Details {
@@ -227,6 +261,51 @@ pub struct Device {
     pub service_class: Option<Arc<str>>,
     /// What it can do; `None` when it does not say.
     pub capabilities: Option<Box<Capabilities>>,
+}
+
+impl Device {
+    /// Kind of the device, as far as it says.
+    #[must_use]
+    pub fn kind(&self) -> Option<DeviceKind> {
+        let told = self.capabilities.as_deref();
+        let telephone = self.contact.as_deref().is_some_and(|contact| {
+            contact.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("tel:"))
+        });
+        match told {
+            Some(Capabilities { automata: Some(true), .. }) => Some(DeviceKind::Automaton),
+            Some(Capabilities { mobile: Some(true), .. }) => Some(DeviceKind::Mobile),
+            _ if telephone => Some(DeviceKind::Telephone),
+            Some(Capabilities { mobile: Some(false), .. }) => Some(DeviceKind::Fixed),
+            _ => None,
+        }
+    }
+}
+
+/// Kinds of devices, by what they say that they can do (RFC 5196).
+#[derive(Copy, Clone, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum DeviceKind {
+    /// Stays where it is, such as a computer on a desk.
+    Fixed,
+    /// Moves about.
+    Mobile,
+    /// A telephone, reached by a number.
+    Telephone,
+    /// Nobody sits there: a machine answers.
+    Automaton,
+}
+
+impl DeviceKind {
+    /// The name in `wit/` and the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Mobile => "mobile",
+            Self::Telephone => "telephone",
+            Self::Automaton => "automaton",
+        }
+    }
 }
 
 /// What a service can do (RFC 5196). `None` where it does not say.

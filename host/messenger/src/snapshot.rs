@@ -9,7 +9,7 @@ use rpds::{HashTrieMapSync, HashTrieSetSync, RedBlackTreeMapSync};
 
 use crate::{
     address::Address,
-    call::Call,
+    call::{Call, PhoneKind},
     compose::Reason,
     conversation::Participant,
     error::Error,
@@ -19,6 +19,7 @@ use crate::{
     message::{Delivery, IncomingMessage, OutboxItem, OutgoingMessage},
     presence::{Presence, UnknownReason},
     privacy::{Rule, Watcher},
+    profile::Profile,
     report::ServiceReport,
     sync::Conflict,
     time::Timestamp,
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub address: Address,
     /// Own display name; empty when there is none.
     pub display_name: Arc<str>,
+    /// Own name, numbers and addresses, as configured or set at run time.
+    pub profile: Arc<Profile>,
     /// Position: every event up to this one is in.
     pub seq: u64,
     /// State of the connection.
@@ -70,6 +73,8 @@ pub struct Snapshot {
     pub watchers: HashTrieMapSync<Address, Arc<Watcher>>,
     /// Rules about who may see this account's presence.
     pub rules: Arc<[Rule]>,
+    /// Contacts whom the rules block, politely or not.
+    pub blocked: HashTrieSetSync<ContactId>,
     /// Edits of the contact list that are not settled.
     pub conflicts: RedBlackTreeMapSync<ConflictId, Arc<Conflict>>,
     /// What waits in the account's mailbox; `None` while the service has not told.
@@ -88,6 +93,7 @@ impl Snapshot {
             account: address.account_id(),
             address,
             display_name: Arc::from(""),
+            profile: Arc::default(),
             seq: 0,
             session: SessionState::SignedOut,
             session_since: at,
@@ -106,6 +112,7 @@ impl Snapshot {
             composing: HashTrieMapSync::new_sync(),
             watchers: HashTrieMapSync::new_sync(),
             rules: Arc::from([]),
+            blocked: HashTrieSetSync::new_sync(),
             conflicts: RedBlackTreeMapSync::new_sync(),
             messages_waiting: None,
             devices: Arc::from([]),
@@ -130,6 +137,49 @@ pub struct ContactEntry {
     pub contact: Arc<Contact>,
     /// What is known of it.
     pub presence: Arc<Presence>,
+    /// What the person last published of themself, also while nothing is known of their presence; `None` for nothing.
+    pub published: Option<Arc<Profile>>,
+}
+
+impl ContactEntry {
+    /// The name to show: the one that the user gave, else the one that the person published; empty for none.
+    #[must_use]
+    pub fn display_name(&self) -> &Arc<str> {
+        match &self.published {
+            Some(published) if self.contact.name.is_empty() => &published.display_name,
+            _ => &self.contact.name,
+        }
+    }
+
+    /// A number of the contact: the one that the user noted, else the one that the person published.
+    #[must_use]
+    pub fn phone(&self, kind: PhoneKind) -> Option<&Address> {
+        let noted = self.contact.details.as_ref().and_then(|details| details.phones.get(kind));
+        noted.or_else(|| self.published.as_ref()?.phones.get(kind))
+    }
+
+    /// The contact's e-mail address: the one that the user noted, else the one that the person published.
+    #[must_use]
+    pub fn email(&self) -> Option<&Arc<str>> {
+        let noted = self.contact.details.as_ref().and_then(|details| details.email.as_ref());
+        noted.or_else(|| self.published.as_ref()?.email.as_ref())
+    }
+
+    /// Who the contact is: what the user noted, and where that says nothing, what the person published.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        let published = self.published.as_deref().cloned().unwrap_or_default();
+        let phones = match &self.contact.details {
+            Some(details) => details.phones.or(&published.phones),
+            None => published.phones.clone(),
+        };
+        Profile {
+            display_name: self.display_name().clone(),
+            phones,
+            email: self.email().cloned(),
+            ..published
+        }
+    }
 }
 
 /// One conversation with its transcript.

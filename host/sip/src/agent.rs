@@ -240,6 +240,11 @@ impl Agent {
         self.settle(now);
     }
 
+    /// Goes by another name from the next request on; `None` by none.
+    pub fn set_display_name(&mut self, name: Option<String>) {
+        self.core.config.display_name = name;
+    }
+
     /// Subscribes to somebody's state. `None` when there are [`AgentConfig::max_subscriptions`] already.
     pub fn subscribe(&mut self, now: Instant, params: SubscribeParams) -> Option<SubscriptionId> {
         if self.subscriptions.len() >= self.core.config.max_subscriptions {

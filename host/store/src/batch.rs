@@ -1,11 +1,12 @@
 //! Batches of the engine, and what an account starts with.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use attache_messenger::{
     address::Address,
     event::{Contact, Group},
     id::{AccountId, ContactId, GroupId, MessageId},
+    profile::ContactDetails,
     storage::{Batch, JournalEntry, JournalEvent, Record, RecordKind, Restored, StorageError, Write},
     time::Timestamp,
 };
@@ -179,12 +180,14 @@ fn apply(connection: &Connection, account: AccountId, write: &Write) -> Result<(
 
 fn put_contact(connection: &Connection, owner: i64, contact: &Contact) -> Result<(), Failure> {
     let id = signed(contact.id.0)?;
+    let details = contact.details.as_deref().and_then(ContactDetails::kept);
     connection
         .prepare_cached(
-            "INSERT INTO contact (account, id, address, name) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (account, id) DO UPDATE SET address = excluded.address, name = excluded.name",
+            "INSERT INTO contact (account, id, address, name, details) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (account, id) DO UPDATE
+                 SET address = excluded.address, name = excluded.name, details = excluded.details",
         )?
-        .execute(params![owner, id, contact.address.as_str(), contact.name])?;
+        .execute(params![owner, id, contact.address.as_str(), contact.name, details])?;
     connection
         .prepare_cached("DELETE FROM membership WHERE account = ?1 AND contact = ?2")?
         .execute([owner, id])?;
@@ -263,17 +266,20 @@ fn contacts(connection: &Connection, owner: i64) -> Result<Vec<Contact>, Failure
     while let Some(row) = rows.next()? {
         memberships.entry(row.get(0)?).or_default().push(GroupId(unsigned(row.get(1)?)?));
     }
-    let mut statement = connection
-        .prepare_cached("SELECT id, address, name FROM contact WHERE account = ?1 ORDER BY position")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, address, name, details FROM contact WHERE account = ?1 ORDER BY position",
+    )?;
     let mut rows = statement.query([owner])?;
     let mut contacts = Vec::new();
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;
+        let details: Option<String> = row.get(3)?;
         contacts.push(Contact {
             id: ContactId(unsigned(id)?),
             address: record::address(row.get_ref(1)?.as_str().map_err(text)?)?,
             name: row.get(2)?,
             groups: memberships.remove(&id).unwrap_or_default().into_iter().collect(),
+            details: details.and_then(|text| ContactDetails::restored(&text)).map(Arc::new),
         });
     }
     Ok(contacts)

@@ -28,7 +28,12 @@ use crate::error::{Failure, OpenError};
 const APPLICATION_ID: i64 = 0x4174_7461;
 
 /// Step `n` leads from version `n` to version `n + 1`.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+
+/// What a user noted of a contact beside the name: a JSON document.
+const VERSION_4: &str = "
+ALTER TABLE contact ADD COLUMN details TEXT;
+";
 
 /// Lines of transcripts beside what plugins archived, messages to several people, and other contents than texts.
 const VERSION_3: &str = "

@@ -210,7 +210,7 @@ fn a_file_of_a_later_version_is_left_alone() {
     let file = folder.path().join("attache.db");
     Connection::open(&file).unwrap().pragma_update(None, "user_version", 77).unwrap();
     let error = Store::open(folder.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 77, known: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 77, known: 1..77, .. }), "{error}");
     assert!(error.to_string().contains("use a newer one"), "{error}");
     assert!(matches!(Store::open_read_only(folder.path()), Err(OpenError::Newer { .. })));
     let version: i64 =

@@ -398,8 +398,10 @@ fn snapshot(address: &Address, seq: u64) -> Snapshot {
         address: bob.clone(),
         name: "Bob".into(),
         groups: [].into_iter().collect(),
+        details: None,
     };
-    let entry = ContactEntry { contact: Arc::new(contact), presence: Arc::new(presence(None, "")) };
+    let entry =
+        ContactEntry { contact: Arc::new(contact), presence: Arc::new(presence(None, "")), published: None };
     Snapshot {
         display_name: "Alice".into(),
         seq,

@@ -12,7 +12,7 @@ use attache_documents::{
     pidf::{self, Basic, Document, Person, Rich, Tuple, UserInputState, Valid, Words},
 };
 
-use super::implied;
+use super::{implied, profile};
 use crate::{
     presence::{Availability, Capabilities, Card, Details, Device, Upcoming},
     time::Timestamp,
@@ -96,6 +96,10 @@ impl<'a> Collector<'a> {
     ) -> (Option<Details>, Vec<Moment>) {
         let tuples = || documents.iter().flat_map(|document| &document.tuples);
         let upcoming = self.upcoming(tuples());
+        let (phones, email) = profile::contacts(tuples());
+        let calendar = profile::calendar(documents, persons.iter().map(|person| &person.rich), self.now);
+        let next = calendar.and_then(|calendar| calendar.next);
+        self.bounds.extend(next.map(|(_, at)| Moment::from_millis(at.as_millis().cast_signed())));
         let details = Details {
             mood: kept(&self.mood),
             place_type: kept(&self.place_type),
@@ -110,6 +114,9 @@ impl<'a> Collector<'a> {
             capabilities: together(tuples()).map(Box::new),
             card: card(persons, tuples()).map(Box::new),
             upcoming,
+            phones,
+            email,
+            calendar,
         };
         ((!details.is_empty()).then_some(details), self.bounds)
     }
@@ -158,6 +165,7 @@ fn devices(documents: &[Document]) -> Box<[Device]> {
     let mut devices: Vec<Device> = documents
         .iter()
         .flat_map(|document| &document.tuples)
+        .filter(|tuple| !profile::is_bare(tuple))
         .map(|tuple| {
             let mut activities: Vec<Arc<str>> =
                 tuple.rich.activities.list.iter().take(MAX).map(|one| text(one.name())).collect();
@@ -304,10 +312,10 @@ fn kept(words: &BTreeSet<&str>) -> Box<[Arc<str>]> {
     words.iter().take(MAX).map(|word| text(word)).collect()
 }
 
-fn text(text: &str) -> Arc<str> {
+pub(super) fn text(text: &str) -> Arc<str> {
     text[..text.floor_char_boundary(MAX_TEXT)].into()
 }
 
-fn timestamp(at: Moment) -> Option<Timestamp> {
+pub(super) fn timestamp(at: Moment) -> Option<Timestamp> {
     u64::try_from(at.as_millis()).ok().map(Timestamp::from_millis)
 }

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::{BE_RIGHT_BACK, DO_NOT_DISTURB, Reason, implied};
 use crate::{
     presence::{Availability, Fact, Upcoming},
+    profile::Profile,
     time::Timestamp,
 };
 
@@ -50,6 +51,8 @@ pub struct OwnComposition {
     pub upcoming: Vec<Upcoming>,
     /// Since when nobody touches the device, where that counts.
     pub idle_since: Option<Timestamp>,
+    /// When the one fact that all this follows from ends to hold.
+    pub until: Option<Timestamp>,
     /// What led to `availability`.
     pub reasons: Vec<Reason>,
 }
@@ -135,6 +138,11 @@ pub fn compose_own(facts: &OwnFacts, now: Timestamp) -> OwnComposition {
     } else {
         &facts.note
     };
+    // With several, or with a choice, it goes on in some way that only then is known.
+    let until = match &holding[..] {
+        [(_, fact)] if chosen.is_none() => fact.until,
+        _ => None,
+    };
     OwnComposition {
         availability,
         note: note.clone(),
@@ -142,6 +150,7 @@ pub fn compose_own(facts: &OwnFacts, now: Timestamp) -> OwnComposition {
         next_change_at: next,
         upcoming,
         idle_since,
+        until,
         reasons,
     }
 }
@@ -164,6 +173,7 @@ pub fn express_own(entity: &str, instance: &str, own: &OwnComposition, now: Time
             person.rich.activities.list.push(activity);
         }
     }
+    person.rich.activities.valid.until = own.until.map(moment);
     if let Some(input) = &mut person.rich.user_input {
         input.last_input = own.idle_since.map(moment);
     }
@@ -193,6 +203,28 @@ pub fn express_own(entity: &str, instance: &str, own: &OwnComposition, now: Time
         })
         .collect();
     document
+}
+
+/// Puts who the person is into what is published: the name, the page and the picture where RFC 4482 has them, numbers and the
+/// e-mail address as services of their own (RFC 4479, section 3.2) that say neither open nor closed, with the kind of number
+/// as their class (RFC 4480, section 3.3).
+pub fn express_profile(document: &mut Document, instance: &str, profile: &Profile) {
+    if let Some(person) = document.persons.first_mut() {
+        let text = |text: &Arc<str>| (!text.is_empty()).then(|| text.to_string());
+        person.card.display_name = text(&profile.display_name);
+        person.card.homepage = profile.homepage.as_ref().and_then(text);
+        person.card.icon = profile.icon.as_ref().and_then(text);
+    }
+    let numbers = profile.phones.iter().map(|(kind, number)| (kind.name(), number.as_str().to_owned()));
+    let email = profile.email.iter().map(|email| ("email", format!("mailto:{email}")));
+    let timestamp = document.tuples.first().and_then(|tuple| tuple.timestamp);
+    document.tuples.extend(numbers.chain(email).map(|(name, uri)| Tuple {
+        id: format!("{name}-{instance}"),
+        contact: Some(Contact { uri, priority: None }),
+        rich: Rich { class: (name != "email").then(|| name.to_owned()), ..Rich::default() },
+        timestamp,
+        ..Tuple::default()
+    }));
 }
 
 /// What to publish for an availability and words alone; see [`express_own`].

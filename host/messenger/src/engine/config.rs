@@ -7,7 +7,7 @@ use attache_sip::{
     agent::Credential, budget::Budget, digest::Secret, transaction::Timers, transport::Transport,
 };
 
-use crate::{address::Address, call::IncomingCalls, message::ReceiptPolicy};
+use crate::{address::Address, call::IncomingCalls, message::ReceiptPolicy, profile::Phones};
 
 /// Settings of one account's engine. Every one but the first four has a default that suits a person's account.
 #[derive(Clone)]
@@ -16,6 +16,15 @@ pub struct EngineConfig {
     pub address: Address,
     /// Own display name; empty for none.
     pub display_name: Arc<str>,
+    /// Own telephones, which whoever may see the account's presence sees; [`Command::SetProfile`](crate::command::Command::SetProfile)
+    /// changes them, the name and what follows at run time.
+    pub phones: Phones,
+    /// Own e-mail address, likewise.
+    pub email: Option<Arc<str>>,
+    /// Where a page on the account's person is, likewise.
+    pub homepage: Option<Arc<str>>,
+    /// Where a picture of the account's person is, likewise.
+    pub icon: Option<Arc<str>>,
     /// User name in credentials; `None` takes the user part of the address.
     pub auth_user: Option<String>,
     /// The password.
@@ -191,6 +200,10 @@ impl EngineConfig {
         Self {
             address,
             display_name: Arc::from(""),
+            phones: Phones::default(),
+            email: None,
+            homepage: None,
+            icon: None,
             auth_user: None,
             password: password.into(),
             credential: None,

@@ -29,6 +29,7 @@ use crate::{
     id::{AccountId, ContactId, ConversationId, MessageId, RequestId},
     message::{IncomingMessage, MessageState},
     privacy::{Decision, Watcher, Who},
+    profile::Profile,
     storage::{ArchiveEntry, Batch, BatchId, JournalEntry, JournalEvent, OutboxEntry, RecordKind, Write},
     time::{Now, Timestamp},
 };
@@ -44,6 +45,8 @@ const DEFERRED_DIAGNOSTICS: usize = 256;
 pub(super) const SEQ: &str = "seq";
 /// Name of the setting that holds the presence to publish.
 pub(super) const OWN: &str = "presence";
+/// Name of the setting that holds own name, numbers and addresses, where those of the configuration do not count.
+pub(super) const PROFILE: &str = "profile";
 /// Name of the setting that names this device among those of the person.
 pub(super) const INSTANCE: &str = "instance";
 /// Name of the setting that names the contacts whose becoming available is told.
@@ -82,6 +85,8 @@ pub(super) enum Effect {
     Rule { ticket: Ticket, who: Who, decision: Option<Decision> },
     /// Somebody asks to see one's presence.
     Asked { watcher: Arc<Watcher> },
+    /// Own name, numbers and addresses change; `None` goes back to those of the configuration.
+    Profile { ticket: Ticket, profile: Option<Box<Profile>> },
     /// Own presence changes.
     Own { ticket: Ticket, choice: Choice },
     /// Which contacts' becoming available is told changes.
@@ -138,7 +143,11 @@ impl Effect {
             Self::Asked { .. } => 1,
             // One for each who came or left, and one for the whole.
             Self::Conversation(change) => 1 + change.kept.conversation.participants.len() as u64,
-            Self::Rule { .. } | Self::Own { .. } | Self::Incoming(_) | Self::Alerts { .. } => 2,
+            Self::Profile { .. }
+            | Self::Rule { .. }
+            | Self::Own { .. }
+            | Self::Incoming(_)
+            | Self::Alerts { .. } => 2,
             Self::Accepted { .. } => 2,
             Self::Displayed { .. } => 1,
             Self::Advanced(advance) => 1 + advance.changed.len() as u64,
@@ -163,6 +172,10 @@ impl Effect {
                 key: watcher.address.canonical().into(),
                 value: Some(at.as_millis().to_string().into()),
             }),
+            Self::Profile { profile, .. } => {
+                let kept = profile.as_ref().map_or_else(String::new, |profile| profile.kept());
+                writes.push(Write::PutSetting(PROFILE, kept));
+            }
             Self::Own { choice, .. } => writes.push(Write::PutSetting(OWN, choice.kept())),
             Self::Alerts { kept, .. } => writes.push(Write::PutSetting(ALERTS, kept.clone())),
             Self::Conversation(change) => {

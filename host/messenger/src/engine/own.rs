@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::{
     code::Code,
     command::Accepted,
-    compose::{OwnFacts, compose_own, express_own},
+    compose::{OwnFacts, compose_own, express_own, express_profile},
     engine::{
         Engine,
         ledger::{Effect, Sealed, Ticket},
@@ -273,7 +273,7 @@ impl Engine {
     }
 
     /// Gives the service the document of the moment, or soon, when it had one a moment ago.
-    fn publish_own(&mut self) {
+    pub(super) fn publish_own(&mut self) {
         let allowed = self
             .own
             .published_at
@@ -295,7 +295,9 @@ impl Engine {
     fn document_now(&self) -> pidf::Document {
         let wall = self.now.wall;
         let composed = compose_own(&self.own.facts, wall);
-        express_own(self.config.address.as_str(), &self.own.instance, &composed, wall)
+        let mut document = express_own(self.config.address.as_str(), &self.own.instance, &composed, wall);
+        express_profile(&mut document, &self.own.instance, &self.view.profile);
+        document
     }
 
     /// What the service has of this device.

@@ -4,6 +4,7 @@
 //! person's own word wins over what another device wrote about the same watcher meanwhile: rules are set one by one, so
 //! nothing else is lost.
 
+mod blocked;
 mod rules;
 
 use std::{
@@ -65,6 +66,8 @@ pub(super) struct Policy {
     /// Rules of others that let somebody see more than a rule of ours that was written, by its key.
     exceeded: HashMap<Arc<str>, Arc<str>>,
     step: Step,
+    /// Contacts came whom the rules may block.
+    pub(super) newcomers: bool,
     stale: bool,
     /// The service lost the document, and gets it again.
     lost: bool,
@@ -93,6 +96,7 @@ impl Policy {
             waiting: Vec::new(),
             exceeded: HashMap::new(),
             step: Step::Idle,
+            newcomers: false,
             stale: true,
             lost: false,
             refused: false,
@@ -261,6 +265,7 @@ impl Engine {
         if self.view.rules != shown {
             self.view.rules = shown.clone();
             self.ledger.emit_sealed(&mut seq, sealed.at, EventKind::RulesChanged(shown));
+            self.count_blocked();
         }
         self.ledger.answer(ticket.token, Ok(Accepted::new(ticket.request)));
         if let Who::Address(address) = who {
@@ -438,6 +443,7 @@ impl Engine {
         if self.view.rules != shown {
             self.view.rules = shown.clone();
             self.ledger.emit(self.now.wall, EventKind::RulesChanged(shown));
+            self.count_blocked();
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
         Engine,
         config::Limits,
         ledger::{Effect, Sealed, Ticket},
+        profiles::profile_change,
         sync::{Pulled, Records, UndoStep},
     },
     error::Error,
@@ -49,6 +50,8 @@ impl Change {
         match self {
             Self::GroupRemoved(_, members) => 1 + members.len() as u64,
             Self::Nothing => 0,
+            // Who they are may have changed with it.
+            Self::ContactChanged(_) => 2,
             _ => 1,
         }
     }
@@ -261,6 +264,7 @@ impl Roster {
                     address,
                     name: tidy(name),
                     groups: Default::default(),
+                    details: None,
                 });
                 self.put_contact(contact.clone());
                 Ok(Change::ContactAdded(contact))
@@ -277,6 +281,15 @@ impl Roster {
                     return Ok(Change::Nothing);
                 }
                 Ok(self.change(Contact { name, ..Contact::clone(contact) }))
+            }
+            Command::SetContactDetails(id, details) => {
+                details.check()?;
+                let details = (!details.is_empty()).then(|| Arc::new(details));
+                let contact = self.contact(id)?;
+                if contact.details == details {
+                    return Ok(Change::Nothing);
+                }
+                Ok(self.change(Contact { details, ..Contact::clone(contact) }))
             }
             Command::AddGroup(name) => {
                 let name = check_group_name(name)?;
@@ -443,19 +456,28 @@ impl Engine {
             Change::ContactAdded(contact) => {
                 let presence = Arc::new(Presence::unknown(self.unknown_reason()));
                 self.view.by_address.insert_mut(contact.address.clone(), contact.id);
-                self.view
-                    .contacts
-                    .insert_mut(contact.id, ContactEntry { contact: contact.clone(), presence });
+                self.view.contacts.insert_mut(
+                    contact.id,
+                    ContactEntry { contact: contact.clone(), presence, published: None },
+                );
                 self.ledger.emit_sealed(seq, at, EventKind::ContactAdded(contact.clone()));
                 self.watch_contact(contact);
+                self.policy.newcomers = true;
             }
             Change::ContactChanged(contact) => {
+                let known = self.view.contacts.get(&contact.id);
+                let previous = known.map(|known| Arc::new(known.profile()));
                 self.show_contact(contact);
                 self.ledger.emit_sealed(seq, at, EventKind::ContactChanged(contact.clone()));
+                let change = self.view.contacts.get(&contact.id).zip(previous);
+                if let Some(kind) = change.and_then(|(entry, previous)| profile_change(entry, previous)) {
+                    self.ledger.emit_sealed(seq, at, kind);
+                }
             }
             Change::ContactRemoved(contact) => {
                 self.view.by_address.remove_mut(&contact.address);
                 self.view.contacts.remove_mut(&contact.id);
+                self.view.blocked.remove_mut(&contact.id);
                 self.ledger.emit_sealed(seq, at, EventKind::ContactRemoved(contact.clone()));
                 self.unwatch_contact(contact);
             }
@@ -510,7 +532,7 @@ impl Engine {
 
     fn show_contact(&mut self, contact: &Arc<Contact>) {
         if let Some(entry) = self.view.contacts.get(&contact.id) {
-            let entry = ContactEntry { contact: contact.clone(), presence: entry.presence.clone() };
+            let entry = ContactEntry { contact: contact.clone(), ..entry.clone() };
             self.view.contacts.insert_mut(contact.id, entry);
         }
     }

@@ -16,6 +16,7 @@ mod lists;
 mod merge;
 mod model;
 mod undo;
+mod vcard;
 
 use core::time::Duration;
 use std::{sync::Arc, time::Instant};

@@ -13,6 +13,7 @@ mod messages;
 mod outage;
 mod outbox;
 mod presence;
+mod profiles;
 mod receipts;
 mod requested;
 mod scale;

@@ -63,6 +63,7 @@ impl Office {
                 address: address(name),
                 name: "".into(),
                 groups: [].into_iter().collect(),
+                details: None,
             }))
         });
         store.commit(Batch { writes: writes.collect() }).unwrap();

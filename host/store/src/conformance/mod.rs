@@ -64,6 +64,7 @@ macro_rules! __for_each_rule {
         $($callback)*! { [$($arguments)*]
             a_new_account_has_nothing
             a_contact_comes_back_as_it_was
+            what_is_noted_of_a_contact_comes_back
             contacts_keep_the_order_in_which_they_were_added
             a_removed_contact_is_gone
             a_group_comes_back_with_its_last_name

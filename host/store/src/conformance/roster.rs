@@ -5,6 +5,7 @@ use std::sync::Arc;
 use attache_messenger::{
     id::{ContactId, GroupId},
     message::MessageState,
+    profile::ContactDetails,
     storage::{Record, RecordKind, Storage, Write},
 };
 
@@ -25,6 +26,19 @@ pub async fn a_contact_comes_back_as_it_was(store: Arc<dyn Storage>) {
     let restored = load(&store).await.contacts;
     assert_eq!(restored, core::slice::from_ref(&contact));
     assert_eq!(restored[0].address.as_str(), contact.address.as_str());
+}
+
+/// What the user noted of it, and that this is gone again.
+pub async fn what_is_noted_of_a_contact_comes_back(store: Arc<dyn Storage>) {
+    let mut noted = ContactDetails { email: Some("bób@example.com".into()), ..ContactDetails::default() };
+    noted.phones.mobile = Some(address("tel:+12015550123"));
+    let mut contact = contact(7, "Bob", &[]);
+    contact.details = Some(Arc::new(noted));
+    commit(&store, [put_contact(&contact)]).await;
+    assert_eq!(load(&store).await.contacts, core::slice::from_ref(&contact));
+    contact.details = None;
+    commit(&store, [put_contact(&contact)]).await;
+    assert_eq!(load(&store).await.contacts, [contact]);
 }
 
 /// Also when one is changed later, and whatever their handles are.

@@ -61,6 +61,7 @@ pub(super) fn contact(id: u64, name: &str, groups: &[u64]) -> Contact {
         address: address(&format!("sip:Contact-{id}@Example.com")),
         name: name.into(),
         groups: groups.iter().copied().map(GroupId).collect(),
+        details: None,
     }
 }
 

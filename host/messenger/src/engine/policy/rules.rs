@@ -290,7 +290,7 @@ fn except_the_nearer(ruleset: &mut Ruleset) {
     }
 }
 
-fn host(address: &Address) -> &str {
+pub(super) fn host(address: &Address) -> &str {
     let text = address.canonical();
     let host = text.rsplit_once('@').map_or("", |(_, host)| host);
     match host.rsplit_once(':') {

@@ -16,6 +16,7 @@ use crate::{
     engine::{calls::Calls, versions::Versions},
     id::ContactId,
     presence::{Freshness, Presence, UnknownReason},
+    profile::Profile,
     time::Timestamp,
 };
 
@@ -28,6 +29,8 @@ pub(in crate::engine) struct Presences {
     pub(super) people: HashMap<Address, Person>,
     /// What was shown when the last batch of changes was told.
     pub(super) dirty: BTreeMap<Address, Arc<Presence>>,
+    /// Who contacts were when that was last told, where it is not so any more.
+    pub(in crate::engine) profiles: BTreeMap<ContactId, Arc<Profile>>,
     /// Who is under a lease since then.
     pub(super) newly_watched: BTreeSet<Address>,
     /// When documents say that something begins or ends to hold.
@@ -187,6 +190,7 @@ impl Presences {
     /// What has changed so far is not told.
     pub(in crate::engine) fn nothing_is_news(&mut self) {
         self.dirty.clear();
+        self.profiles.clear();
     }
 
     /// Nobody vouches for the documents at present.

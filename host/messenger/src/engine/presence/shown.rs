@@ -13,9 +13,19 @@ use crate::{
     engine::Engine,
     event::{EventKind, PresenceChange, WatchedChange},
     presence::{Availability, Freshness, Presence, UnknownReason},
+    profile::Profile,
     snapshot::{ContactEntry, WatchedEntry},
     time::Timestamp,
 };
+
+/// What somebody publishes of themself, and the same as before where it is the same.
+fn published(presence: &Presence, known: Option<&Arc<Profile>>) -> Option<Arc<Profile>> {
+    let published = crate::compose::published(presence)?;
+    match known {
+        Some(known) if **known == published => Some(known.clone()),
+        _ => Some(Arc::new(published)),
+    }
+}
 
 impl Engine {
     pub(super) fn reconsider(&mut self, change: impl Fn(&Presence) -> Option<Presence>) {
@@ -92,7 +102,17 @@ impl Engine {
         if let Some(id) = person.contact
             && let Some(entry) = self.view.contacts.get(&id)
         {
-            let entry = ContactEntry { contact: entry.contact.clone(), presence: presence.clone() };
+            let published = match presence.availability {
+                Some(_) => published(&presence, entry.published.as_ref()),
+                // Who they are does not change because nothing is known of them at present.
+                None => entry.published.clone(),
+            };
+            if published != entry.published {
+                let before = Arc::new(entry.profile());
+                self.presences.profiles.entry(id).or_insert(before);
+            }
+            let entry =
+                ContactEntry { contact: entry.contact.clone(), presence: presence.clone(), published };
             self.view.contacts.insert_mut(id, entry);
         }
         if person.leases > 0 {
@@ -104,7 +124,9 @@ impl Engine {
 
     /// Whether there are changes to be told.
     pub(in crate::engine) fn has_presence_changes(&self) -> bool {
-        !self.presences.dirty.is_empty() || !self.presences.newly_watched.is_empty()
+        !self.presences.dirty.is_empty()
+            || !self.presences.profiles.is_empty()
+            || !self.presences.newly_watched.is_empty()
     }
 
     /// All changes since the last time, as one event for contacts and one for leases.
@@ -146,6 +168,7 @@ impl Engine {
             let note_changed = !presence.note.is_empty();
             watched.push(WatchedChange { address, presence, previous: None, note_changed });
         }
+        self.tell_profiles();
         if !contacts.is_empty() {
             self.ledger.emit(at, EventKind::PresenceChanged(contacts.into()));
         }

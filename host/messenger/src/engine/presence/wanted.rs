@@ -26,11 +26,16 @@ impl Engine {
             self.presences.people.entry(contact.address.clone()).or_insert_with(|| Person::new(reason));
         person.contact = Some(contact.id);
         person.lingers = false;
-        let entry = ContactEntry { contact: Arc::new(contact.clone()), presence: person.shown.clone() };
+        let entry = ContactEntry {
+            contact: Arc::new(contact.clone()),
+            presence: person.shown.clone(),
+            published: None,
+        };
         if let Some(known) = self.view.contacts.get(&contact.id)
             && !Arc::ptr_eq(&known.presence, &entry.presence)
         {
-            let entry = ContactEntry { contact: known.contact.clone(), ..entry };
+            let known = known.clone();
+            let entry = ContactEntry { contact: known.contact, published: known.published, ..entry };
             self.view.contacts.insert_mut(contact.id, entry);
         }
         self.watch_person(&contact.address);

@@ -47,8 +47,8 @@ impl Engine {
                         (Some(name), None) => {
                             let id = ContactId(self.next_id());
                             let address = address.clone();
-                            let contact =
-                                Contact { id, address, name: tidied(name), groups: Default::default() };
+                            let (name, groups) = (tidied(name), Default::default());
+                            let contact = Contact { id, address, name, groups, details: None };
                             self.roster.replace_contact(contact)
                         }
                         (None, Some(known)) => self.roster.take_out(known.id),

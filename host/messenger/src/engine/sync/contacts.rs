@@ -194,7 +194,8 @@ impl Contacts {
             model.groups.put(key, group.name.clone());
         }
         for contact in contacts {
-            let mut person = Person { name: contact.name.clone(), ..Person::default() };
+            let (name, details) = (contact.name.clone(), contact.details.clone());
+            let mut person = Person { name, details, ..Person::default() };
             for key in contact.groups.iter().filter_map(|group| keys.get(group)) {
                 person.join(key);
             }
@@ -495,7 +496,8 @@ impl Engine {
                 Some(id) => id,
                 None => ContactId(self.next_id()),
             };
-            let contact = Contact { id, address: address.clone(), name: person.name.clone(), groups };
+            let (name, details) = (person.name.clone(), person.details.clone());
+            let contact = Contact { id, address: address.clone(), name, groups, details };
             edit.changes.extend(self.roster.replace_contact(contact));
         }
         let gone: Vec<ContactId> = self

@@ -35,7 +35,8 @@ pub(super) fn single(
             base.contacts.iter().filter(|(address, _)| !mine.contacts.has(address)).map(|(a, _)| (a, None)),
         );
     let (address, person): (&Address, Option<&Person>) = changed.next()?;
-    if changed.next().is_some() || person.is_some() && base.contacts.has(address) {
+    let noted = person.is_some_and(|person| person.details.is_some());
+    if changed.next().is_some() || noted || person.is_some() && base.contacts.has(address) {
         return None;
     }
     let document = if person.is_some() { after } else { before };

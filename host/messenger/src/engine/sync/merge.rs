@@ -13,6 +13,8 @@ use std::sync::Arc;
 use super::model::{Key, Model, Person, unused};
 use crate::{
     address::Address,
+    call::PhoneKind,
+    profile::ContactDetails,
     sync::{ConflictAbout, Side},
 };
 
@@ -70,7 +72,8 @@ fn unify(base: &Model, mine: &Model, theirs: &Model, merged: &mut Merged) -> Opt
         model.groups.put(new_keys.get(key).unwrap_or(key).clone(), name.clone());
     }
     for (address, person) in mine.contacts.iter() {
-        let mut renewed = Person { name: person.name.clone(), ..Person::default() };
+        let (name, details) = (person.name.clone(), person.details.clone());
+        let mut renewed = Person { name, details, ..Person::default() };
         for key in &person.groups {
             renewed.join(new_keys.get(key).unwrap_or(key));
         }
@@ -208,7 +211,8 @@ impl<'a> Sides<'a> {
                             shown: Side::Theirs,
                         });
                     }
-                    Person { name: name.clone(), groups: groups_of(base, mine, theirs, stay) }
+                    let details = details_of(base, mine, theirs);
+                    Person { name: name.clone(), groups: groups_of(base, mine, theirs, stay), details }
                 }
                 (Some(mine), None) => match base {
                     None => mine.clone(),
@@ -246,7 +250,28 @@ impl<'a> Sides<'a> {
 
 /// Whether somebody edited a contact, apart from taking it out of groups, which a removal does as well.
 fn changed(base: &Person, now: &Person) -> bool {
-    base.name != now.name || now.groups.iter().any(|key| !base.is_in(key))
+    base.name != now.name || base.details != now.details || now.groups.iter().any(|key| !base.is_in(key))
+}
+
+/// What is noted of a contact: each number and address as the side has it that changed it; where both did, theirs.
+fn details_of(base: Option<&Person>, mine: &Person, theirs: &Person) -> Option<Arc<ContactDetails>> {
+    if mine.details == theirs.details {
+        return theirs.details.clone();
+    }
+    let of = |person: Option<&Person>| {
+        person.and_then(|person| person.details.as_deref()).cloned().unwrap_or_default()
+    };
+    let (base, mine, theirs) = (of(base), of(Some(mine)), of(Some(theirs)));
+    let mut all = theirs.clone();
+    for kind in PhoneKind::ALL {
+        if base.phones.get(kind) == theirs.phones.get(kind) {
+            *all.phones.get_mut(kind) = mine.phones.get(kind).cloned();
+        }
+    }
+    if base.email == theirs.email {
+        all.email = mine.email;
+    }
+    (!all.is_empty()).then(|| Arc::new(all))
 }
 
 /// The value that holds, and whether both sides gave a new one.

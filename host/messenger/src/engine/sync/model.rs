@@ -16,7 +16,8 @@ use std::{
 use attache_documents::resource_lists::{DisplayName, Entry, List, Member, ResourceLists};
 use smallvec::SmallVec;
 
-use crate::{address::Address, engine::roster::MAX_NAME};
+use super::vcard;
+use crate::{address::Address, engine::roster::MAX_NAME, profile::ContactDetails};
 
 /// What a group is known by.
 pub(in crate::engine) type Key = Arc<str>;
@@ -80,6 +81,8 @@ pub(in crate::engine) struct Person {
     pub(in crate::engine) name: Arc<str>,
     /// Sorted.
     pub(in crate::engine) groups: SmallVec<[Key; 1]>,
+    /// What is noted beside the name.
+    pub(in crate::engine) details: Option<Arc<ContactDetails>>,
 }
 
 impl Person {
@@ -151,6 +154,9 @@ impl Model {
                     let Some(person) = self.contacts.get_mut(&address) else { continue };
                     if person.name.is_empty() {
                         person.name = clean(name).into();
+                    }
+                    if person.details.is_none() {
+                        person.details = vcard::read(&entry.foreign).map(Arc::new);
                     }
                     if let Place::Group(key) = &place {
                         person.join(key);
@@ -317,6 +323,9 @@ impl Editor<'_> {
             .unwrap_or_else(|| Entry { uri: address.as_str().to_owned(), ..Entry::default() });
         let written = read_name(entry.display_name.as_ref());
         rename(&mut entry.display_name, &written, &person.name);
+        let before = vcard::read(&entry.foreign);
+        let shown = if person.name.is_empty() { address.as_str() } else { &person.name };
+        vcard::write(&mut entry.foreign, before.as_ref(), person.details.as_deref(), shown);
         entry
     }
 
@@ -360,6 +369,12 @@ impl Editor<'_> {
                             };
                             if stays {
                                 rename(&mut entry.display_name, &before.name, &after.name);
+                                if before.details != after.details {
+                                    let before = before.details.as_deref();
+                                    let shown = if after.name.is_empty() { &*entry.uri } else { &after.name };
+                                    let details = after.details.as_deref();
+                                    vcard::write(&mut entry.foreign, before, details, shown);
+                                }
                                 members.push(Member::Entry(entry));
                             }
                         }

@@ -19,6 +19,7 @@ use crate::{
     error::Error,
     event::{Contact, Group},
     id::{ContactId, GroupId},
+    profile::ContactDetails,
     storage::{Record, RecordKind},
 };
 
@@ -40,6 +41,15 @@ pub(in crate::engine) enum Undone {
 pub(in crate::engine) struct Image {
     name: Arc<str>,
     groups: Vec<Key>,
+    /// As a store keeps them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    details: Option<String>,
+}
+
+impl Image {
+    fn details(&self) -> Option<Arc<ContactDetails>> {
+        self.details.as_deref().and_then(ContactDetails::restored).map(Arc::new)
+    }
 }
 
 /// What an edit means for what can be taken back.
@@ -140,7 +150,8 @@ impl Engine {
     fn image(&self, contact: &Contact) -> Image {
         let mut groups: Vec<Key> = contact.groups.iter().map(|id| self.sync.contacts.key(*id)).collect();
         groups.sort_unstable();
-        Image { name: contact.name.clone(), groups }
+        let details = contact.details.as_deref().and_then(ContactDetails::kept);
+        Image { name: contact.name.clone(), groups, details }
     }
 
     /// The command.
@@ -182,7 +193,8 @@ impl Engine {
                 }
                 let groups = before.groups.iter().filter_map(|key| self.group_of(key)).collect();
                 let id = ContactId(self.next_id());
-                let contact = Contact { id, address, name: before.name.clone(), groups: sorted(groups) };
+                let (name, details) = (before.name.clone(), before.details());
+                let contact = Contact { id, address, name, groups: sorted(groups), details };
                 edit.changes.extend(self.roster.replace_contact(contact));
             }
             // It was added, and is as it was then.
@@ -194,6 +206,9 @@ impl Engine {
                 let mut back = Contact::clone(&contact);
                 if contact.name == after.name {
                     back.name = before.name.clone();
+                }
+                if contact.details == after.details() {
+                    back.details = before.details();
                 }
                 for key in after.groups.iter().filter(|key| !before.groups.contains(key)) {
                     let id = self.group_of(key);
