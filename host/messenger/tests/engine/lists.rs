@@ -195,7 +195,9 @@ fn a_refused_list_is_told_and_everybody_is_watched_otherwise() {
         let mut world = everybody(7, Some("friends"));
         world.service(|s| {
             s.set_list("friends", &["bob"]);
-            s.script.insert("SUBSCRIBE".into(), vec![status]);
+            // With 489 it is asked once more, without rates (RFC 6446): some take them for another package.
+            let times = if status == 489 { 2 } else { 1 };
+            s.script.insert("SUBSCRIBE".into(), vec![status; times]);
         });
         sign_in(&mut world);
         assert_eq!(ways(&mut world), [(Strategy::OneEach, 3)], "{status}");
