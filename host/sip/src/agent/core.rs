@@ -271,6 +271,7 @@ impl Core {
             attempt: Attempt::default(),
             destination: None,
             tried: SmallVec::new(),
+            arrived: false,
             cancelled: false,
             credentials: Vec::new(),
         };
@@ -370,7 +371,8 @@ impl Core {
         self.learn_address(&answer, flow);
         let status = answer.status().unwrap_or_default();
         if status < 200 {
-            let exchange = self.exchanges.get(&id)?;
+            let exchange = self.exchanges.get_mut(&id)?;
+            exchange.arrived |= status > 100;
             match exchange.purpose {
                 Purpose::Request(id) | Purpose::Invite(_, Errand::Own(id)) => {
                     self.events.push_back(AgentEvent::Response { id, message: answer });
@@ -498,7 +500,7 @@ impl Core {
         wait: Option<Duration>,
     ) -> Option<Exchange> {
         let destination = exchange.destination?;
-        if exchange.way.route != Route::Service || exchange.cancelled {
+        if exchange.way.route != Route::Service || exchange.cancelled || exchange.arrived && shun {
             return Some(exchange);
         }
         if shun {

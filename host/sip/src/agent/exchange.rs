@@ -82,6 +82,8 @@ pub(crate) struct Exchange {
     pub(super) attempt: Attempt,
     pub(super) destination: Option<Destination>,
     pub(super) tried: SmallVec<[Destination; 1]>,
+    /// Somebody beyond the next hop has it: another one must not get it as well.
+    pub(super) arrived: bool,
     /// Nobody wants it any more: it is not sent again.
     pub(super) cancelled: bool,
     /// What an INVITE was sent with: its ACK has the same (RFC 3261 §22.1).

@@ -52,7 +52,7 @@ impl Agent {
                 let response = Response::new(200)
                     .header(HeaderName::Allow, core.allow())
                     .header(HeaderName::Accept, core.accept())
-                    .header(HeaderName::AllowEvents, core.config.packages.join(", "))
+                    .header(HeaderName::AllowEvents, core.allow_events())
                     .header(HeaderName::Supported, core.supported());
                 core.answer(now, id, &response);
             }

@@ -49,6 +49,13 @@ impl Core {
         all.join(", ")
     }
 
+    /// The value of Allow-Events.
+    pub(crate) fn allow_events(&self) -> String {
+        let refer = self.has_sessions().then_some("refer");
+        let all: Vec<&str> = self.config.packages.iter().map(String::as_str).chain(refer).collect();
+        all.join(", ")
+    }
+
     /// Whether a request may demand this extension.
     pub(crate) fn understands(&self, tag: &[u8]) -> bool {
         let among = |tags: &[&str]| tags.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()));

@@ -307,6 +307,18 @@ impl Endpoint {
     }
 
     pub(super) fn client_flow_failed(&mut self, now: Instant, key: ClientKey, reason: &str) {
+        if let Some(client) = self.clients.get_mut(&key)
+            && client.invite
+            && client.machine.is_proceeding()
+        {
+            // Its answer cannot come any more, so nobody's phone shall ring on: told over whatever connection can be made.
+            client.flow = None;
+            if client.cancel != Cancel::Sent {
+                self.send_cancel(now, key);
+            }
+            self.clients.remove(&key);
+            return self.fail(key, Failure::Transport(reason.to_owned()));
+        }
         let Some(client) = self.clients.get(&key) else { return };
         if let Some(destination) = client.fallback
             && let Some(payload) =

@@ -121,6 +121,23 @@ fn requests_within_a_session_take_a_new_connection_when_theirs_is_lost() {
 }
 
 #[test]
+fn a_call_whose_connection_is_lost_fails_and_does_not_ring_on() {
+    let mut duo = Duo::seeded(7, Transport::Tcp, |_, _| {});
+    duo.call(Some(offer()));
+    let (theirs, _) = duo.incoming(Bob);
+    duo.agent(Bob, |agent, now| agent.ring(now, theirs, 180, None)).unwrap();
+    duo.event(Alice);
+    duo.sim.kill(Bob.addr());
+    duo.sim.revive(Bob.addr());
+    let InviteEvent::Failed { cause: attache_sip::agent::Cause::Transport(_), .. } = duo.event(Alice) else {
+        panic!("a failure")
+    };
+    assert!(matches!(duo.event(Bob), InviteEvent::Ended { by: EndedBy::Peer, .. }));
+    assert_eq!(duo.sent(Alice, "INVITE"), 1);
+    duo.nothing_left();
+}
+
+#[test]
 fn a_call_takes_the_place_of_another() {
     let mut duo = Duo::new();
     let (ours, theirs) = duo.talk();

@@ -207,6 +207,23 @@ fn a_call_that_replaces_or_joins_says_so_and_demands_to_be_understood() {
 }
 
 #[test]
+fn the_contact_of_a_call_is_the_gruu() {
+    let mut pair = Pair::with(|config| {
+        config.invite.max = 4;
+        config.gruu = attache_sip::agent::GruuUse::Always;
+        config.instance = Some("urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF".into());
+    });
+    pair.agent(|agent, now| agent.register(now, 3600));
+    let register = pair.expect("REGISTER");
+    let gruu = "sip:alice@example.com;gr=one";
+    let contact = format!("{};expires=3600;pub-gruu=\"{gruu}\"", register.header(HeaderName::Contact));
+    pair.respond(&register, &Response::new(200).header(HeaderName::Contact, contact));
+    assert!(matches!(pair.event(), AgentEvent::Registered(_)));
+    let (_, invite) = call(&mut pair);
+    assert_eq!(invite.header(HeaderName::Contact), format!("<{gruu}>"));
+}
+
+#[test]
 fn what_we_say_that_we_can_do_is_what_we_do() {
     let mut pair = caller();
     let (_, invite) = call(&mut pair);

@@ -186,9 +186,8 @@ impl Call {
                 return;
             }
             leg.rseq = Some(rseq);
-            if begin {
-                leg.dialog.retarget(answer);
-            }
+            // RFC 6141 §4.3: a reliable answer moves the target, of a further INVITE too.
+            leg.dialog.retarget(answer);
             offer = body.is_some() && !offered && !leg.negotiated && self.pending.is_none();
             if offer {
                 self.pending = Some(Pending::TheirReliable { fork: leg.fork, rseq });

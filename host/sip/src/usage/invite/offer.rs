@@ -179,10 +179,11 @@ impl Call {
         }
         (self.raised, self.glares) = (false, 0);
         self.timer.agreed(core, now, answer);
+        // A refresh changes nothing, unless the peer says so.
+        let refresh = inviting.refresh && (body.is_none() || body == self.remote_body);
         if body.is_some() {
             self.remote_body.clone_from(&body);
         }
-        let refresh = inviting.refresh;
         if offer {
             self.pending = Some(Pending::TheirAnswer);
             self.inviting = Some(inviting);

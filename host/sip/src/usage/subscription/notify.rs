@@ -39,7 +39,7 @@ impl Subscriptions {
             }
         };
         if response.status == 489 {
-            response = response.header(HeaderName::AllowEvents, core.config.packages.join(", "));
+            response = response.header(HeaderName::AllowEvents, core.allow_events());
         }
         core.answer(now, transaction, &response);
         if let Ok(Some((id, fork))) = taken {
