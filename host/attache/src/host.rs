@@ -482,6 +482,9 @@ fn engine_config(config: AccountConfig, local: Vec<(Transport, SocketAddr)>, see
     engine.flows = if config.outbound { engine.flows } else { 1 };
     engine.calls = config.calls;
     engine.display_name = config.display_name.into();
+    let crate::Phones { home, work, mobile } = config.phones;
+    engine.phones = attache_messenger::profile::Phones { home, work, mobile };
+    engine.email = config.email.map(Into::into);
     engine.auth_user = config.auth_user;
     engine.service = config.service;
     engine.list = config.list;

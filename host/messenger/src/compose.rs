@@ -25,7 +25,7 @@ use crate::{
 
 use details::Collector;
 pub use own::{OwnComposition, OwnFacts, compose_own, express, express_own, express_profile};
-pub(crate) use profile::published;
+pub(crate) use profile::{calendar_of, published};
 
 /// RFC 4480 has no word for "back in a moment": this one goes beside `away`, so that others still see the person away.
 const BE_RIGHT_BACK: &str = "be-right-back";

@@ -212,7 +212,7 @@ impl Kept {
             home: text(&phones.home),
             work: text(&phones.work),
             mobile: text(&phones.mobile),
-            email: email.map(|email| email.to_string()),
+            email: email.map(ToString::to_string),
             ..Self::default()
         }
     }

@@ -210,10 +210,10 @@ pub fn express_own(entity: &str, instance: &str, own: &OwnComposition, now: Time
 /// as their class (RFC 4480, section 3.3).
 pub fn express_profile(document: &mut Document, instance: &str, profile: &Profile) {
     if let Some(person) = document.persons.first_mut() {
-        let text = |text: &Arc<str>| (!text.is_empty()).then(|| text.to_string());
-        person.card.display_name = text(&profile.display_name);
-        person.card.homepage = profile.homepage.as_ref().and_then(text);
-        person.card.icon = profile.icon.as_ref().and_then(text);
+        let name = &profile.display_name;
+        person.card.display_name = (!name.is_empty()).then(|| name.to_string());
+        person.card.homepage = profile.homepage.as_ref().map(ToString::to_string);
+        person.card.icon = profile.icon.as_ref().map(ToString::to_string);
     }
     let numbers = profile.phones.iter().map(|(kind, number)| (kind.name(), number.as_str().to_owned()));
     let email = profile.email.iter().map(|email| ("email", format!("mailto:{email}")));

@@ -12,6 +12,7 @@ use crate::{
     address::Address,
     call::PhoneKind,
     profile::{Calendar, CalendarState, Phones, Profile},
+    time::Timestamp,
 };
 
 /// RFC 4480 has no word for these states of a calendar.
@@ -159,6 +160,13 @@ pub(super) fn calendar<'a>(
     let next = bounds.into_iter().map(|bound| (at(bound), bound)).find(|(state, _)| *state != current);
     let next = next.and_then(|(state, bound)| Some((state, timestamp(bound)?)));
     Some(Calendar { now: current, next })
+}
+
+/// The calendar that a document tells of.
+pub(crate) fn calendar_of(document: &Document, now: Timestamp) -> Option<Calendar> {
+    let now = Moment::from_millis(now.as_millis().cast_signed());
+    let persons = document.persons.iter().map(|person| &person.rich);
+    calendar(core::slice::from_ref(document), persons, now)
 }
 
 /// What somebody's presence says of who they are; `None` for nothing.

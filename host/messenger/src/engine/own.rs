@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::{
     code::Code,
     command::Accepted,
-    compose::{OwnFacts, compose_own, express_own, express_profile},
+    compose::{OwnComposition, OwnFacts, calendar_of, compose_own, express_own, express_profile},
     engine::{
         Engine,
         ledger::{Effect, Sealed, Ticket},
@@ -221,7 +221,16 @@ impl Engine {
         self.own.next_change = composed.next_change_at;
         let before = self.view.own.clone();
         let same = before.availability == Some(composed.availability) && before.note == composed.note;
-        let details = Details { upcoming: composed.upcoming.into(), ..Details::default() };
+        let calendar = calendar_of(&self.express(&composed), self.now.wall);
+        let profile = &self.view.profile;
+        let phones = (!profile.phones.is_empty()).then(|| Box::new(profile.phones.clone()));
+        let details = Details {
+            upcoming: composed.upcoming.into(),
+            phones,
+            email: profile.email.clone(),
+            calendar,
+            ..Details::default()
+        };
         let own = Presence {
             availability: Some(composed.availability),
             note: composed.note,
@@ -239,7 +248,7 @@ impl Engine {
         true
     }
 
-    fn tell_own(&mut self) {
+    pub(super) fn tell_own(&mut self) {
         self.ledger.emit(self.now.wall, EventKind::OwnPresenceChanged(self.view.own.clone()));
     }
 
@@ -293,10 +302,13 @@ impl Engine {
     }
 
     fn document_now(&self) -> pidf::Document {
-        let wall = self.now.wall;
-        let composed = compose_own(&self.own.facts, wall);
-        let mut document = express_own(self.config.address.as_str(), &self.own.instance, &composed, wall);
-        express_profile(&mut document, &self.own.instance, &self.view.profile);
+        self.express(&compose_own(&self.own.facts, self.now.wall))
+    }
+
+    fn express(&self, composed: &OwnComposition) -> pidf::Document {
+        let (address, instance) = (self.config.address.as_str(), &self.own.instance);
+        let mut document = express_own(address, instance, composed, self.now.wall);
+        express_profile(&mut document, instance, &self.view.profile);
         document
     }
 

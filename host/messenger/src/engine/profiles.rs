@@ -48,6 +48,9 @@ impl Engine {
             self.use_own_name();
             let kind = EventKind::OwnProfileChanged { profile, previous };
             self.ledger.emit_sealed(&mut { sealed.seq }, sealed.at, kind);
+            if self.compose_own() {
+                self.tell_own();
+            }
             self.publish_own();
         }
         self.accept(ticket);

@@ -188,6 +188,11 @@ fn a_calendar_is_told_with_what_comes_next() {
         assert!(when.as_millis().abs_diff(at.as_millis()) < 1_000, "{when} and {at}");
     };
     same(meeting, CalendarState::Busy, CalendarState::Free, end);
+    let own = world.snapshot(ALICE).own;
+    assert_eq!(
+        own.calendar(),
+        Some(Calendar { now: CalendarState::Busy, next: Some((CalendarState::Free, end)) })
+    );
     say(&mut world, "journey", Some(fact("travel", Some(now + hour * 2), None)));
     world.sim.run_for(hour);
     let calendar = entry(&mut world, BOB).presence.calendar();
