@@ -10,11 +10,13 @@
 //! # Layout
 //! - `instance`: what differs between two instances: checked [`Options`] and the files written from them
 //! - `process`: the process group, its guard, ports and the readiness probe
+//! - `relay`: a relay for message sessions, with a configuration of its own, `tests/kamailio/msrp.cfg`
 //! - `tests/kamailio/kamailio.cfg`: the configuration proper, which all instances share; the `README.md` beside it
 //!   lists Kamailio's quirks
 
 mod instance;
 mod process;
+mod relay;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +33,7 @@ use crate::{certificates::Identity, debian::Program};
 use instance::Instance;
 pub(crate) use process::free_port;
 use process::{Group, Readiness};
+pub use relay::MsrpRelay;
 
 /// The packages that the configuration needs; the other modules come with the first.
 const PROGRAM: Program = Program {

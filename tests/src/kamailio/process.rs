@@ -125,6 +125,11 @@ impl Group {
         Ok(())
     }
 
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.leader.try_wait()?.is_some())
+    }
+
     /// Asks the leader to end, and waits for it. Asks again and again: Kamailio misses a signal that arrives between
     /// its look at the pending ones and its wait for the next, as happens soon after a start.
     pub(super) fn terminate(&mut self, limit: Duration) -> Result<()> {
