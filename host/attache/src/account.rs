@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::{
     collections::{HashMap, hash_map::Entry},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Instant,
 };
@@ -30,6 +31,7 @@ use crate::{
     connection::Track,
     delegates::{Asked as Asking, Deed, Delegates},
     events,
+    place::Place,
     services::ServiceName,
 };
 
@@ -182,6 +184,7 @@ impl Shared {
 pub(crate) struct Setup {
     pub(crate) config: EngineConfig,
     pub(crate) net: Sockets,
+    pub(crate) place: Place,
     pub(crate) tls: Tls,
     pub(crate) http: HttpClient,
     pub(crate) resolver: Arc<dyn Resolver>,
@@ -204,7 +207,9 @@ pub(crate) struct Ready {
 
 /// Reads what the store holds.
 pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
-    let Setup { config, net, tls, http, resolver, storage, plugins, refuses_messages, delegates, .. } = setup;
+    let Setup {
+        config, net, place, tls, http, resolver, storage, plugins, refuses_messages, delegates, ..
+    } = setup;
     let address = config.address.clone();
     let account = address.account_id();
     let restored = storage.load(account, &address).await.map_err(|error| {
@@ -238,6 +243,7 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         snapshot,
         engine,
         net,
+        place,
         http,
         resolver,
         storage,
@@ -295,6 +301,7 @@ struct Task {
     snapshot: Arc<ArcSwap<Snapshot>>,
     engine: Engine,
     net: Sockets,
+    place: Place,
     http: HttpClient,
     resolver: Arc<dyn Resolver>,
     storage: Arc<dyn Storage>,
@@ -363,6 +370,11 @@ impl Task {
                 }
                 Some((id, result)) = self.resolving.next() => {
                     self.track.resolved(id, &result);
+                    if let Ok(found) = &result {
+                        let remotes = found.iter().map(|found| found.remote).collect();
+                        let moved = self.place.found(remotes, Instant::now());
+                        self.relocate(moved);
+                    }
                     self.engine.handle_resolved(Now::read(), id, result);
                 }
                 Some((id, answer)) = self.asking.next() => self.engine.handle_http(Now::read(), id, answer),
@@ -376,6 +388,8 @@ impl Task {
                 },
                 Some(lease) = self.releases.recv() => self.release(lease),
                 () = timer => {
+                    let moved = self.place.passing(Instant::now());
+                    self.relocate(moved);
                     self.engine.handle_timeout(Now::read());
                     self.renew();
                 }
@@ -402,9 +416,29 @@ impl Task {
             Input::FlowFailed { destination, flow, reason } => {
                 debug!(%reason, "flow failed");
                 self.track.failed(destination, flow, &reason);
+                let moved = self.place.failed(Instant::now());
+                self.relocate(moved);
                 self.engine.handle_flow_failed(now, destination, flow, &reason.to_string());
             }
+            Input::NotSent { .. } => {
+                let moved = self.place.failed(Instant::now());
+                self.relocate(moved);
+            }
             _ => {}
+        }
+    }
+
+    /// Takes the sockets to where this machine is now. Where that fails, the next look tries again.
+    fn relocate(&mut self, moved: Option<Vec<IpAddr>>) {
+        let Some(sources) = moved else { return };
+        let addresses: Vec<SocketAddr> = sources.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
+        match self.net.rebind(&addresses) {
+            Ok(local) => {
+                debug!(?sources, "this machine has another address");
+                self.place.moved(sources);
+                self.engine.set_local(Now::read(), local);
+            }
+            Err(error) => debug!(?sources, %error, "no socket at this machine's new address"),
         }
     }
 

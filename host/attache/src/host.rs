@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -30,6 +30,7 @@ use crate::{
     account::{self, Setup, Shared},
     common::Common,
     delegates::Delegates,
+    place::Place,
     services::ServiceName,
 };
 
@@ -286,7 +287,11 @@ impl Host {
         }
         let common = self.common();
         let (tls, http) = common.secure(&config)?;
-        let local = sources(&*common.resolver, &config).await;
+        let place = Place::new(remotes(&*common.resolver, &config).await, Instant::now());
+        let local = match place.sources() {
+            [] => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            sources => sources.to_vec(),
+        };
         let options = BindOptions {
             addresses: local.iter().map(|ip| SocketAddr::new(*ip, 0)).collect(),
             tls: Some(tls.clone()),
@@ -326,6 +331,7 @@ impl Host {
         let ready = account::prepare(Setup {
             config: engine,
             net,
+            place,
             tls,
             http,
             resolver: common.resolver.clone(),
@@ -495,26 +501,17 @@ fn engine_config(config: AccountConfig, local: Vec<(Transport, SocketAddr)>, see
     engine
 }
 
-/// The addresses of this machine that the service will see, for Via and Contact: one for each family in which the service has
-/// an address.
-///
-/// Asked once, when the account is added: a machine that changes its address later adds the account again.
-async fn sources(resolver: &dyn Resolver, config: &AccountConfig) -> Vec<IpAddr> {
-    let fallback = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+/// Where the service is; nowhere when that is not known in time.
+async fn remotes(resolver: &dyn Resolver, config: &AccountConfig) -> Vec<SocketAddr> {
     let service = config.service.as_deref().unwrap_or(config.address.as_str());
-    let Ok(uri) = attache_sip::uri::UriBuf::parse(service) else { return fallback };
+    let Ok(uri) = attache_sip::uri::UriBuf::parse(service) else { return Vec::new() };
     let uri = uri.as_uri();
-    let Some(host) = uri.host() else { return fallback };
+    let Some(host) = uri.host() else { return Vec::new() };
     let secure = uri.scheme() == attache_sip::uri::Scheme::Sips;
     let query = Query { host: host.to_string(), port: uri.port(), transport: uri.transport(), secure };
     let asked = tokio::time::timeout(RESOLVE, resolver.resolve(query)).await;
     let found = asked.ok().and_then(Result::ok).unwrap_or_default();
-    let family = |v6: bool| {
-        let mut remotes = found.iter().map(|found| found.remote).filter(|remote| remote.is_ipv6() == v6);
-        remotes.find_map(|remote| attache_net::source_address(remote).ok())
-    };
-    let sources: Vec<IpAddr> = [family(false), family(true)].into_iter().flatten().collect();
-    if sources.is_empty() { fallback } else { sources }
+    found.into_iter().map(|found| found.remote).collect()
 }
 
 /// Longest wait for the service's name when an account is added.

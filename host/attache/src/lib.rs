@@ -46,6 +46,7 @@ mod host;
 mod messages;
 mod messenger;
 mod people;
+mod place;
 mod presence;
 mod reload;
 mod services;

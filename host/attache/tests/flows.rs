@@ -6,8 +6,8 @@
 mod common;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex},
 };
 
 use attache::{AccountConfig, EventKind, HostConfig, Messenger, Secret, SessionState, Transport, View};
@@ -16,7 +16,7 @@ use hickory_resolver::proto::{
     op::{Message, OpCode, ResponseCode},
     rr::{
         Name, RData, Record, RecordType,
-        rdata::{A, SOA, SRV},
+        rdata::{A, AAAA, SOA, SRV},
     },
 };
 use tokio::{
@@ -58,8 +58,11 @@ impl Relay {
     }
 }
 
-/// A name server that says where the services of `example.com` are, and knows nothing else.
-async fn name_server(service: &'static str, places: Vec<SocketAddr>) -> SocketAddr {
+/// Where a name server says that the services of `example.com` are.
+type Zone = Arc<Mutex<Vec<SocketAddr>>>;
+
+/// A name server that says that, for a second at a time, and knows nothing else.
+async fn name_server(service: &'static str, zone: Zone) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     let at = socket.local_addr().expect("its address");
     tokio::spawn(async move {
@@ -71,21 +74,23 @@ async fn name_server(service: &'static str, places: Vec<SocketAddr>) -> SocketAd
             answer.add_query(query.clone());
             let name = query.name().to_lowercase().to_string();
             let mut add = |data| {
-                answer.add_answer(Record::from_rdata(query.name().clone(), 300, data));
+                answer.add_answer(Record::from_rdata(query.name().clone(), 1, data));
             };
             match query.query_type() {
                 RecordType::SRV if name == service => {
-                    for (priority, place) in (1..).zip(&places) {
-                        let host = Name::from_ascii("host.example.com.").expect("a name");
+                    for (priority, place) in (1..).zip(zone.lock().expect("not poisoned").iter()) {
+                        let host = if place.is_ipv4() { "four.example.com." } else { "six.example.com." };
+                        let host = Name::from_ascii(host).expect("a name");
                         add(RData::SRV(SRV::new(priority, 1, place.port(), host)));
                     }
                 }
-                RecordType::A if name == "host.example.com." => add(RData::A(A(Ipv4Addr::LOCALHOST))),
+                RecordType::A if name == "four.example.com." => add(RData::A(A(Ipv4Addr::LOCALHOST))),
+                RecordType::AAAA if name == "six.example.com." => add(RData::AAAA(AAAA(Ipv6Addr::LOCALHOST))),
                 _ => {
                     answer.metadata.response_code = ResponseCode::NXDomain;
                     let root = Name::root();
-                    let soa = SOA::new(root.clone(), root.clone(), 1, 3600, 3600, 3600, 300);
-                    answer.add_authority(Record::from_rdata(root, 300, RData::SOA(soa)));
+                    let soa = SOA::new(root.clone(), root.clone(), 1, 3600, 3600, 3600, 1);
+                    answer.add_authority(Record::from_rdata(root, 1, RData::SOA(soa)));
                 }
             }
             let answer = answer.to_vec().expect("it can be written");
@@ -124,7 +129,7 @@ async fn one_flow_is_lost(transport: Transport, service: &'static str) {
     let (_, at) = *listens.clone().find(|(it, _)| *it == transport).expect("it listens so");
     let (first, second) = (Relay::to(at).await, Relay::to(at).await);
     let mut config: HostConfig = world.host_config();
-    config.name_servers = vec![name_server(service, vec![first.at, second.at]).await];
+    config.name_servers = vec![name_server(service, Arc::new(Mutex::new(vec![first.at, second.at]))).await];
     let host = attache::Host::start(config).await.expect("the host starts");
     let mut account = AccountConfig::new(address("sip:alice@example.com"), Secret::new("wonderland"));
     account.sign_in = false;
@@ -171,4 +176,41 @@ async fn a_lost_connection_costs_no_message_and_is_made_anew_over_tcp() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_connection_costs_no_message_and_is_made_anew_over_tls() {
     one_flow_is_lost(Transport::Tls, "_sips._tcp.example.com.").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_address_of_this_machine_is_taken_when_the_way_to_the_service_changes() {
+    let (before, after) = (World::start(), World::with("::1", 2120, ""));
+    let place = |world: &World| {
+        let listens = world.service.local_addrs().iter();
+        listens.clone().find(|(it, _)| *it == Transport::Tcp).expect("it listens so").1
+    };
+    let zone = Arc::new(Mutex::new(vec![place(&before)]));
+    let mut config = HostConfig::default();
+    config.name_servers = vec![name_server("_sip._tcp.example.com.", zone.clone()).await];
+    let host = attache::Host::start(config).await.expect("the host starts");
+    let mut account = AccountConfig::new(address("sip:alice@example.com"), Secret::new("wonderland"));
+    account.sign_in = false;
+    let alice = signed_in(&host, account).await;
+
+    // The service moves to where another address of this machine leads.
+    *zone.lock().expect("not poisoned") = vec![place(&after)];
+    before.service.shutdown().await;
+    let other = after.host().await;
+    let bob = signed_in(&other, after.account("bob", "builder", Transport::Tcp)).await;
+    let view = bob.view();
+    alice.send(bob.address(), "from my new address").await.expect("accepted");
+    arrives(view, "from my new address").await;
+    // What the service keeps is where this machine is now.
+    until(&alice, "registered at the new address", |alice| {
+        let devices = alice.snapshot().devices.clone();
+        alice.snapshot().session == SessionState::SignedIn
+            && devices.iter().any(|device| device.this && device.uri.contains("@[::1]:"))
+    })
+    .await;
+    let view = alice.view();
+    bob.deliver(alice.address(), "to your new address").await.expect("delivered");
+    arrives(view, "to your new address").await;
+    other.shutdown().await;
+    host.shutdown().await;
 }

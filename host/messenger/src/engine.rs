@@ -78,13 +78,13 @@ mod watch;
 mod watchers;
 mod wire;
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 
 use attache_sip::{
     agent::Agent,
     digest::Secret,
     resolve::{Resolve, ResolveId},
-    transport::{Destination, Flow, FlowId, Transmit},
+    transport::{Destination, Flow, FlowId, Transmit, Transport},
     uri::UriBuf,
 };
 use bytes::Bytes;
@@ -449,6 +449,15 @@ impl Engine {
             client.set_token(&token);
         }
         self.agent.set_token(now.instant, token);
+        self.settle();
+    }
+
+    /// The driver's sockets are at other addresses from now on, as after a change of network: the session is registered anew
+    /// from there, and notifications of presence are asked for to come there.
+    pub fn set_local(&mut self, now: Now, local: Vec<(Transport, SocketAddr)>) {
+        self.now = now;
+        self.config.local.clone_from(&local);
+        self.agent.set_local(now.instant, local);
         self.settle();
     }
 

@@ -126,6 +126,14 @@ pub struct Sockets {
     turn: usize,
     terms: Arc<Terms>,
     keep_alive: Option<Duration>,
+    /// What is bound at each plain address.
+    kinds: Kinds,
+}
+
+#[derive(Copy, Clone, Debug)]
+struct Kinds {
+    udp: bool,
+    tcp: bool,
 }
 
 /// Where a connection leads, and what the peer has proved to serve. One that was opened for a domain is of no use for
@@ -190,22 +198,11 @@ impl Sockets {
                 ws_path: options.ws_path,
             }),
             keep_alive: options.keep_alive,
+            kinds: Kinds { udp: options.udp, tcp: options.tcp },
         };
-        for address in options.addresses {
-            let id = sockets.new_flow();
-            let (listener, udp) = socket::with_one_port(address, |mut address| {
-                let listener = options.tcp.then(|| Listener::bind(address, Transport::Tcp)).transpose()?;
-                if let Some(listener) = &listener {
-                    address.set_port(listener.local().port());
-                }
-                let udp = options
-                    .udp
-                    .then(|| Udp::bind(address, id, limits.udp_receive_buffer, limits.max_queued_datagrams));
-                Ok((listener, udp.transpose()?))
-            })?;
-            sockets.listeners.extend(listener);
-            sockets.udp.extend(udp);
-        }
+        let (listeners, udp) = sockets.bind_plain(&options.addresses)?;
+        sockets.listeners = listeners;
+        sockets.udp = udp;
         let others = [
             (Transport::Tls, options.tls_addresses),
             (Transport::Ws, options.ws_addresses),
@@ -217,6 +214,40 @@ impl Sockets {
             }
         }
         Ok(sockets)
+    }
+
+    /// Binds UDP and TCP at other addresses in place of those of before, as after a change of network, and returns what is
+    /// bound in all. Connections that are open stay for as long as they work.
+    ///
+    /// # Errors
+    /// Those of the operating system; then all stays as it was.
+    pub fn rebind(&mut self, addresses: &[SocketAddr]) -> io::Result<Vec<(Transport, SocketAddr)>> {
+        let (listeners, udp) = self.bind_plain(addresses)?;
+        self.listeners.retain(|listener| listener.transport() != Transport::Tcp);
+        self.listeners.extend(listeners);
+        self.udp = udp;
+        Ok(self.local_addresses())
+    }
+
+    fn bind_plain(&mut self, addresses: &[SocketAddr]) -> io::Result<(Vec<Listener>, Vec<Udp>)> {
+        let (mut listeners, mut all) = (Vec::new(), Vec::new());
+        let Kinds { udp, tcp } = self.kinds;
+        for address in addresses {
+            let id = self.new_flow();
+            let limits = &self.terms.limits;
+            let (listener, datagrams) = socket::with_one_port(*address, |mut address| {
+                let listener = tcp.then(|| Listener::bind(address, Transport::Tcp)).transpose()?;
+                if let Some(listener) = &listener {
+                    address.set_port(listener.local().port());
+                }
+                let (buffer, queue) = (limits.udp_receive_buffer, limits.max_queued_datagrams);
+                let datagrams = udp.then(|| Udp::bind(address, id, buffer, queue));
+                Ok((listener, datagrams.transpose()?))
+            })?;
+            listeners.extend(listener);
+            all.extend(datagrams);
+        }
+        Ok((listeners, all))
     }
 
     /// The addresses that are bound: UDP, TCP, TLS, WebSocket, secure WebSocket.

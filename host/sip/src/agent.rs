@@ -87,6 +87,7 @@ mod sessions;
 mod within;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -96,7 +97,7 @@ use crate::endpoint::{EndpointEvent, Request, RespondError};
 use crate::message::HeaderName;
 use crate::resolve::{Resolve, ResolveId};
 use crate::transaction::ServerTransactionId;
-use crate::transport::{Destination, Flow, FlowId, Transmit};
+use crate::transport::{Destination, Flow, FlowId, Transmit, Transport};
 use crate::uri::{Scheme, Uri};
 use crate::usage::invite::Invites;
 use crate::usage::publication::{Fate, Publication};
@@ -231,6 +232,15 @@ impl Agent {
     /// [`unregister`](Self::unregister). Reported by [`AgentEvent::Registered`] and [`AgentEvent::RegistrationFailed`].
     pub fn register(&mut self, now: Instant, expires: u32) {
         self.registration.register(&mut self.core, now, expires);
+        self.settle(now);
+    }
+
+    /// This node has other addresses from now on, as after a change of network. A binding that is wanted is made anew at once,
+    /// and subscriptions are refreshed, within the [budget](crate::budget), so that their notifications come here.
+    pub fn set_local(&mut self, now: Instant, local: Vec<(Transport, SocketAddr)>) {
+        self.core.endpoint.set_local(local);
+        self.registration.renew(&mut self.core, now);
+        self.subscriptions.renew(&mut self.core, now);
         self.settle(now);
     }
 

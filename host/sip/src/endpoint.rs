@@ -22,6 +22,7 @@ mod response;
 mod server;
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use rand_chacha::ChaCha20Rng;
@@ -29,7 +30,7 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::framing::StreamDecoder;
 use crate::transaction::queue::TimerQueue;
-use crate::transport::{Destination, FlowId, Transmit};
+use crate::transport::{Destination, FlowId, Transmit, Transport};
 
 use client::{Client, ClientKey};
 pub use config::EndpointConfig;
@@ -89,6 +90,11 @@ impl Endpoint {
     /// What it was made with.
     pub fn config(&self) -> &EndpointConfig {
         &self.config
+    }
+
+    /// This node has other addresses from now on.
+    pub fn set_local(&mut self, local: Vec<(Transport, SocketAddr)>) {
+        self.config.local = local;
     }
 
     /// The next message to send. Changes after any `handle_*` or command.

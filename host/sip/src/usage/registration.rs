@@ -87,6 +87,13 @@ impl Registration {
         }
     }
 
+    /// Asks anew for what is wanted.
+    pub(crate) fn renew(&mut self, core: &mut Core, now: Instant) {
+        if let Some(wanted) = self.wanted {
+            self.register(core, now, wanted);
+        }
+    }
+
     pub(crate) fn unregister(&mut self, core: &mut Core, now: Instant) {
         self.wanted = None;
         self.confirmed = true;

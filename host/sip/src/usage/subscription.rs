@@ -536,6 +536,21 @@ impl Subscriptions {
         core.events.push_back(AgentEvent::Subscription { id: SubscriptionId(id), state, notify, terms });
     }
 
+    /// Has every dialog refreshed as soon as there is room for it.
+    pub(crate) fn renew(&mut self, core: &mut Core, now: Instant) {
+        let ids: Vec<u64> = self.all.keys().copied().collect();
+        for id in ids {
+            let Some(subscription) = self.all.get_mut(&id) else { continue };
+            if subscription.closing.is_some() {
+                continue;
+            }
+            for fork in subscription.forks.iter_mut().filter(|fork| !fork.busy) {
+                fork.refresh_at = Some(now);
+            }
+            self.arm(core, id);
+        }
+    }
+
     fn arm(&mut self, core: &mut Core, id: u64) {
         let Some(subscription) = self.all.get_mut(&id) else { return };
         let next = subscription.next_deadline();
