@@ -447,6 +447,20 @@ fn a_name_in_a_chat_room_is_granted_or_not() {
 }
 
 #[test]
+fn a_burst_that_is_accepted_slowly_waits_and_is_not_refused() {
+    let mut pair = Pair::new();
+    for number in 0..200 {
+        pair.send(text(number.to_string()));
+    }
+    pair.net.run_for(seconds(2));
+    let got: Vec<_> = pair.deliver().into_iter().map(|message| message.body).collect();
+    assert_eq!(got, (0..200).map(|number: u32| Bytes::from(number.to_string())).collect::<Vec<_>>());
+    let events = pair.events("alice");
+    assert!(events.iter().all(|event| matches!(event, MsrpEvent::Sent { .. })), "{events:?}");
+    assert_eq!(events.len(), 200);
+}
+
+#[test]
 fn texts_and_sessions_do_not_show_in_debug_output() {
     let mut pair = Pair::new();
     pair.send(text("a secret"));

@@ -162,7 +162,7 @@ impl Msrp {
         let status = if !type_matches(&session.params.accept_types, content_type) {
             Some(415)
         } else if range.total.is_some_and(|total| total > self.max_size(id))
-            || session.incoming.len() >= self.config.limits.incoming
+            || session.by_message.len() >= self.config.limits.incoming
         {
             Some(413)
         } else {
@@ -394,6 +394,7 @@ impl Msrp {
             return false;
         }
         receiving.held = Some(answer_to(stream, request));
+        self.hold(stream);
         self.message_complete(message);
         true
     }
@@ -498,6 +499,9 @@ impl Msrp {
             if session.by_message.get(&receiving.message_id) == Some(&message) {
                 session.by_message.remove(&receiving.message_id);
             }
+        }
+        if let Some(answer) = receiving.held {
+            self.release(answer.stream);
         }
         match receiving.store {
             Store::Whole { octets, .. } => self.held -= octets,

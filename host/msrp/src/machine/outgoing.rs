@@ -398,7 +398,7 @@ impl Msrp {
                 _ => self.message_stop(now, message, Failure::Timeout),
             },
             Transaction::Bind(session) => self.session_lost(now, session, Failure::Timeout),
-            Transaction::Auth(relay) => self.relay_lost(relay, Failure::Timeout),
+            Transaction::Auth(relay) => self.relay_lost(now, relay, Failure::Timeout),
             Transaction::Nickname(request) => self.nickname_answered(request, Err(Failure::Timeout)),
         }
     }

@@ -108,7 +108,7 @@ impl Msrp {
             200 => {
                 // The path must have an address that leads to this node by the relay.
                 let Ok(path) = MsrpUri::parse_path(head.header("Use-Path").unwrap_or("")) else {
-                    self.relay_lost(id, Failure::Unauthorized("it named no path".into()));
+                    self.relay_lost(now, id, Failure::Unauthorized("it named no path".into()));
                     return;
                 };
                 relay.digest.accepted();
@@ -131,7 +131,7 @@ impl Msrp {
                     rows.flat_map(|row| Challenge::parse_row(row.as_bytes(), false)).collect();
                 match relay.digest.learn(&challenges, relay.proved) {
                     Ok(()) => self.relay_ask(now, id),
-                    Err(error) => self.relay_lost(id, Failure::Unauthorized(error.to_string())),
+                    Err(error) => self.relay_lost(now, id, Failure::Unauthorized(error.to_string())),
                 }
             }
             423 if !relay.adjusted => {
@@ -142,7 +142,7 @@ impl Msrp {
                 relay.expires = Duration::from_secs(wanted);
                 self.relay_ask(now, id);
             }
-            _ => self.relay_lost(id, failure),
+            _ => self.relay_lost(now, id, failure),
         }
     }
 
@@ -151,12 +151,12 @@ impl Msrp {
     }
 
     /// A relay is of no more use.
-    pub(super) fn relay_lost(&mut self, id: RelayId, failure: Failure) {
+    pub(super) fn relay_lost(&mut self, now: Instant, id: RelayId, failure: Failure) {
         let Some(relay) = self.relays.remove(&id) else { return };
         if let Some(stream) = self.streams.get_mut(&relay.stream) {
             stream.relay = None;
-            stream.unused_since = None;
         }
+        self.stream_unused(now, relay.stream);
         self.events.push_back(MsrpEvent::RelayFailed { relay: id, failure });
     }
 

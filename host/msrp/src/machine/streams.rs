@@ -17,6 +17,8 @@ use crate::wire::{Head, Start, Writer};
 const FILL: usize = 16 * 1024;
 /// Octets of answers and reports that wait for a peer to read them. When there are more, nothing is read from it.
 const MAX_SAYINGS: usize = 64 * 1024;
+/// Messages of one connection that are complete and not accepted. When there are more, nothing is read from it.
+const MAX_HELD: usize = 64;
 
 pub(super) struct Stream {
     /// Where it leads, if it is ours.
@@ -45,6 +47,9 @@ pub(super) struct Stream {
     /// Nothing is read because pieces are not worked off, or answers not read.
     pub(super) paused_for_pieces: bool,
     paused_for_sayings: bool,
+    /// Messages that are complete and not accepted.
+    held: usize,
+    paused_for_held: bool,
     /// Since when no session has used it.
     pub(super) unused_since: Option<Instant>,
 }
@@ -75,12 +80,14 @@ impl Stream {
             is_ready: false,
             paused_for_pieces: false,
             paused_for_sayings: false,
+            held: 0,
+            paused_for_held: false,
             unused_since,
         }
     }
 
     fn is_paused(&self) -> bool {
-        self.paused_for_pieces || self.paused_for_sayings
+        self.paused_for_pieces || self.paused_for_sayings || self.paused_for_held
     }
 }
 
@@ -199,7 +206,7 @@ impl Msrp {
             self.session_lost(now, session, failure.clone());
         }
         if let Some(relay) = stream.relay {
-            self.relay_lost(relay, failure);
+            self.relay_lost(now, relay, failure);
         }
     }
 
@@ -293,6 +300,31 @@ impl Msrp {
             self.unanswered(now, transaction);
         }
         self.make_ready(id);
+    }
+
+    /// A message waits to be accepted.
+    pub(super) fn hold(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.held += 1;
+        if stream.held >= MAX_HELD && !stream.paused_for_held {
+            let was_paused = stream.is_paused();
+            stream.paused_for_held = true;
+            if !was_paused {
+                self.requests.push_back(StreamRequest::Pause { stream: id });
+            }
+        }
+    }
+
+    /// It waits no more.
+    pub(super) fn release(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.held = stream.held.saturating_sub(1);
+        if stream.paused_for_held && stream.held <= MAX_HELD / 2 {
+            stream.paused_for_held = false;
+            if !stream.is_paused() {
+                self.requests.push_back(StreamRequest::Resume { stream: id });
+            }
+        }
     }
 
     pub(super) fn pause_for_pieces(&mut self, id: StreamId) {
