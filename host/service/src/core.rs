@@ -2,6 +2,7 @@
 
 mod access;
 mod changes;
+mod conference;
 mod documents;
 mod door;
 mod http;
@@ -47,11 +48,15 @@ use crate::xcap::{Documents, StoredDocument};
 
 use access::Challenger;
 pub(crate) use changes::DocumentWatch;
+pub use conference::ConferenceConfig;
+pub(crate) use conference::RosterWatch;
 pub(crate) use own::OwnWatch;
 pub(crate) use winfo::WatcherWatch;
 
 /// The extensions that are understood where a request demands them.
 const SUPPORTED: &str = "eventlist, gruu, outbound, path, recipient-list-subscribe";
+/// Those that are understood beside them where there are conferences.
+const CONFERENCE_OPTIONS: &str = ", recipient-list-invite, multiple-refer, norefersub";
 /// What is served, in the order in which Allow names it.
 const ALLOW: &str = "OPTIONS, REGISTER, PUBLISH, SUBSCRIBE, NOTIFY, MESSAGE, INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, \
                      INFO, REFER";
@@ -91,6 +96,8 @@ pub struct CoreConfig {
     pub xcap_root: String,
     /// Where users get access tokens and what for: the address of the authorization server, and the scope.
     pub tokens: Option<(String, Option<String>)>,
+    /// Where conferences are made; nowhere for `None`.
+    pub conference: Option<ConferenceConfig>,
     /// Whether somebody takes [`Core::poll_store`] and answers. If not, messages are kept in memory only.
     pub is_durable: bool,
 }
@@ -112,6 +119,7 @@ impl CoreConfig {
             default_policy: DefaultPolicy::default(),
             xcap_root: format!("http://{}/xcap-root", local.ip()),
             tokens: None,
+            conference: None,
             is_durable: false,
         }
     }
@@ -144,6 +152,7 @@ pub struct Core {
     relays: HashMap<u64, message::Relay>,
     forwards: proxy::Forwards,
     routes: Routes,
+    conferences: Option<conference::Conferences>,
     next_relay: u64,
     mailboxes: Mailboxes,
     documents: Documents,
@@ -189,6 +198,8 @@ pub struct Statistics {
     pub stored_messages: usize,
     /// Messages being passed on.
     pub relays: usize,
+    /// Conferences.
+    pub conferences: usize,
     /// Other requests being passed on: calls that ring, and whatever is said within dialogs.
     pub forwards: usize,
     /// Documents that users keep.
@@ -222,6 +233,10 @@ enum Due {
     Relay(u64),
     /// A request that was passed on, and has been silent for too long or is over.
     Forward(u64),
+    /// An answer to a member that waits for its ACK, or a user whose devices ring: by conference and member.
+    Member(u64, u64),
+    /// An invitation of which nothing can be heard any more.
+    Invitation(TransactionId),
     Mailbox(Aor),
     /// A moment at which rules of a presentity begin or cease to hold.
     Rules(Aor),
@@ -243,7 +258,7 @@ impl Core {
             rng.fill_bytes(&mut bytes);
             bytes
         };
-        let (endpoint_seed, nonce_key, route_key) = (key(), key(), key());
+        let (endpoint_seed, nonce_key, route_key, session_seed) = (key(), key(), key(), key());
         let limits = config.limits;
         let mut endpoint = EndpointConfig::new(config.local.clone());
         endpoint.timers = config.timers;
@@ -251,6 +266,9 @@ impl Core {
         let largest = limits.message_bytes.max(limits.publication_bytes);
         endpoint.limits =
             MessageLimits { message: largest + MessageLimits::DEFAULT.message, ..MessageLimits::DEFAULT };
+        let conferences = config.conference.as_ref();
+        let conferences =
+            conferences.and_then(|config| conference::Conferences::new(config, &limits, session_seed));
         let directory =
             Directory::new(config.accounts, config.domains, &config.realm, nonce_key, now, limits.nonce_age);
         let mut core = Self {
@@ -270,6 +288,7 @@ impl Core {
             relays: HashMap::new(),
             forwards: proxy::Forwards::default(),
             routes: Routes::new(route_key),
+            conferences,
             next_relay: 1,
             mailboxes: Mailboxes::new(Bounds {
                 messages_per_user: limits.stored_per_user,
@@ -366,6 +385,9 @@ impl Core {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.endpoint.handle_timeout(now);
+        if let Some(conferences) = &mut self.conferences {
+            conferences.handle_timeout(now);
+        }
         while let Some(due) = self.timers.pop(now) {
             match due {
                 Due::Bindings(aor) => self.expire_bindings(now, &aor),
@@ -377,6 +399,8 @@ impl Core {
                 Due::News(aor) => self.tell(now, &aor),
                 Due::Relay(id) => self.relay_timed_out(now, id),
                 Due::Forward(id) => self.forward_due(now, id),
+                Due::Member(conference, member) => self.member_due(now, conference, member),
+                Due::Invitation(id) => self.invitation_over(now, id),
                 Due::Mailbox(aor) => self.look_into(now, &aor),
                 Due::Rules(aor) => self.decide_again(now, &aor),
             }
@@ -419,7 +443,8 @@ impl Core {
         if !self.ready.is_empty() {
             return Some(self.now);
         }
-        let next = [self.endpoint.poll_timeout(), self.timers.next()];
+        let sessions = self.conferences.as_ref().and_then(conference::Conferences::poll_timeout);
+        let next = [self.endpoint.poll_timeout(), self.timers.next(), sessions];
         next.into_iter().flatten().min()
     }
 
@@ -432,6 +457,7 @@ impl Core {
             presentities: self.presence.presentities.len(),
             stored_messages: self.mailboxes.len(),
             relays: self.relays.len(),
+            conferences: self.conferences.as_ref().map_or(0, conference::Conferences::len),
             forwards: self.forwards.len(),
             documents: self.documents.len(),
         }
@@ -441,11 +467,16 @@ impl Core {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
                 EndpointEvent::Request { id, message, flow } => self.on_request(now, id, &message, &flow),
+                EndpointEvent::Ack { message, .. } if self.is_of_member(&message) => {
+                    self.member_acknowledged(&message);
+                }
                 EndpointEvent::Ack { message, flow } => self.relay_ack(now, &message, &flow),
                 EndpointEvent::Cancelled { id, message } => self.forward_cancelled(now, id, &message),
                 EndpointEvent::Response { id, message, .. } => {
                     if let Some((forward, branch)) = self.forwards.branch(id) {
                         self.branch_heard(now, forward, branch, Outcome::Answered(message));
+                    } else if self.is_invitation(id) {
+                        self.invitation_heard(now, id, &Outcome::Answered(message));
                     } else if message.status().is_some_and(|status| status >= 200)
                         && let Some(what) = self.uses.remove(&id)
                     {
@@ -455,6 +486,8 @@ impl Core {
                 EndpointEvent::Failed { id, failure } => {
                     if let Some((forward, branch)) = self.forwards.branch(id) {
                         self.branch_heard(now, forward, branch, Outcome::Failed(failure));
+                    } else if self.is_invitation(id) {
+                        self.invitation_heard(now, id, &Outcome::Failed(failure));
                     } else if let Some(what) = self.uses.remove(&id) {
                         self.on_outcome(now, what, &Outcome::Failed(failure));
                     }
@@ -465,7 +498,12 @@ impl Core {
                 _ => {}
             }
         }
+        self.work_on_sessions(now);
         self.send_ready(now);
+    }
+
+    fn is_invitation(&self, id: TransactionId) -> bool {
+        self.conferences.as_ref().is_some_and(|conferences| conferences.has_branch(id))
     }
 
     fn on_request(&mut self, now: Instant, id: ServerTransactionId, request: &Message, flow: &Flow) {
@@ -478,6 +516,16 @@ impl Core {
             self.relay_within(now, id, request, flow, way);
             return;
         }
+        if self.is_of_member(request) {
+            self.on_member(now, id, request, flow);
+            return;
+        }
+        let is_call =
+            !matches!(request.method(), Some(Method::Subscribe | Method::Register | Method::Publish));
+        if is_call && self.is_for_conference(request) {
+            self.on_conference(now, id, request, flow);
+            return;
+        }
         match request.method() {
             Some(Method::Invite | Method::Refer) => {
                 self.on_call(now, id, request, flow, Challenger::Proxy);
@@ -485,14 +533,14 @@ impl Core {
             Some(Method::Bye | Method::Info | Method::Notify | Method::Prack | Method::Update) => {
                 self.refuse(now, id, 481, "");
             }
-            _ if !understands(request) => self.respond(now, id, &bad_extension(request)),
-            Some(Method::Options) => self.respond(now, id, &capabilities(200)),
+            _ if !self.understands(request) => self.respond(now, id, &bad_extension(request)),
+            Some(Method::Options) => self.tell_capabilities(now, id, 200),
             Some(Method::Register) => self.on_register(now, id, request, flow),
             Some(Method::Publish) => self.on_publish(now, id, request, flow),
             Some(Method::Subscribe) => self.on_subscribe(now, id, request, flow),
             Some(Method::Message) => self.on_message(now, id, request, flow),
-            Some(Method::Other(_)) | None => self.respond(now, id, &capabilities(501)),
-            Some(_) => self.respond(now, id, &capabilities(405)),
+            Some(Method::Other(_)) | None => self.tell_capabilities(now, id, 501),
+            Some(_) => self.tell_capabilities(now, id, 405),
         }
     }
 
@@ -509,6 +557,11 @@ impl Core {
         }
     }
 
+    fn tell_capabilities(&mut self, now: Instant, id: ServerTransactionId, status: u16) {
+        let answer = self.capabilities(status);
+        self.respond(now, id, &answer);
+    }
+
     fn refuse(&mut self, now: Instant, id: ServerTransactionId, status: u16, reason: &str) {
         self.respond(now, id, &Response::new(status).reason(reason));
     }
@@ -522,6 +575,28 @@ impl Core {
 
     fn wall(&self, now: Instant) -> SystemTime {
         self.clock.1 + now.saturating_duration_since(self.clock.0)
+    }
+
+    /// What this service can do.
+    fn capabilities(&self, status: u16) -> Response {
+        let more = if self.conferences.is_some() { CONFERENCE_OPTIONS } else { "" };
+        let events = if self.conferences.is_some() { ", conference" } else { "" };
+        Response::new(status)
+            .header(HeaderName::Allow, ALLOW)
+            .header(HeaderName::AllowEvents, format!("{ALLOW_EVENTS}{events}"))
+            .header(HeaderName::Supported, format!("{SUPPORTED}{more}"))
+            .header(HeaderName::Accept, "*/*")
+    }
+
+    /// Whether everything is understood that a request demands of whoever acts on it.
+    fn understands(&self, request: &Message) -> bool {
+        let more = if self.conferences.is_some() { CONFERENCE_OPTIONS } else { "" };
+        let is_known = |option: &[u8]| {
+            let option = option.trim_ascii();
+            let known = SUPPORTED.split(", ").chain(more.split(", "));
+            !option.is_empty() && known.into_iter().any(|known| option.eq_ignore_ascii_case(known.as_bytes()))
+        };
+        request.values(HeaderName::Require).all(is_known)
     }
 
     /// The Contact that this service gives for a peer on that flow.
@@ -545,15 +620,6 @@ impl Core {
     }
 }
 
-/// Whether everything is understood that a request demands of whoever acts on it.
-fn understands(request: &Message) -> bool {
-    let is_known = |option: &[u8]| {
-        let option = option.trim_ascii();
-        SUPPORTED.split(", ").any(|known| option.eq_ignore_ascii_case(known.as_bytes()))
-    };
-    request.values(HeaderName::Require).all(is_known)
-}
-
 fn bad_extension(request: &Message) -> Response {
     let options = request.values(HeaderName::Require);
     options.fold(Response::new(420), |refusal, option| {
@@ -561,12 +627,9 @@ fn bad_extension(request: &Message) -> Response {
     })
 }
 
-fn capabilities(status: u16) -> Response {
-    Response::new(status)
-        .header(HeaderName::Allow, ALLOW)
-        .header(HeaderName::AllowEvents, ALLOW_EVENTS)
-        .header(HeaderName::Supported, SUPPORTED)
-        .header(HeaderName::Accept, "*/*")
+/// What a focus says of itself.
+fn answer_to_options(allow: &str) -> Response {
+    Response::new(200).header(HeaderName::Allow, allow).header(HeaderName::AllowEvents, conference::PACKAGE)
 }
 
 impl Node for Core {

@@ -107,7 +107,7 @@ pub use config::{
     Account, ConfigError, Elsewhere, ListConfig, PasswordSource, ServiceConfig, ServiceOptions, TlsFiles,
     TransportKind, UserConfig,
 };
-pub use core::{Core, CoreConfig, Statistics};
+pub use core::{ConferenceConfig, Core, CoreConfig, Statistics};
 pub use limits::Limits;
 pub use lists::ListError;
 pub use mailbox::{StoreChange, StoredMessage};

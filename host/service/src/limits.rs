@@ -64,6 +64,15 @@ pub struct Limits {
     pub ring_timeout: Duration,
     /// Calls of one user that ring at one time. 50.
     pub calls_per_user: usize,
+    /// Conferences that one user has made. 20.
+    pub conferences_per_user: usize,
+    /// Members of one conference, those who are being called among them. 100.
+    pub conference_members: usize,
+    /// Members of all conferences. 4,096.
+    pub conference_members_in_all: usize,
+    /// Largest message in a conference. `"256KiB"`.
+    #[serde(deserialize_with = "units::bytes")]
+    pub conference_message_bytes: usize,
     /// Messages kept for one user. 200.
     pub stored_per_user: usize,
     /// Bytes of messages kept for one user. `"2MiB"`.
@@ -132,6 +141,10 @@ impl Default for Limits {
             relays: 20_000,
             ring_timeout: Duration::from_secs(185),
             calls_per_user: 50,
+            conferences_per_user: 20,
+            conference_members: 100,
+            conference_members_in_all: 4_096,
+            conference_message_bytes: 256 * 1024,
             stored_per_user: 200,
             stored_bytes_per_user: 2 * 1024 * 1024,
             stored_bytes: 256 * 1024 * 1024,

@@ -276,7 +276,11 @@ fn weight(subject: &Subject) -> usize {
     match subject {
         Subject::Presence(_) => 1,
         Subject::List(list) => list.entries.len(),
-        Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) | Subject::Taken => 0,
+        Subject::Watchers(..)
+        | Subject::Documents(..)
+        | Subject::Own(..)
+        | Subject::Conference(_)
+        | Subject::Taken => 0,
     }
 }
 
@@ -291,7 +295,11 @@ fn each(subject: &Subject, mut f: impl FnMut(&Aor, u32)) {
                 }
             }
         }
-        Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) | Subject::Taken => {}
+        Subject::Watchers(..)
+        | Subject::Documents(..)
+        | Subject::Own(..)
+        | Subject::Conference(_)
+        | Subject::Taken => {}
     }
 }
 

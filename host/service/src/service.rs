@@ -148,6 +148,7 @@ impl Service {
                 })
                 .unwrap_or_default(),
             tokens: options.tokens.as_ref().map(|tokens| (tokens.authz_server.clone(), tokens.scope.clone())),
+            conference: None,
             is_durable: store.is_some(),
         };
         let mut seed = [0; 32];

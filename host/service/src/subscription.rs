@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::core::{DocumentWatch, OwnWatch, WatcherWatch};
+use crate::core::{DocumentWatch, OwnWatch, RosterWatch, WatcherWatch};
 use crate::directory::Aor;
 use crate::lists::Entry;
 use crate::presence::Shown;
@@ -31,6 +31,8 @@ pub(crate) enum Subject {
     Documents(Aor, Box<DocumentWatch>),
     /// The watcher's own affairs.
     Own(Aor, Box<OwnWatch>),
+    /// Who is in a conference (RFC 4575).
+    Conference(Box<RosterWatch>),
     /// Nothing, while a NOTIFY is being composed.
     Taken,
 }
@@ -107,6 +109,7 @@ impl Subscription {
             Subject::Watchers(_, watch) => watch.restart(),
             Subject::Documents(_, watch) => watch.restart(),
             Subject::Own(_, watch) => watch.restart(),
+            Subject::Conference(watch) => watch.restart(),
             Subject::Presence(_) | Subject::Taken => {}
         }
     }
@@ -133,7 +136,7 @@ impl Subject {
         match self {
             Self::Presence(_) => 1,
             Self::List(list) => list.entries.len(),
-            Self::Watchers(..) | Self::Documents(..) | Self::Own(..) => 1,
+            Self::Watchers(..) | Self::Documents(..) | Self::Own(..) | Self::Conference(_) => 1,
             Self::Taken => 0,
         }
     }

@@ -14,8 +14,8 @@ use attache_sip::message::{HeaderName, Message, Method, validate};
 use attache_sip::transport::{Destination, Flow, Transmit};
 use bytes::Bytes;
 
+use super::Core;
 use super::access::Challenger;
-use super::{Core, capabilities};
 
 /// For so long a client repeats a request: a nonce that has grown too old meanwhile is still good for the repeats.
 const REPEATED_FOR: Duration = Duration::from_secs(40);
@@ -43,17 +43,17 @@ impl Core {
         if !self.rate.admits(flow.remote.ip(), now) {
             return Some(too_fast());
         }
-        if self.way_within(request).is_some() {
+        if self.way_within(request).is_some() || self.is_of_member(request) {
             return None;
         }
         let challenger = match request.method()? {
             // The transaction layer answers it, in few bytes.
             Method::Cancel => return None,
-            Method::Options => return Some(capabilities(200)),
+            Method::Options => return Some(self.capabilities(200)),
             _ if self.is_lost(request) => return Some(Response::new(481)),
             Method::Message | Method::Invite | Method::Refer => Challenger::Proxy,
             Method::Register | Method::Publish | Method::Subscribe => Challenger::Server,
-            Method::Other(_) => return Some(capabilities(501)),
+            Method::Other(_) => return Some(self.capabilities(501)),
             _ => return Some(Response::new(481)),
         };
         let then = now.checked_sub(REPEATED_FOR).unwrap_or(now);

@@ -141,10 +141,15 @@ impl Core {
                 Some(Notice { state: "active", etag, is_list: true, ..Notice::default() })
             }
             Subject::List(list) => self.list_notice(now, id, &watcher, list, transport),
-            Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) if ended && !fetch => None,
+            Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) | Subject::Conference(_)
+                if ended && !fetch =>
+            {
+                None
+            }
             Subject::Watchers(aor, watch) => self.watchers_notice(now, aor, watch, must, transport),
             Subject::Documents(owner, watch) => self.documents_notice(owner, watch, must, transport),
             Subject::Own(owner, watch) => self.own_notice(now, owner, watch, must),
+            Subject::Conference(watch) => self.roster_notice(now, watch, must),
             Subject::Taken => None,
         };
         let Some(subscription) = self.presence.subscriptions.get_mut(&id) else { return 1 };
@@ -316,6 +321,7 @@ impl Core {
             }
             Subject::Documents(owner, _) => self.loses_the_eye(&owner, id),
             Subject::Own(owner, watch) => self.owner_left(&owner, watch.package, id),
+            Subject::Conference(watch) => self.roster_left(&watch, id),
             _ => {}
         }
     }

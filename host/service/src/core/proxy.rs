@@ -302,12 +302,12 @@ impl Core {
     }
 
     /// The address, with its transport, at which the peer of a flow reaches us.
-    fn address_for(&self, flow: &Flow) -> String {
+    pub(super) fn address_for(&self, flow: &Flow) -> String {
         with_transport(self.address_on(flow), flow.transport)
     }
 
     /// The same for somebody who is reached that way.
-    fn address_towards(&self, reach: &Reach) -> Option<String> {
+    pub(super) fn address_towards(&self, reach: &Reach) -> Option<String> {
         let transport = reach.destination.transport;
         let address = self.endpoint.config().local_for(transport, reach.destination.remote)?;
         Some(with_transport(address, transport))
@@ -335,7 +335,7 @@ fn with_transport(address: std::net::SocketAddr, transport: Transport) -> String
 }
 
 /// Whether a request comes from where an end of its dialog is reached.
-fn is_at(flow: &Flow, end: &Reach) -> bool {
+pub(super) fn is_at(flow: &Flow, end: &Reach) -> bool {
     end.flow == Some(flow.id) || end.destination.remote.ip().to_canonical() == flow.remote.ip().to_canonical()
 }
 

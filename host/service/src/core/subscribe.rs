@@ -17,7 +17,7 @@ use super::partial::prefers_changes;
 use super::rls::{self, list_etag};
 use super::view::View;
 use super::winfo::{self, WatcherWatch};
-use super::{ALLOW_EVENTS, Core, Due, PRESENCE, changes};
+use super::{ALLOW_EVENTS, Core, Due, PRESENCE, changes, conference};
 use crate::directory::{Aor, domain, identity};
 use crate::rates::{Pace, Rates};
 use crate::reach::Reach;
@@ -50,7 +50,7 @@ impl Core {
             return;
         }
         let known = |package: &str| {
-            [PRESENCE, winfo::PACKAGE, changes::PACKAGE].contains(&package)
+            [PRESENCE, winfo::PACKAGE, changes::PACKAGE, conference::PACKAGE].contains(&package)
                 || Package::named(package).is_some()
         };
         if request.event().is_none_or(|event| !known(event.package)) {
@@ -88,6 +88,7 @@ impl Core {
         match request.event()?.package {
             winfo::PACKAGE => return self.own_watchers(now, id, request, sender),
             changes::PACKAGE => return self.own_documents(now, id, request, sender),
+            conference::PACKAGE => return self.own_conference(now, id, request, sender),
             name => {
                 if let Some(package) = Package::named(name) {
                     return self.own_affairs(now, id, request, sender, package);
@@ -253,6 +254,10 @@ impl Core {
         match self.presence.subscriptions.get(&subscription).map(|added| &added.subject) {
             Some(Subject::Watchers(presentity, _)) => self.observe(&Aor::clone(presentity), subscription),
             Some(Subject::Documents(owner, _)) => self.keeps_an_eye(&Aor::clone(owner), subscription),
+            Some(Subject::Conference(watch)) => {
+                let conference = watch.conference();
+                self.roster_watched(conference, subscription);
+            }
             Some(Subject::Own(owner, watch)) => {
                 let package = watch.package;
                 self.owner_came(&Aor::clone(owner), package, subscription);
@@ -277,7 +282,11 @@ impl Core {
                     self.list_is_known(now, &watcher, list);
                 }
             }
-            Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) | Subject::Taken => {}
+            Subject::Watchers(..)
+            | Subject::Documents(..)
+            | Subject::Own(..)
+            | Subject::Conference(_)
+            | Subject::Taken => {}
         }
     }
 
@@ -292,7 +301,11 @@ impl Core {
             }
             Subject::List(list) if list.full || list.any_touched() => return None,
             Subject::List(list) => list_etag(list.digest),
-            Subject::Watchers(..) | Subject::Documents(..) | Subject::Own(..) | Subject::Taken => {
+            Subject::Watchers(..)
+            | Subject::Documents(..)
+            | Subject::Own(..)
+            | Subject::Conference(_)
+            | Subject::Taken => {
                 return None;
             }
         };
@@ -460,7 +473,7 @@ fn accepted(expires: Duration, subscription: &Subscription) -> Response {
 }
 
 /// Whether a watcher reads documents of a type of its package: those who do not say read them (RFC 3856, section 6.7).
-fn accepts(request: &Message, media_type: &str) -> bool {
+pub(super) fn accepts(request: &Message, media_type: &str) -> bool {
     let mut any = false;
     for value in request.values(HeaderName::Accept) {
         any = true;
@@ -473,7 +486,7 @@ fn accepts(request: &Message, media_type: &str) -> bool {
     !any
 }
 
-fn dialog_of(request: &Message) -> Option<DialogId> {
+pub(super) fn dialog_of(request: &Message) -> Option<DialogId> {
     Some(DialogId {
         call_id: request.call_id()?.to_owned(),
         local_tag: request.to().ok()?.tag()?.to_owned(),

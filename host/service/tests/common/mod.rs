@@ -7,6 +7,7 @@
 )]
 
 pub mod calls;
+pub mod streams;
 pub mod xcap;
 
 use std::collections::VecDeque;
