@@ -124,6 +124,16 @@ pub struct ServiceOptions {
     /// when left out. Over HTTPS where there is `[service.tls]`.
     #[serde(deserialize_with = "addresses")]
     pub xcap: Vec<SocketAddr>,
+    /// The address that makes a new conference for each call (RFC 4579), such as `sip:conference@example.com`. Needs
+    /// `listen-msrp` or `listen-msrp-tls`. Without it there are no conferences.
+    pub conference: Option<String>,
+    /// Where connections for the messages of conferences (MSRP, RFC 4975) are listened for: one address or several, usually
+    /// with port 2855. Nowhere when left out.
+    #[serde(deserialize_with = "addresses")]
+    pub listen_msrp: Vec<SocketAddr>,
+    /// The same over TLS. Needs `[service.tls]`. Nowhere when left out.
+    #[serde(deserialize_with = "addresses")]
+    pub listen_msrp_tls: Vec<SocketAddr>,
     /// What watchers of a user see who keeps no rules (RFC 5025): `allow`, which is the default, shows them everything;
     /// `confirm` has them wait until the user has decided. Users see themselves whatever the rules say.
     pub default_policy: DefaultPolicy,
@@ -151,6 +161,9 @@ impl Default for ServiceOptions {
             service_route: Vec::new(),
             advertise: None,
             xcap: Vec::new(),
+            conference: None,
+            listen_msrp: Vec::new(),
+            listen_msrp_tls: Vec::new(),
             default_policy: DefaultPolicy::default(),
             data_dir: None,
             tokens: None,
@@ -173,7 +186,11 @@ impl ServiceOptions {
     /// What TLS is to be made of, if it is wanted.
     pub(crate) fn tls(&self, base: &Path) -> Result<Option<TlsOptions>, ConfigError> {
         let Some(files) = &self.tls else {
-            let needs = [("listen-tls", &self.listen_tls), ("listen-wss", &self.listen_wss)];
+            let needs = [
+                ("listen-tls", &self.listen_tls),
+                ("listen-wss", &self.listen_wss),
+                ("listen-msrp-tls", &self.listen_msrp_tls),
+            ];
             return match needs.iter().find(|(_, addresses)| !addresses.is_empty()) {
                 Some((key, _)) => Err(ConfigError::value(
                     format!("service.{key}"),
@@ -396,6 +413,29 @@ impl ServiceConfig {
     }
 }
 
+impl ServiceConfig {
+    /// The address of the factory of conferences, once it is sure that it can be used.
+    pub(crate) fn conference(&self) -> Result<Option<String>, ConfigError> {
+        let wrong = |what: String| Err(ConfigError::value("service.conference", what));
+        let Some(address) = &self.service.conference else { return Ok(None) };
+        let Some((name, domain)) = parts(address) else {
+            return wrong("it is no address such as `sip:conference@example.com`".to_owned());
+        };
+        if !self.domains().contains(&domain) {
+            return wrong(format!("{domain} is none of the service's domains"));
+        }
+        if self.users.iter().any(|user| user.name == name)
+            || self.lists.iter().any(|list| parts(&list.address) == Some((name.clone(), domain.clone())))
+        {
+            return wrong("it is a user's or a list's".to_owned());
+        }
+        if self.service.listen_msrp.is_empty() && self.service.listen_msrp_tls.is_empty() {
+            return wrong("it needs `listen-msrp` or `listen-msrp-tls`".to_owned());
+        }
+        Ok(Some(address.clone()))
+    }
+}
+
 /// The user and the domain of an address.
 fn parts(address: &str) -> Option<(String, String)> {
     let uri = Uri::parse_str(address).ok()?;
@@ -600,7 +640,7 @@ mod tests {
 
     #[test]
     fn listening_for_tls_without_a_certificate_is_an_error_that_names_the_key() {
-        for key in ["listen-tls", "listen-wss"] {
+        for key in ["listen-tls", "listen-wss", "listen-msrp-tls"] {
             let config = parse(&format!("[service]\n{key} = \"127.0.0.1:0\"\n")).unwrap();
             let error = config.service.tls(Path::new("")).unwrap_err().to_string();
             assert!(
@@ -672,6 +712,31 @@ mod tests {
     fn the_same_user_twice_is_an_error() {
         let user = "[[user]]\nname = \"alice\"\npassword = \"x\"\n";
         assert!(parse(&user.repeat(2)).unwrap().accounts().is_err());
+    }
+
+    #[test]
+    fn a_factory_of_conferences_that_cannot_be_used_is_an_error_that_says_why() {
+        let error = |address: &str, more: &str| {
+            let text = format!(
+                "[service]\ndomains = [\"example.com\"]\nconference = \"{address}\"\n{more}\n\
+                 [[user]]\nname = \"alice\"\npassword = \"x\"\n"
+            );
+            parse(&text).unwrap().conference().map_err(|error| error.to_string())
+        };
+        let listens = "listen-msrp = \"127.0.0.1:0\"";
+        assert_eq!(
+            error("sip:rooms@example.com", listens).unwrap().as_deref(),
+            Some("sip:rooms@example.com")
+        );
+        for (address, more, what) in [
+            ("rooms", listens, "no address"),
+            ("sip:rooms@elsewhere.org", listens, "elsewhere.org is none"),
+            ("sip:alice@example.com", listens, "a user's"),
+            ("sip:rooms@example.com", "", "listen-msrp"),
+        ] {
+            let error = error(address, more).unwrap_err();
+            assert!(error.starts_with("service.conference: ") && error.contains(what), "{error}");
+        }
     }
 
     #[test]

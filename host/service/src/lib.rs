@@ -62,13 +62,16 @@
 //!   section 16): all devices ring, one takes the call. The caller is asserted (RFC 3325) unless privacy is wanted. Routes
 //!   are signed, so requests within a dialog go to its other end and nowhere else. Telephone numbers of the
 //!   configuration stand for users.
+//! - **Conferences** (RFC 4579): a call to the factory makes one. The service is its focus, tells members who is there
+//!   (RFC 4575), and passes what they write on among them over MSRP (RFC 7701), once it is sure who wrote it.
 //! - UDP, TCP, TLS and WebSocket (RFC 7118), IPv4 and IPv6. All memory is bounded, by [`Limits`].
 //!
 //! # What it does not do (yet)
 //! - A redirection (3xx) of a device is passed back to the caller, not followed. Nothing goes to other domains or to a
 //!   telephone network.
 //! - Who has calls is not told by the service: a subscription to `dialog` is passed on to the user's devices.
-//! - Dialogs begun before a restart lose their way.
+//! - Dialogs begun before a restart lose their way, and conferences end with it.
+//! - Conferences are for messages; nothing mixes sound or pictures, and nothing said is kept for those who come later.
 //! - Whoever can change what is on the wire can change a request's headers, which no digest covers. TLS is what helps
 //!   against that.
 //! - Registrations, publications and subscriptions do not survive a restart: clients make them again.

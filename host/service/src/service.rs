@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use attache_net::{
-    BindOptions, HttpAnswer, HttpLimits, HttpListener, HttpOptions, Input, Sockets, Tls, TlsError,
-    source_address,
+    BindOptions, HttpAnswer, HttpLimits, HttpListener, HttpOptions, Input, MsrpOptions, MsrpSockets, Sockets,
+    Tls, TlsError, source_address,
 };
 use attache_sip::transport::Transport;
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
 use crate::config::{ConfigError, ServiceConfig, TransportKind};
-use crate::core::{Core, CoreConfig, Statistics};
+use crate::core::{ConferenceConfig, Core, CoreConfig, Statistics};
 use crate::store::{Restored, Store, StoreError, What};
 use crate::tokens::{self, AccessToken, TokenFileError};
 
@@ -32,6 +32,8 @@ const TOKEN_INTERVAL: Duration = Duration::from_secs(2);
 const QUEUED_BYTES: usize = 4 * 1024 * 1024;
 /// Time for what waits to be written when the service ends.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// What stands for no port: the one that discards (RFC 6135, section 4.1).
+const NO_PORT: u16 = 9;
 /// An address that nobody has (RFC 5737), only to see which way out this machine would take.
 const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 
@@ -64,6 +66,7 @@ pub enum StartError {
 pub struct Service {
     local: Vec<(Transport, SocketAddr)>,
     xcap: Vec<SocketAddr>,
+    msrp: Vec<(bool, SocketAddr)>,
     requests: mpsc::Sender<oneshot::Sender<Statistics>>,
     task: JoinHandle<()>,
 }
@@ -111,6 +114,24 @@ impl Service {
         })
         .map_err(|error| StartError::Listen(listen_xcap(), error))?;
         let xcap = http.local_addresses();
+        let factory = config.conference()?;
+        let listen_msrp = || {
+            let all = options.listen_msrp.iter().chain(&options.listen_msrp_tls);
+            all.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let streams = MsrpSockets::bind(MsrpOptions {
+            addresses: options.listen_msrp.clone(),
+            tls_addresses: options.listen_msrp_tls.clone(),
+            tls: tls.clone(),
+            limits: attache_net::Limits {
+                max_connections: limits.connections,
+                max_connections_per_host: limits.connections_per_source,
+                ..attache_net::Limits::default()
+            },
+            ..MsrpOptions::default()
+        })
+        .map_err(|error| StartError::Listen(listen_msrp(), error))?;
+        let msrp = streams.local_addresses();
         let (store, stored) = match &options.data_dir {
             Some(folder) => {
                 let (store, stored) = Store::open(&config.base.join(folder))?;
@@ -148,7 +169,16 @@ impl Service {
                 })
                 .unwrap_or_default(),
             tokens: options.tokens.as_ref().map(|tokens| (tokens.authz_server.clone(), tokens.scope.clone())),
-            conference: None,
+            conference: factory.map(|factory| {
+                let at = |is_secure: bool| {
+                    let found = msrp.iter().find(|(secure, _)| *secure == is_secure);
+                    found.map(|(_, address)| reachable(&(Transport::Tcp, *address)).1)
+                };
+                let (plain, secure) = (at(false), at(true));
+                let host = plain.or(secure).map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip());
+                let port = |address: Option<SocketAddr>| address.map_or(NO_PORT, |address| address.port());
+                ConferenceConfig { factory, host, port: port(plain), tls_port: port(secure) }
+            }),
             is_durable: store.is_some(),
         };
         let mut seed = [0; 32];
@@ -163,12 +193,12 @@ impl Service {
         let (requests, asked) = mpsc::channel(1);
         let task = tokio::spawn(async move {
             tokio::select! {
-                () = run(core, sockets, http, store, asked, tokens) => {}
+                () = run(core, Ends { sockets, http, streams }, store, asked, tokens) => {}
                 () = renew(tls) => {}
                 () = watch(token_file, before, new_tokens) => {}
             }
         });
-        Ok(Self { local, xcap, requests, task })
+        Ok(Self { local, xcap, msrp, requests, task })
     }
 
     /// The addresses that are listened on, with the ports that were taken.
@@ -179,6 +209,12 @@ impl Service {
     /// The addresses at which documents are served over HTTP, below `/xcap-root`, with the ports that were taken.
     pub fn xcap_addrs(&self) -> &[SocketAddr] {
         &self.xcap
+    }
+
+    /// The addresses at which connections for messages of conferences are taken, and whether over TLS, with the ports that
+    /// were taken.
+    pub fn msrp_addrs(&self) -> &[(bool, SocketAddr)] {
+        &self.msrp
     }
 
     /// What the service holds. Zeros when it has ended.
@@ -268,14 +304,21 @@ async fn watch(file: Option<PathBuf>, mut before: Option<Stamp>, tokens: mpsc::S
     }
 }
 
+/// All that the service listens on.
+struct Ends {
+    sockets: Sockets,
+    http: HttpListener,
+    streams: MsrpSockets,
+}
+
 async fn run(
     mut core: Core,
-    mut sockets: Sockets,
-    mut http: HttpListener,
+    ends: Ends,
     mut store: Option<Store>,
     mut asked: mpsc::Receiver<oneshot::Sender<Statistics>>,
     mut tokens: mpsc::Receiver<Vec<AccessToken>>,
 ) {
+    let Ends { mut sockets, mut http, mut streams } = ends;
     let mut clock_read = Instant::now();
     let mut answers: HashMap<u64, HttpAnswer> = HashMap::new();
     let mut exchanges = 0;
@@ -284,6 +327,10 @@ async fn run(
     loop {
         while let Some(transmit) = core.poll_transmit() {
             sockets.send(transmit);
+        }
+        let now = Instant::now();
+        while let Some(request) = core.poll_stream(now) {
+            streams.request(request);
         }
         while let Some(change) = core.poll_store() {
             if let Some(store) = &store {
@@ -315,6 +362,14 @@ async fn run(
                     take(&mut core, now, input);
                 }
             }
+            input = streams.recv() => {
+                let now = Instant::now();
+                core.handle_stream(now, input);
+                for _ in 1..INPUT_BATCH {
+                    let Some(input) = streams.try_recv() else { break };
+                    core.handle_stream(now, input);
+                }
+            }
             exchange = http.recv() => {
                 exchanges += 1;
                 answers.insert(exchanges, exchange.answer);
@@ -342,6 +397,7 @@ async fn run(
         }
     }
     http.close(FAREWELL).await;
+    streams.close(FAREWELL).await;
     sockets.close(FAREWELL).await;
     if let Some(store) = store
         && let Err(error) = tokio::task::spawn_blocking(|| store.close()).await

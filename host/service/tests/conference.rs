@@ -186,6 +186,7 @@ fn nobody_writes_in_the_name_of_somebody_else_or_to_strangers() {
         (IS_ALICE, IS_CAROL, 404),
         (IS_ALICE, "sip:conf-0@example.com", 404),
         (IS_ALICE, "", 400),
+        (IS_ALICE, "sip:bob@example.com>\r\nTo: <sip:carol@example.com", 403),
     ] {
         streams.write(&mut net, &alice, from, to, "x");
         streams.run(&mut net, 1);

@@ -161,7 +161,7 @@ impl Streams {
         let read = |incoming: &Incoming| {
             assert_eq!(incoming.content_type, "message/cpim");
             let wrapped = attache_documents::cpim::read(&incoming.body).unwrap();
-            String::from_utf8_lossy(wrapped.body).into_owned()
+            String::from_utf8_lossy(&wrapped.body).into_owned()
         };
         let (messages, others): (Vec<_>, Vec<_>) =
             self.events(at).into_iter().partition(|event| matches!(event, MsrpEvent::Message { .. }));

@@ -2,11 +2,12 @@
 
 use attache_documents::{Limits, multipart, recipients};
 use attache_msrp::sdp::{self, MessageMedia, Setup};
-use attache_msrp::{Role, SessionId, SessionParams};
+use attache_msrp::{Peer, Role, SessionId, SessionParams, Target};
 use attache_sip::endpoint::Response;
 use attache_sip::message::{HeaderName, Message};
 use attache_sip::transaction::ServerTransactionId;
 use attache_sip::transport::Flow;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::dialog::{Dialog, Unacknowledged};
@@ -115,7 +116,9 @@ impl Core {
         let reach = first_reach(request, flow).ok_or_else(|| refuse(400, "Missing Contact"))?;
         let dialog =
             Dialog::of_callee(request, &tag, &uri, reach).ok_or_else(|| refuse(400, "Missing Tag"))?;
-        let (session, described) = self.take_offer(now, conference, &offer).ok_or_else(|| refuse(503, ""))?;
+        let at = reach.destination.remote.ip();
+        let (session, described) =
+            self.take_offer(now, conference, &offer, at).ok_or_else(|| refuse(503, ""))?;
         let mut answer = Response::new(200)
             .to_tag(tag)
             .header(HeaderName::Contact, &*dialog.contact)
@@ -152,12 +155,13 @@ impl Core {
         Ok(())
     }
 
-    /// Opens a session for an offer. Its name, and the description that answers the offer.
+    /// Opens a session for an offer from `at`. Its name, and the description that answers the offer.
     pub(super) fn take_offer(
         &mut self,
         now: Instant,
         conference: u64,
         offer: &Offer,
+        at: IpAddr,
     ) -> Option<(SessionId, String)> {
         let secure = offer.media.path.first()?.is_secure();
         let session = self.open_session(now, secure)?;
@@ -165,7 +169,8 @@ impl Core {
         let mut media = self.media_for(session)?;
         media.setup = setup;
         let conferences = self.conferences.as_mut()?;
-        if let Err(error) = conferences.msrp.connect(now, session, offer.media.peer(role, false)) {
+        let peer = peer_at(&offer.media, role, at)?;
+        if let Err(error) = conferences.msrp.connect(now, session, peer) {
             tracing::debug!(%error, "a session cannot be opened");
             conferences.msrp.close(now, session);
             return None;
@@ -217,4 +222,12 @@ impl Core {
         }
         String::from_utf8(sdp::write(&session).to_vec()).ok()
     }
+}
+
+/// Whom a session is with. Where this service connects, it connects to the host that the call is with, whatever the
+/// description names: nobody can aim it at somebody else.
+pub(super) fn peer_at(media: &MessageMedia, role: Role, at: IpAddr) -> Option<Peer> {
+    let named = Target::of(media.path.first()?);
+    let target = (role == Role::Active).then(|| Target { host: at.to_canonical().to_string(), ..named });
+    Some(Peer { target, ..media.peer(role, false) })
 }

@@ -199,7 +199,8 @@ impl Core {
                 described = Some(joined.described.clone());
             } else {
                 let before = joined.session;
-                let Some((session, answer)) = self.take_offer(now, place.conference, &offer) else {
+                let at = flow.remote.ip();
+                let Some((session, answer)) = self.take_offer(now, place.conference, &offer, at) else {
                     self.refuse(now, id, 500, "");
                     return;
                 };

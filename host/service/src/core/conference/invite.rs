@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use attache_msrp::SessionId;
 use attache_msrp::sdp::{self, MessageMedia, Setup};
+use attache_msrp::{MsrpError, SessionId};
 use attache_sip::endpoint::Request;
 use attache_sip::message::{HeaderName, Message, Method};
 use attache_sip::transaction::TransactionId;
 use attache_sip::uri::Uri;
 
-use super::answer::{CPIM, SDP};
+use super::answer::{CPIM, SDP, peer_at};
 use super::dialog::{ALLOW, Dialog, focus};
 use super::refer::Referral;
 use super::{Departure, Joined, Member, MemberState, Place};
@@ -208,7 +208,9 @@ impl Core {
         }
         let role = Setup::conclude(media.setup);
         let Some(conferences) = &mut self.conferences else { return };
-        let connected = conferences.msrp.connect(now, session, media.peer(role, false));
+        let peer = peer_at(&media, role, reach.destination.remote.ip());
+        let connected = peer.ok_or(MsrpError::Malformed);
+        let connected = connected.and_then(|peer| conferences.msrp.connect(now, session, peer));
         if let Err(error) = connected {
             tracing::debug!(%error, "a session cannot be opened");
             self.hang_up(now, &mut dialog);

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use attache_documents::cpim;
+use attache_documents::cpim::{self, Party};
 use attache_msrp::{FailureReport, Incoming, MsrpError, MsrpEvent, NicknameId, Outgoing, SessionId};
-use attache_sip::message::NameAddr;
+use attache_sip::uri::Uri;
 
 use super::{Conference, Departure, Place};
 use crate::core::Core;
@@ -73,15 +73,18 @@ impl Core {
         let found = conferences.of.get(&place.conference).ok_or((481, ""))?;
         let member = found.members.get(&place.member).ok_or((481, ""))?;
         let wrapped = cpim::read(&message.body).map_err(|_| (400, "no message/cpim"))?;
-        let named = |header: Option<&str>| {
-            let uri = NameAddr::parse(header?.trim().as_bytes())?.uri().ok()?;
-            identity(&uri)
-        };
-        if named(wrapped.from.as_deref()).as_deref() != Some(&*member.user) {
+        let named = |party: &Party| identity(&Uri::parse_str(&party.uri).ok()?);
+        if wrapped.from.as_ref().and_then(named).as_deref() != Some(&*member.user) {
             return Err((403, "From is not yours"));
         }
-        let to = named(wrapped.to.as_deref()).ok_or((400, "To is missing"))?;
-        let whom = found.addressed(&to).ok_or((404, "nobody of that address is here"))?;
+        let to: Vec<String> = wrapped.to.iter().filter_map(named).collect();
+        let whom = match to.as_slice() {
+            [] => return Err((400, "To is missing")),
+            all if all.iter().any(|one| **one == *found.name) => For::All,
+            // A private message is for one (RFC 7701, section 6.2).
+            [one] => found.present(one).ok_or((404, "nobody of that address is here"))?,
+            _ => return Err((403, "to one, or to all")),
+        };
         let others: Vec<(u64, SessionId)> = found
             .joined()
             .filter(|(id, other, _)| match &whom {
@@ -150,11 +153,8 @@ impl Core {
 }
 
 impl Conference {
-    /// Whom an address in To means here.
-    fn addressed(&self, to: &str) -> Option<For> {
-        if to == &*self.name {
-            return Some(For::All);
-        }
+    /// Whom the address of a user means here.
+    fn present(&self, to: &str) -> Option<For> {
         let member = self.joined().find(|(_, member, _)| &*member.user == to);
         member.map(|(_, member, _)| For::One(Aor::clone(&member.user)))
     }
