@@ -14,6 +14,7 @@
 //! | [`message_summary`] | waiting messages (RFC 3842) |
 //! | [`composing`] | "is typing" indications (RFC 3994) |
 //! | [`cpim`], [`imdn`] | message wrapper (RFC 3862), receipts (RFC 5438) |
+//! | [`file_transfer`] | files at a server, to be fetched over HTTP (GSMA RCC.07) |
 //! | [`html`] | text of a message that came as HTML |
 //! | [`multipart`] | several documents in one body (RFC 2046, RFC 2387) |
 //! | [`rlmi`] | what is known of the resources of a list (RFC 4662) |
@@ -36,6 +37,7 @@ pub mod cpim;
 pub mod dialog_info;
 mod dom;
 mod error;
+pub mod file_transfer;
 pub mod html;
 pub mod imdn;
 mod limits;

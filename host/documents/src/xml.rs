@@ -45,6 +45,8 @@ pub(crate) const XCON: &str = "urn:ietf:params:xml:ns:xcon-conference-info";
 pub(crate) const REG_INFO: &str = "urn:ietf:params:xml:ns:reginfo";
 /// GRUUs of registrations, RFC 5628.
 pub(crate) const GRUU: &str = "urn:ietf:params:xml:ns:gruuinfo";
+/// Files at a server (RCC.07).
+pub(crate) const FT_HTTP: &str = "urn:gsma:params:xml:ns:rcs:rcs:fthttp";
 
 const MAX_FINDINGS: usize = 16;
 const MAX_NAMESPACES: usize = 48;
@@ -66,6 +68,7 @@ pub(crate) enum Ns {
     Xcon,
     RegInfo,
     Gruu,
+    FileTransfer,
     /// None given, or an unbound prefix.
     None,
     /// One that says nothing here.
@@ -318,6 +321,7 @@ fn known(name: &str) -> (Ns, Option<Finding>) {
         DATA_MODEL => (Ns::DataModel, None),
         RPID => (Ns::Rpid, None),
         COMPOSING => (Ns::Composing, None),
+        FT_HTTP => (Ns::FileTransfer, None),
         IMDN => (Ns::Imdn, None),
         RLMI => (Ns::Rlmi, None),
         CIPID => (Ns::Cipid, None),
