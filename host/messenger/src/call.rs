@@ -269,8 +269,8 @@ pub fn number(text: &str, domain: &str) -> Result<Address, Error> {
     if !(2..=24).contains(&count) {
         return Err(wrong("it needs 2 to 24 digits"));
     }
-    if digits.starts_with('+') {
-        if !digits[1..].bytes().all(|byte| byte.is_ascii_digit()) {
+    if let Some(rest) = digits.strip_prefix('+') {
+        if !rest.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(wrong("an international number has digits only"));
         }
         return Address::parse(&format!("tel:{digits}")).map_err(|error| wrong(error.message()));

@@ -92,9 +92,10 @@ pub(crate) fn read(
     encoding: Option<&str>,
     body: &[u8],
     accept: &[Arc<str>],
+    most: usize,
 ) -> Result<Arrived, Refusal> {
     let body = decoded(encoding.unwrap_or_default().trim(), body)?;
-    let mut reader = Reader { accept, wrapper: None };
+    let mut reader = Reader { accept, most, wrapper: None };
     let said = reader.read(content_type, &body, 0)?;
     Ok(Arrived { said, wrapper: reader.wrapper })
 }
@@ -124,6 +125,8 @@ fn decoded<'a>(encoding: &str, body: &'a [u8]) -> Result<Cow<'a, [u8]>, Refusal>
 
 struct Reader<'a> {
     accept: &'a [Arc<str>],
+    /// Longest text, and longest content of another type.
+    most: usize,
     wrapper: Option<Wrapper>,
 }
 
@@ -133,9 +136,9 @@ impl Reader<'_> {
         let content_type = content_type.unwrap_or("text/plain");
         let media = Media::parse(content_type);
         if media.is("text/plain") {
-            text(decode(body, media.charset)?)
+            text(decode(body, media.charset, self.most)?, self.most)
         } else if media.is("text/html") || media.is("application/xhtml+xml") {
-            markup(decode(body, media.charset)?)
+            markup(decode(body, media.charset, Text::MAX)?)
         } else if media.is(composing::MEDIA_TYPE) {
             let read = composing::read(body, &Limits::DEFAULT).map_err(|_| Refusal::Malformed)?;
             Ok(Said::Composing(read.document))
@@ -149,7 +152,7 @@ impl Reader<'_> {
         {
             self.parts(content_type, &Bytes::copy_from_slice(body), depth)
         } else if self.accept.iter().any(|pattern| media.fits(pattern)) {
-            other(content_type, body)
+            other(content_type, body, self.most)
         } else {
             Err(Refusal::Type)
         }
@@ -211,8 +214,8 @@ fn wrapper(cpim: &Cpim<'_>) -> Wrapper {
     }
 }
 
-fn text(text: String) -> Result<Said, Refusal> {
-    if text.len() > Text::MAX {
+fn text(text: String, most: usize) -> Result<Said, Refusal> {
+    if text.len() > most {
         return Err(Refusal::TooLarge);
     }
     if text.is_empty() {
@@ -223,7 +226,7 @@ fn text(text: String) -> Result<Said, Refusal> {
 
 /// Markup may be much longer than what it says; then what it says is kept.
 fn markup(markup: String) -> Result<Said, Refusal> {
-    match text(html::to_text(&markup, Text::MAX + 1))? {
+    match text(html::to_text(&markup, Text::MAX + 1), Text::MAX)? {
         Said::Content(Content::Text(plain)) if markup.len() <= Text::MAX => {
             Ok(Said::Content(Content::Html { html: Text::new(markup), plain }))
         }
@@ -231,8 +234,8 @@ fn markup(markup: String) -> Result<Said, Refusal> {
     }
 }
 
-fn other(content_type: &str, body: &[u8]) -> Result<Said, Refusal> {
-    if body.len() > Content::MAX {
+fn other(content_type: &str, body: &[u8], most: usize) -> Result<Said, Refusal> {
+    if body.len() > most {
         return Err(Refusal::TooLarge);
     }
     if body.is_empty() {
@@ -243,13 +246,13 @@ fn other(content_type: &str, body: &[u8]) -> Result<Said, Refusal> {
 }
 
 /// UTF-8, and for what claims to be or must be something else, ISO 8859-1.
-fn decode(body: &[u8], charset: Option<&str>) -> Result<String, Refusal> {
+fn decode(body: &[u8], charset: Option<&str>, most: usize) -> Result<String, Refusal> {
     let latin = charset.is_some_and(|name| {
         ["iso-8859-1", "latin1", "iso_8859-1", "windows-1252", "us-ascii"]
             .into_iter()
             .any(|known| known.eq_ignore_ascii_case(name))
     });
-    if body.len() > MAX_BODY {
+    if body.len() > MAX_BODY.max(most) {
         return Err(Refusal::TooLarge);
     }
     match core::str::from_utf8(body) {
@@ -292,7 +295,7 @@ mod tests {
     use super::*;
 
     fn said(content_type: &str, body: &[u8]) -> Result<String, Refusal> {
-        match read(Some(content_type), None, body, &["image/*".into()])?.said {
+        match read(Some(content_type), None, body, &["image/*".into()], Text::MAX)?.said {
             Said::Content(content) => Ok(format!("{}: {}", content.media_type(), content.text())),
             other => Ok(format!("{other:?}")),
         }
@@ -337,7 +340,7 @@ mod tests {
             b"From: <sip:a@b.c>\r\nTo: <sip:d@e.f>\r\ncc: <sip:g@h.i>\r\nDateTime: 2026-01-31T09:00:00Z\r\n\
             Subject: tea\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: 17\r\n\
             imdn.Disposition-Notification: display\r\n\r\nContent-Type: text/plain\r\n\r\nhello";
-        let arrived = read(Some("message/cpim"), None, body, &[]).unwrap();
+        let arrived = read(Some("message/cpim"), None, body, &[], Text::MAX).unwrap();
         assert_eq!(arrived.said, Said::Content("hello".into()));
         let wrapper = arrived.wrapper.unwrap();
         assert_eq!(wrapper.from.as_deref(), Some("sip:a@b.c"));
@@ -360,7 +363,7 @@ mod tests {
     #[test]
     fn typing_is_no_text() {
         let body = br#"<isComposing xmlns="urn:ietf:params:xml:ns:im-iscomposing"><state>active</state></isComposing>"#;
-        let arrived = read(Some(composing::MEDIA_TYPE), None, body, &[]).unwrap();
+        let arrived = read(Some(composing::MEDIA_TYPE), None, body, &[], Text::MAX).unwrap();
         assert!(matches!(arrived.said, Said::Composing(Composing { active: true, .. })));
     }
 
@@ -378,7 +381,7 @@ mod tests {
             part(1),
             part(2)
         );
-        let arrived = read(Some("message/cpim"), None, body.as_bytes(), &[]).unwrap();
+        let arrived = read(Some("message/cpim"), None, body.as_bytes(), &[], Text::MAX).unwrap();
         let Said::Receipts(receipts) = arrived.said else { panic!("no receipts") };
         assert_eq!(receipts.iter().map(|one| one.message_id.as_str()).collect::<Vec<_>>(), ["1", "2"]);
     }
@@ -388,8 +391,9 @@ mod tests {
         let zlib = miniz_oxide::deflate::compress_to_vec_zlib(b"hello", 6);
         let raw = miniz_oxide::deflate::compress_to_vec(b"hello", 6);
         let bomb = miniz_oxide::deflate::compress_to_vec_zlib(&vec![b'a'; 64 * 1024 * 1024], 9);
-        let read =
-            |body: &[u8]| read(Some("text/plain"), Some("deflate"), body, &[]).map(|arrived| arrived.said);
+        let read = |body: &[u8]| {
+            read(Some("text/plain"), Some("deflate"), body, &[], Text::MAX).map(|arrived| arrived.said)
+        };
         assert_eq!(read(&zlib).unwrap(), Said::Content("hello".into()));
         assert_eq!(read(&raw).unwrap(), Said::Content("hello".into()));
         assert_eq!(read(&bomb).unwrap_err(), Refusal::TooLarge);
@@ -405,7 +409,10 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_refused_with_its_reason() {
         assert_eq!(said("application/sdp", b"v=0"), Err(Refusal::Type));
-        assert_eq!(read(Some("text/plain"), Some("br"), b"x", &[]).unwrap_err(), Refusal::Encoding);
+        assert_eq!(
+            read(Some("text/plain"), Some("br"), b"x", &[], Text::MAX).unwrap_err(),
+            Refusal::Encoding
+        );
         assert_eq!(said("text/plain", &vec![b'a'; Text::MAX + 1]), Err(Refusal::TooLarge));
     }
 }

@@ -51,6 +51,7 @@ mod agent_events;
 mod call;
 mod calls;
 mod composing;
+mod conference;
 mod config;
 mod conversations;
 mod deliveries;
@@ -71,6 +72,7 @@ mod report;
 mod roster;
 mod session;
 mod setup;
+mod stream;
 mod sync;
 mod talk;
 mod versions;
@@ -112,6 +114,7 @@ use crate::{
 
 use call::Lines;
 use composing::Composers;
+use conference::Asked;
 pub use config::{EngineConfig, Limits};
 use conversations::Conversations;
 use deliveries::Deliveries;
@@ -130,6 +133,7 @@ use report::Reporting;
 use roster::Roster;
 use session::Session;
 use setup::{agent_config, store_error};
+use stream::Streams;
 pub use sync::HttpId;
 use sync::{Client, Sync, restored_conflicts};
 use watch::{Settings, Watch};
@@ -148,6 +152,9 @@ pub struct Engine {
     roster: Roster,
     conversations: Conversations,
     lines: Lines,
+    streams: Streams,
+    /// What focuses of conferences were asked to do.
+    asked: Asked,
     outbox: Outbox,
     inbox: Inbox,
     deliveries: Deliveries,
@@ -193,6 +200,11 @@ impl Engine {
             }
         };
         let agent = Agent::new(agent_config(&config, &instance), agent_seed);
+        let mut stream_seed = [0; 32];
+        if config.msrp.is_some() {
+            rng.fill_bytes(&mut stream_seed);
+        }
+        let streams = Streams::new(&config, stream_seed);
         let mut view = Snapshot {
             profile: profiles::own(&config, setting(ledger::PROFILE)),
             seq: ledger.seq(),
@@ -253,6 +265,8 @@ impl Engine {
             roster,
             conversations: Conversations::default(),
             lines: Lines::default(),
+            streams,
+            asked: Asked::default(),
             outbox: Outbox::default(),
             inbox,
             deliveries: Deliveries::new(&restored.records),
@@ -474,6 +488,7 @@ impl Engine {
         self.own_due();
         self.close_idle();
         self.calls_due();
+        self.streams.handle_timeout(now.instant);
         self.wake_messages();
         self.receipts_due();
         self.composing_due();
@@ -528,6 +543,7 @@ impl Engine {
             self.own_timeout(),
             self.conversations_timeout(),
             self.calls_timeout(),
+            self.streams.poll_timeout(),
             self.outbox_timeout(),
             self.receipts_timeout(),
             self.composing_timeout(),
@@ -556,6 +572,9 @@ impl Engine {
                 self.resolves.push_back(resolve);
             } else if let Some(event) = self.agent.poll_event() {
                 self.on_agent_event(event);
+            } else if let Some(event) = self.streams.poll_event() {
+                self.on_stream_event(event);
+            } else if self.next_outcome() {
             } else if self.watch.has_newcomers() {
                 self.watch_newcomers();
             } else {
@@ -602,7 +621,7 @@ impl Engine {
             Effect::Profile { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
             Effect::Own { ticket, .. } => self.ledger.answer(ticket.token, Err(error.clone())),
             Effect::Alerts { ticket, .. } => self.refuse_alerts(ticket, error),
-            Effect::Conversation(change) => self.refuse_conversation(*change, error),
+            Effect::Conversation(change) => self.refuse_conversation(&change, error),
             Effect::Incoming(incoming) => self.inbox_refused(incoming.key),
             Effect::Displayed { ticket, .. } => self.refuse_displayed(ticket, error.clone()),
             Effect::Accepted { ticket, entry, .. } => self.refuse_accepted(ticket, &entry, error.clone()),

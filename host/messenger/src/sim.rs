@@ -42,6 +42,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use attache_msrp::{StreamInput, StreamRequest};
 pub use attache_sip::sim::{Fate, Link, Node, Packet, Simulation};
 use attache_sip::transport::{Destination, Flow, FlowId, Transmit};
 use bytes::Bytes;
@@ -233,6 +234,7 @@ pub struct EngineNode {
     http_answers: Vec<HttpAnswer>,
     crash: Option<Crash>,
     dead: bool,
+    stream_requests: VecDeque<StreamRequest>,
     next_token: u64,
     answers: BTreeMap<u64, Answer>,
     events: Vec<Event>,
@@ -257,6 +259,7 @@ impl EngineNode {
             http_answers: Vec::new(),
             crash: None,
             dead: false,
+            stream_requests: VecDeque::new(),
             next_token: 1,
             answers: BTreeMap::new(),
             events: Vec::new(),
@@ -347,6 +350,20 @@ impl EngineNode {
         })
     }
 
+    /// What it wants of connections of message sessions, since the last time. This network carries none: whoever tests with
+    /// them carries their bytes, for example as [`attache_msrp::sim`] does.
+    pub fn take_streams(&mut self) -> Vec<StreamRequest> {
+        self.stream_requests.drain(..).collect()
+    }
+
+    /// Tells it what happened on such a connection.
+    pub fn handle_stream(&mut self, now: Instant, input: StreamInput) {
+        if !self.dead && !self.asleep {
+            self.engine.handle_stream(self.clock(now), input);
+            self.drain(now);
+        }
+    }
+
     /// Every event so far.
     #[must_use]
     pub fn events(&self) -> &[Event] {
@@ -419,6 +436,9 @@ impl EngineNode {
                 return;
             }
             self.engine.handle_stored(wall, id, result);
+        }
+        while let Some(request) = self.engine.poll_stream() {
+            self.stream_requests.push_back(request);
         }
         while let Some((token, answer)) = self.engine.poll_answer() {
             self.answers.insert(token, answer);

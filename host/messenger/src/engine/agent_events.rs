@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use attache_sip::agent::AgentEvent;
 
-use super::{Engine, setup::describe};
+use super::{Engine, inbox::Asker, outbox::Carrier, setup::describe};
 use crate::event::{EventKind, TokenNeeded};
 
 impl Engine {
@@ -37,6 +37,9 @@ impl Engine {
                 if self.is_followed(id) {
                     let document = notify.as_ref().map(|notify| &*notify.body);
                     self.on_followed(id, &state, document);
+                } else if self.is_roster(id) {
+                    let document = notify.as_ref().map(|notify| &*notify.body);
+                    self.on_roster(id, &state, document);
                 } else if let Some(package) = self.mailbox.package(id) {
                     self.on_mailbox(package, &state, notify);
                 } else if self.watchers.owns(id) {
@@ -52,7 +55,7 @@ impl Engine {
             AgentEvent::MessageSent { id, status } => {
                 self.alive();
                 if !self.on_told(id, Ok(status)) {
-                    self.on_message_sent(id, status);
+                    self.on_message_sent(Carrier::Message(id), status);
                 }
             }
             AgentEvent::MessageFailed { id, cause, retry } => {
@@ -60,10 +63,10 @@ impl Engine {
                     self.alive();
                 }
                 if !self.on_told(id, Err((&cause, retry))) {
-                    self.on_message_failed(id, &cause, retry);
+                    self.on_message_failed(Carrier::Message(id), &cause, retry);
                 }
             }
-            AgentEvent::MessageReceived { id, message, .. } => self.on_message(id, &message),
+            AgentEvent::MessageReceived { id, message, .. } => self.on_message(Asker::Sip(id), &message),
             AgentEvent::Invite { id, event } => self.on_session_event(id, event),
             AgentEvent::Refer { id, event } => self.on_refer_event(id, &event),
             AgentEvent::ReferReceived(request) => self.on_referral(&request),

@@ -170,8 +170,11 @@ impl Engine {
                 call::number(text, domain.as_deref().unwrap_or_default())
             }
             Callee::Contact(id, kind) => {
-                if !self.view.contacts.contains_key(id) {
+                let Some(entry) = self.view.contacts.get(id) else {
                     return Err(Error::new(Code::ContactNotFound, format!("there is no contact {id}")));
+                };
+                if let Some(number) = entry.phone(*kind) {
+                    return Ok(number.clone());
                 }
                 let text = format!("no {} number of the contact is known", kind.name());
                 Err(Error::new(Code::PhoneInvalidNumber, text))
@@ -256,7 +259,13 @@ impl Engine {
 
     /// Something happened to a session.
     pub(super) fn on_session_event(&mut self, leg: InviteId, event: InviteEvent) {
+        if self.on_chat_event(leg, &event) {
+            return;
+        }
         if let InviteEvent::Incoming(incoming) = event {
+            if self.on_invited(leg, &incoming) {
+                return;
+            }
             return self.on_incoming_call(leg, &incoming);
         }
         let Some(&(id, side)) = self.lines.legs.get(&leg) else { return };
@@ -278,6 +287,9 @@ impl Engine {
 
     /// Something happened to what somebody was asked.
     pub(super) fn on_refer_event(&mut self, refer: ReferId, event: &ReferEvent) {
+        if self.on_asked(refer, event) {
+            return;
+        }
         let Some(&id) = self.lines.refers.get(&refer) else { return };
         if matches!(event, ReferEvent::Failed { .. } | ReferEvent::Ended { .. }) {
             self.lines.refers.remove(&refer);

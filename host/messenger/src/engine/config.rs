@@ -107,6 +107,9 @@ pub struct EngineConfig {
     /// How long lines of conversations stay in the store, so that these can be read after they were closed, also after a
     /// restart. Zero keeps none beyond the process. Default 31 days.
     pub history: Duration,
+    /// Sessions of messages (RFC 4975): where connections for them are accepted, and bounds. `None` has no such sessions, and
+    /// no conferences. Whoever runs the engine serves [`Engine::poll_stream`](super::Engine::poll_stream) then.
+    pub msrp: Option<attache_msrp::MsrpConfig>,
     /// Address of a list that the service holds (RFC 4662), such as `sip:alice-list@example.com`. `None` asks for none
     /// unless the engine made one.
     pub list: Option<String>,
@@ -232,6 +235,7 @@ impl EngineConfig {
             phone: None,
             incoming_calls: IncomingCalls::default(),
             conference: None,
+            msrp: None,
             receipts: ReceiptPolicy::default(),
             message_list: None,
             accept: Vec::new(),

@@ -8,7 +8,7 @@
 //! changes it next may come before that: [`Held::kept`] is how it will be, the snapshot how it is.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
     time::Instant,
 };
@@ -183,8 +183,8 @@ impl Engine {
     pub(super) fn stage(&mut self, kept: Kept, after: After) {
         let id = kept.conversation.id;
         let now = self.now.instant;
-        if !self.conversations.held.contains_key(&id) {
-            let held = Held {
+        if let Entry::Vacant(vacant) = self.conversations.held.entry(id) {
+            vacant.insert(Held {
                 kept: kept.clone(),
                 pending: 0,
                 last: now,
@@ -192,8 +192,7 @@ impl Engine {
                 bytes: 0,
                 waiting: Vec::new(),
                 failure: None,
-            };
-            self.conversations.held.insert(id, held);
+            });
             // Conversations that are gone leave their entries behind; a flood of new ones must not pile them up.
             if self.conversations.idle.len() > 2 * self.config.limits.conversations {
                 let held = &self.conversations.held;
@@ -260,7 +259,7 @@ impl Engine {
     }
 
     /// A change could not be kept: nothing of it happened.
-    pub(super) fn refuse_conversation(&mut self, change: Change, error: &Error) {
+    pub(super) fn refuse_conversation(&mut self, change: &Change, error: &Error) {
         let id = change.kept.conversation.id;
         if let Some(held) = self.conversations.held.get_mut(&id) {
             held.pending = held.pending.saturating_sub(1);
@@ -459,6 +458,9 @@ impl Engine {
     /// Closes a conversation, whatever waits for the store: nothing that is said is lost by it.
     pub(super) fn end_conversation(&mut self, id: ConversationId) {
         let at = self.now.wall;
+        if !self.view.conversations.get(&id).is_some_and(|entry| entry.conversation.is_open()) {
+            return;
+        }
         let Some(entry) = self.view.conversations.get_mut(&id) else { return };
         let conversation =
             Arc::new(Conversation { closed_at: Some(at), ..Conversation::clone(&entry.conversation) });
@@ -471,6 +473,7 @@ impl Engine {
         }
         self.conversations.closed.push_back(id);
         self.ledger.emit(at, EventKind::ConversationClosed(conversation));
+        self.close_chats(id);
         self.forget_conversations();
     }
 

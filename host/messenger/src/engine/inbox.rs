@@ -11,6 +11,7 @@ use std::{
     time::Instant,
 };
 
+use attache_msrp::IncomingId;
 use attache_sip::{
     endpoint::Response,
     message::{HeaderName, Message, NameAddr},
@@ -26,11 +27,11 @@ use crate::{
         Engine,
         ledger::{Effect, Incoming, Line, Sealed},
         policy::one_spelling,
-        talk,
+        stream, talk,
         wire::IDENTITY,
     },
     event::EventKind,
-    id::MessageId,
+    id::{ConversationId, MessageId},
     message::{Content, IncomingMessage, Origin},
     snapshot::TranscriptEntry,
     storage::{ArchiveEntry, Direction},
@@ -44,13 +45,22 @@ const MEMORY: Duration = Duration::from_secs(31 * 86_400);
 /// Identity of a message on the wire.
 pub(super) type Key = [u8; 16];
 
+/// Who waits to hear that a message was taken.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Asker {
+    /// A transaction of MESSAGE.
+    Sip(ServerTransactionId),
+    /// A message of a session (RFC 4975), and the conversation that the session belongs to.
+    Session(IncomingId, ConversationId),
+}
+
 /// What arrived lately, and what is being stored.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     seen: HashMap<Key, Timestamp>,
     order: VecDeque<(Timestamp, Key)>,
     /// Who waits for the store, by message. Repetitions wait with the first.
-    storing: HashMap<Key, Vec<ServerTransactionId>>,
+    storing: HashMap<Key, Vec<Asker>>,
 }
 
 impl Inbox {
@@ -78,7 +88,7 @@ impl Inbox {
 
 impl Engine {
     /// A MESSAGE came.
-    pub(super) fn on_message(&mut self, id: ServerTransactionId, request: &Message) {
+    pub(super) fn on_message(&mut self, id: Asker, request: &Message) {
         let now = self.now;
         let Some(sender) = sender(request) else {
             self.diagnose("a message without a usable sender was refused");
@@ -90,7 +100,11 @@ impl Engine {
         }
         let encoding = request.header(HeaderName::ContentEncoding).map(String::from_utf8_lossy);
         let accept = &self.config.accept;
-        let read = content::read(content_type.as_deref(), encoding.as_deref(), request.body(), accept);
+        let most = match id {
+            Asker::Sip(_) => Content::MAX,
+            Asker::Session(..) => stream::MAX_MESSAGE,
+        };
+        let read = content::read(content_type.as_deref(), encoding.as_deref(), request.body(), accept, most);
         let Arrived { said, wrapper } = match read {
             Ok(arrived) => arrived,
             Err(refusal) => {
@@ -123,7 +137,10 @@ impl Engine {
                 return self.respond(id, &Response::new(200));
             }
         };
-        let conversation = self.conversation_of(&sender, request);
+        let conversation = match id {
+            Asker::Session(_, conversation) if self.open_conversation(conversation).is_ok() => conversation,
+            _ => self.conversation_of(&sender, request),
+        };
         let want = self.want(&sender, wrapper.as_ref());
         let wrapper = wrapper.unwrap_or_default();
         let message = Arc::new(IncomingMessage {
@@ -201,12 +218,7 @@ impl Engine {
 
     /// What identifies something that came in a MESSAGE, unless it is known already, or cannot be taken now: then it is
     /// answered, or waits with the first of its kind.
-    pub(super) fn inbox_new(
-        &mut self,
-        id: ServerTransactionId,
-        request: &Message,
-        sender: &Address,
-    ) -> Option<Key> {
+    pub(super) fn inbox_new(&mut self, id: Asker, request: &Message, sender: &Address) -> Option<Key> {
         let key = identity(request, sender);
         if self.inbox.seen.contains_key(&key) {
             self.respond(id, &Response::new(200));
@@ -225,7 +237,7 @@ impl Engine {
     }
 
     /// It is being kept; its sender waits.
-    pub(super) fn inbox_storing(&mut self, key: Key, id: ServerTransactionId) {
+    pub(super) fn inbox_storing(&mut self, key: Key, id: Asker) {
         self.inbox.storing.insert(key, vec![id]);
     }
 
@@ -268,10 +280,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn respond(&mut self, id: ServerTransactionId, response: &Response) {
+    pub(super) fn respond(&mut self, id: Asker, response: &Response) {
         let now: Instant = self.now.instant;
         // The sender may have given up meanwhile, and will repeat the message: it is known then.
-        let _ = self.agent.respond_with(now, id, response);
+        match id {
+            Asker::Sip(id) => drop(self.agent.respond_with(now, id, response)),
+            Asker::Session(id, _) => self.answer_in_session(id, response.status),
+        }
     }
 }
 
@@ -289,7 +304,7 @@ fn refuse(refusal: Refusal, accept: &[Arc<str>]) -> Response {
     }
 }
 
-fn sender(request: &Message) -> Option<Address> {
+pub(super) fn sender(request: &Message) -> Option<Address> {
     let from = request.from().ok()?;
     let given = Address::parse(&from.uri().ok()?.to_string()).ok()?;
     // Parameters of the route the message took are none of the person's address.

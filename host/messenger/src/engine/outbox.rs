@@ -20,16 +20,17 @@ use crate::{
     address::Address,
     code::Code,
     command::Accepted,
+    conversation::ConversationKind,
     engine::{
         Engine, composing,
         ledger::{Advance, Effect, Sealed, Ticket},
-        wire,
+        stream, wire,
     },
     error::{Error, Retry},
     event::{EventKind, SessionState},
     id::{MessageId, RequestId},
     message::{
-        Content, Draft, MessageState, Origin, OutboxItem, OutgoingMessage, Target, Text, WaitReason, Waiting,
+        Content, Draft, MessageState, Origin, OutboxItem, OutgoingMessage, Target, WaitReason, Waiting,
     },
     snapshot::TranscriptEntry,
     storage::{ArchiveEntry, Direction, Form, OutboxEntry},
@@ -76,11 +77,20 @@ enum Sending {
     Nothing,
 }
 
+/// What carries a message.
+#[derive(Copy, Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Carrier {
+    /// A MESSAGE.
+    Message(agent::MessageId),
+    /// A session (RFC 4975), under a number of its own.
+    Session(u64),
+}
+
 #[derive(Debug, Default)]
 struct Lane {
     queue: VecDeque<Queued>,
     notes: VecDeque<Note>,
-    sending: Option<agent::MessageId>,
+    sending: Option<Carrier>,
     not_before: Option<Instant>,
 }
 
@@ -107,7 +117,7 @@ pub(super) struct Outbox {
     /// Lanes that want to send, in the order in which they may.
     ready: VecDeque<Address>,
     paused: BTreeSet<(Instant, Arc<str>)>,
-    under_way: HashMap<agent::MessageId, (Address, Sending)>,
+    under_way: HashMap<Carrier, (Address, Sending)>,
     /// Credentials were refused: nothing leaves before the registrar has said what they are worth.
     held: bool,
     /// Accepted and not finished, those under way to the store among them.
@@ -196,6 +206,14 @@ impl Engine {
                 Some(entry) if !entry.conversation.is_open() => {
                     return Err(Error::new(Code::Closed, "the conversation was closed before"));
                 }
+                // The focus passes it on to everybody.
+                Some(entry) if entry.conversation.focus.is_some() => {
+                    entry.conversation.focus.iter().collect()
+                }
+                Some(entry) if entry.conversation.kind == ConversationKind::Conference => {
+                    let text = "the conference has not begun";
+                    return Err(Error::new(Code::SessionSessionNotReady, text).retry(Retry::AfterChange));
+                }
                 Some(entry) => entry.conversation.present().collect(),
             },
         };
@@ -225,7 +243,8 @@ impl Engine {
     fn check_send(&self, draft: &Draft) -> Result<SmallVec<[Address; 1]>, Error> {
         let invalid = |text: &str| Error::new(Code::InvalidArgument, text);
         let recipients = self.people(&draft.to)?;
-        check_content(&draft.content)?;
+        let most = if self.streams.is_on() { stream::MAX_MESSAGE } else { Content::MAX };
+        check_content(&draft.content, most)?;
         if draft
             .subject
             .as_ref()
@@ -355,7 +374,10 @@ impl Engine {
                 }
             };
             let is_message = matches!(sending, Sending::Message);
-            let id = self.agent.send_message(self.now.instant, params);
+            let id = match self.session_message(&peer).filter(|_| is_message) {
+                Some(entry) => self.carry(&entry, &peer, params),
+                None => Carrier::Message(self.agent.send_message(self.now.instant, params)),
+            };
             if let Some(lane) = self.outbox.lanes.get_mut(&peer) {
                 lane.sending = Some(id);
             }
@@ -364,6 +386,22 @@ impl Engine {
             }
             self.outbox.under_way.insert(id, (peer, sending));
         }
+    }
+
+    /// The first message of a lane, if it goes by a session.
+    fn session_message(&self, peer: &Address) -> Option<Arc<OutboxEntry>> {
+        let entry = &self.outbox.lanes.get(peer)?.queue.front()?.entry;
+        self.goes_by_session(entry).then(|| entry.clone())
+    }
+
+    /// The session of a message came to nothing, and said nothing of the message: it goes another way.
+    pub(super) fn reroute_message(&mut self, id: Carrier) {
+        let Some((peer, _)) = self.outbox.under_way.remove(&id) else { return };
+        if let Some(queued) = self.outbox.lanes.get_mut(&peer).and_then(|lane| lane.queue.front_mut()) {
+            queued.attempts -= 1;
+        }
+        self.lane_done(&peer);
+        self.send_ready();
     }
 
     /// The request for the first message of a lane, where its time has come.
@@ -441,7 +479,7 @@ impl Engine {
         self.send_ready();
     }
 
-    pub(super) fn on_message_sent(&mut self, id: agent::MessageId, status: u16) {
+    pub(super) fn on_message_sent(&mut self, id: Carrier, status: u16) {
         let Some((peer, sending)) = self.outbox.under_way.remove(&id) else { return };
         match sending {
             Sending::Message => {
@@ -460,7 +498,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_message_failed(&mut self, id: agent::MessageId, cause: &Cause, retry: Option<Duration>) {
+    pub(super) fn on_message_failed(&mut self, id: Carrier, cause: &Cause, retry: Option<Duration>) {
         let Some((peer, sending)) = self.outbox.under_way.remove(&id) else { return };
         match sending {
             Sending::Message => self.message_failed(&peer, cause, retry),
@@ -578,6 +616,7 @@ impl Engine {
         peers.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.canonical().cmp(b.canonical())));
         self.outbox.ready = peers.into_iter().map(|(_, peer)| peer).collect();
         self.resume_telling();
+        self.rejoin_conferences();
         self.resume_receipts();
         self.send_ready();
     }
@@ -731,7 +770,7 @@ impl Engine {
     }
 }
 
-fn check_content(content: &Content) -> Result<(), Error> {
+fn check_content(content: &Content, most: usize) -> Result<(), Error> {
     let invalid = |text: &str| Err(Error::new(Code::InvalidArgument, text));
     let too_long = |most: usize| {
         Err(Error::new(Code::MessageTooLong, format!("the message is longer than {most} bytes")))
@@ -744,7 +783,8 @@ fn check_content(content: &Content) -> Result<(), Error> {
         Content::Other { media_type, bytes } if bytes.as_bytes().is_empty() || !is_media_type(media_type) => {
             invalid("a message needs a media type such as image/png, and bytes")
         }
-        content if content.size() > Content::MAX => too_long(Text::MAX),
+        Content::Html { .. } if content.size() > Content::MAX => too_long(Content::MAX),
+        content if content.size() > most => too_long(most),
         _ => Ok(()),
     }
 }

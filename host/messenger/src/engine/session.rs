@@ -152,6 +152,7 @@ impl Engine {
                 self.fail_sign_in(&Error::new(Code::UserCancelled, "signed out meanwhile"));
                 let now = self.now.instant;
                 self.drop_calls();
+                self.drop_chats();
                 self.change_session(SessionState::SigningOut, None);
                 self.session.probe = None;
                 self.unpublish();

@@ -42,7 +42,7 @@ pub(super) fn agent_config(config: &EngineConfig, instance: &str) -> AgentConfig
         instance: Some(instance_urn(&format!("{} {instance}", config.address))),
         invite: InviteSettings {
             // Two for each call between phones, and as many again that are turned away.
-            max: config.limits.calls.saturating_mul(4),
+            max: config.limits.calls.saturating_mul(4) + 64,
             ..InviteSettings::default()
         },
         ..AgentConfig::new(aor, credential, config.local.clone())

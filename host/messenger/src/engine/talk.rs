@@ -18,7 +18,6 @@ use attache_sip::{
     agent::{self, Cause, MessageParams},
     endpoint::Response,
     message::Message,
-    transaction::ServerTransactionId,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -31,6 +30,7 @@ use crate::{
     engine::{
         Engine,
         conversations::{After, Conversations, Kept, participant},
+        inbox::Asker,
         ledger::Ticket,
         outbox,
         wire::IDENTITY,
@@ -135,7 +135,7 @@ impl Engine {
     pub(super) fn start_conversation(&mut self, ticket: Ticket, command: Command) {
         let Command::StartConversation { participants, subject, context, mode } = command else { return };
         match self.check_start(participants, &subject, mode) {
-            Ok(people) => self.start_with(ticket, &people, subject, context),
+            Ok(people) => self.start_with(ticket, &people, subject, context, mode),
             Err(error) => self.ledger.answer(ticket.token, Err(error)),
         }
     }
@@ -146,22 +146,39 @@ impl Engine {
         people: &[Address],
         subject: Arc<str>,
         context: Option<Context>,
+        mode: Option<Mode>,
     ) {
-        let plain = subject.is_empty() && context.is_none();
+        let plain = subject.is_empty() && context.is_none() && mode != Some(Mode::Session);
         if let ([peer], true) = (people, plain) {
             let id = self.conversation_with(peer);
             let Some(kept) = self.conversations.held.get(&id).map(|held| held.kept.clone()) else { return };
             return self.stage(kept, After::Answer(ticket));
         }
         let at = self.now.wall;
-        let kind = if people.len() == 1 { ConversationKind::Direct } else { ConversationKind::Group };
+        let focus = context.is_none() && self.has_focus(people.len(), mode);
+        let kind = match people.len() {
+            1 => ConversationKind::Direct,
+            _ if focus => ConversationKind::Conference,
+            _ => ConversationKind::Group,
+        };
+        let told = kind == ConversationKind::Group || !subject.is_empty() || context.is_some();
         let mut kept = Kept::new(ConversationId(self.next_id()), kind, at);
-        kept.wire = Some(self.fresh_name());
+        kept.conversation.mode = match kind {
+            ConversationKind::Group => Mode::Pager,
+            ConversationKind::Direct => mode.unwrap_or_default(),
+            ConversationKind::Conference => Mode::Session,
+        };
+        // Whoever is asked by a session, or by a focus, hears of it so.
+        let told = told && kind != ConversationKind::Conference;
+        kept.wire = told.then(|| self.fresh_name());
         kept.conversation.subject = subject;
         kept.conversation.context = context;
+        // Where nobody is told, the first message tells.
+        let direct = kind == ConversationKind::Direct && !told;
+        let state = if direct { ParticipantState::Joined } else { ParticipantState::Invited };
         kept.conversation.participants =
-            people.iter().map(|address| participant(address, ParticipantState::Invited, at)).collect();
-        kept.untold = people.to_vec();
+            people.iter().map(|address| participant(address, state, at)).collect();
+        kept.untold = if told { people.to_vec() } else { Vec::new() };
         self.stage(kept, After::Answer(ticket));
     }
 
@@ -189,11 +206,15 @@ impl Engine {
             let text = format!("a subject has at most {MAX_SUBJECT} bytes, and no control characters");
             return Err(Error::new(Code::InvalidArgument, text));
         }
-        if mode == Some(Mode::Session) {
+        if mode == Some(Mode::Session) && !self.streams.is_on() {
             let text = "sessions of messages are not offered by this account";
             return Err(Error::new(Code::UnsupportedByService, text));
         }
         Ok(people)
+    }
+
+    fn is_conference(&self, id: ConversationId) -> bool {
+        self.open_conversation(id).is_ok_and(|kept| kept.conversation.kind == ConversationKind::Conference)
     }
 
     fn check_participant(&self, address: &Address) -> Result<(), Error> {
@@ -205,6 +226,12 @@ impl Engine {
 
     /// Asks somebody in.
     pub(super) fn add_participant(&mut self, ticket: Ticket, id: ConversationId, address: &Address) {
+        if self.is_conference(id) {
+            return match self.check_participant(address) {
+                Ok(()) => self.ask_focus(ticket, id, address, false),
+                Err(error) => self.ledger.answer(ticket.token, Err(error)),
+            };
+        }
         let changed = self.check_participant(address).and_then(|()| {
             let mut kept = self.open_conversation(id)?.clone();
             let people = &mut kept.conversation.participants;
@@ -245,6 +272,9 @@ impl Engine {
 
     /// Takes somebody out.
     pub(super) fn remove_participant(&mut self, ticket: Ticket, id: ConversationId, address: &Address) {
+        if self.is_conference(id) {
+            return self.ask_focus(ticket, id, address, true);
+        }
         let changed = self.open_conversation(id).and_then(|kept| {
             if kept.conversation.kind == ConversationKind::Direct {
                 let text = "nobody can be taken out of a conversation of two: close it";
@@ -300,6 +330,8 @@ impl Engine {
         if let Some(held) = self.conversations.held.get_mut(&id) {
             held.waiting.push(ticket.request);
         }
+        self.begin_conference(id);
+        self.begin_session(id);
         self.complete_told(id);
     }
 
@@ -309,6 +341,13 @@ impl Engine {
             return;
         }
         let Some(held) = self.conversations.held.get_mut(&id) else { return };
+        let shown = self.view.conversations.get(&id).map(|entry| &entry.conversation);
+        if shown.is_some_and(|shown| {
+            shown.is_open() && shown.kind == ConversationKind::Conference && shown.focus.is_none()
+        }) {
+            // The focus has not answered.
+            return;
+        }
         let failure = held.failure.take();
         // What reached somebody has happened, whoever else could not be reached.
         let reached = held.kept.conversation.participants.iter();
@@ -319,7 +358,7 @@ impl Engine {
         }
     }
 
-    fn fresh_name(&mut self) -> Arc<str> {
+    pub(super) fn fresh_name(&mut self) -> Arc<str> {
         format!("{:016x}{:016x}", self.random(), self.random()).into()
     }
 
@@ -595,12 +634,7 @@ impl Engine {
     }
 
     /// A document came.
-    pub(super) fn on_control(
-        &mut self,
-        transaction: ServerTransactionId,
-        request: &Message,
-        sender: &Address,
-    ) {
+    pub(super) fn on_control(&mut self, transaction: Asker, request: &Message, sender: &Address) {
         let Some(document) = read(request.body()) else {
             self.diagnose(format!("a conversation of {sender} could not be read"));
             return self.respond(transaction, &Response::new(400).reason("Unreadable Body"));

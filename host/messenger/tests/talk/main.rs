@@ -4,4 +4,6 @@
 mod calls;
 mod conversations;
 mod phone;
+mod sessions;
+mod streams;
 mod world;

@@ -96,7 +96,7 @@ impl Engine {
                 Side::Own => self.own_answered(id, body, offer),
                 Side::Peer => self.peer_answered(id, body, offer),
             },
-            InviteEvent::Offer { body } => self.pass_offer(id, side, body),
+            InviteEvent::Offer { body } => self.pass_offer(id, side, body.as_ref()),
             InviteEvent::OfferAnswered { body, offer } => self.pass_answer(id, side, body, offer),
             InviteEvent::OfferRefused { cause } => self.offer_refused(id, side, &cause),
             InviteEvent::Failed { cause, .. } => self.leg_failed(id, side, &cause),
@@ -230,7 +230,7 @@ impl Engine {
     // ---- offers and answers ----
 
     /// One side wants to change what is sent: the other is asked.
-    fn pass_offer(&mut self, id: CallId, side: Side, body: Option<Body>) {
+    fn pass_offer(&mut self, id: CallId, side: Side, body: Option<&Body>) {
         let now = self.now.instant;
         let Some(third) = self.third_mut(id) else { return };
         let Some(from) = third.leg(side).map(|leg| leg.id) else { return };
@@ -240,7 +240,7 @@ impl Engine {
             return;
         }
         let Some(other) = third.leg(side.other()) else { return };
-        let passed = body.as_ref().map(|body| other.voice.say(body));
+        let passed = body.map(|body| other.voice.say(body));
         let to = other.id;
         match self.agent.reoffer(now, to, passed) {
             Ok(()) => {

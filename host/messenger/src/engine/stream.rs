@@ -1,0 +1,707 @@
+//! Sessions of messages (RFC 4975): how they begin, carry messages, and end.
+//!
+//! A session belongs to a conversation. Messages stay in the outbox until the other side has them, as with MESSAGE; what
+//! differs is only what carries them. One that arrives is put before the inbox as if it had come by MESSAGE, and is answered
+//! when it is durable. So a session that breaks neither loses a message nor brings it twice.
+
+use core::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Instant,
+};
+
+use attache_documents::{
+    cpim::{self, Cpim, Party},
+    imdn,
+};
+use attache_msrp::{
+    Failure, Incoming, IncomingId, Msrp, MsrpError, MsrpEvent, Outgoing, OutgoingId, Role, SessionId,
+    SessionParams, StreamInput, StreamRequest,
+    sdp::{self, Media, MessageMedia, Session, Setup},
+};
+use attache_sip::{
+    agent::{Cause, InviteId, MessageParams},
+    message::{HeaderName, Limits, Message},
+    usage::{Body, EndedBy, Incoming as Invitation, InviteEvent, InviteParams},
+};
+use bytes::Bytes;
+
+use crate::{
+    address::Address,
+    conversation::{ConversationKind, Mode},
+    engine::{
+        Engine, EngineConfig,
+        conference::{self, Room},
+        conversations::After,
+        inbox::{self, Asker},
+        outbox::Carrier,
+        wire,
+    },
+    event::SessionState,
+    id::ConversationId,
+    message::Content,
+    storage::OutboxEntry,
+    time::Now,
+};
+
+/// Longest message that is taken in a session, in bytes.
+pub(super) const MAX_MESSAGE: usize = 1024 * 1024;
+/// Most sessions of an account.
+const MAX_CHATS: usize = 64;
+/// So long may the other side take to answer.
+const RINGS: u32 = 60;
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Chat {
+    pub(super) conversation: ConversationId,
+    /// The other side: a person, or the focus of a conference.
+    pub(super) peer: Address,
+    pub(super) invite: InviteId,
+    session: SessionId,
+    /// The other side has agreed.
+    pub(super) up: bool,
+    /// What the other side takes.
+    accepts: Option<MessageMedia>,
+    /// Messages that wait for it.
+    queue: VecDeque<Waiting>,
+    /// Messages that have left, and have no outcome.
+    sent: HashMap<OutgoingId, u64>,
+    /// What is known of the conference, if it is one.
+    pub(super) room: Option<Room>,
+}
+
+/// A message that waits for its session.
+#[derive(Debug)]
+struct Waiting {
+    carrier: u64,
+    wrapped: Bytes,
+    params: MessageParams,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+enum Outcome {
+    Sent(u16),
+    Failed(Cause),
+    OtherWay,
+}
+
+/// Every session of an account.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    msrp: Option<Box<Msrp>>,
+    pub(super) chats: BTreeMap<u64, Chat>,
+    pub(super) by_invite: HashMap<InviteId, u64>,
+    by_session: HashMap<SessionId, u64>,
+    outcomes: VecDeque<(u64, Outcome)>,
+    next: u64,
+}
+
+impl Streams {
+    /// `seed`: nobody may guess the names of sessions.
+    pub(super) fn new(config: &EngineConfig, seed: [u8; 32]) -> Self {
+        let msrp = config.msrp.clone().map(|config| Box::new(Msrp::new(config, seed)));
+        Self { msrp, ..Self::default() }
+    }
+
+    /// Whether there are sessions at all.
+    pub(super) fn is_on(&self) -> bool {
+        self.msrp.is_some()
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<MsrpEvent> {
+        self.msrp.as_mut()?.poll_event()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.msrp.as_ref()?.poll_timeout()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if let Some(msrp) = &mut self.msrp {
+            msrp.handle_timeout(now);
+        }
+    }
+
+    /// The session of a conversation: one that stands before one that does not.
+    fn of(&self, conversation: ConversationId) -> Option<u64> {
+        let chats = self.chats.iter().filter(|(_, chat)| chat.conversation == conversation);
+        chats.max_by_key(|(number, chat)| (chat.up, **number)).map(|(number, _)| *number)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+impl Engine {
+    /// Takes what the owner of the connections of message sessions has to tell. Does nothing without
+    /// [`EngineConfig::msrp`].
+    pub fn handle_stream(&mut self, now: Now, input: StreamInput) {
+        self.now = now;
+        if let Some(msrp) = &mut self.streams.msrp {
+            msrp.handle_input(now.instant, input);
+        }
+        self.settle();
+    }
+
+    /// The next thing to do on connections of message sessions. Call it with the other polls.
+    pub fn poll_stream(&mut self) -> Option<StreamRequest> {
+        let now = self.now.instant;
+        self.streams.msrp.as_mut()?.poll_transmit(now)
+    }
+
+    /// Where connections of message sessions are accepted from now on: what is said to those who should connect.
+    pub fn set_stream_address(&mut self, host: &str, port: u16, tls_port: u16) {
+        if let Some(msrp) = &mut self.streams.msrp {
+            msrp.set_address(host, port, tls_port);
+        }
+        if let Some(config) = &mut self.config.msrp {
+            host.clone_into(&mut config.host);
+            config.port = port;
+        }
+    }
+
+    // ---- sending ----
+
+    /// Whether a message goes by a session, and not by MESSAGE.
+    pub(super) fn goes_by_session(&self, entry: &OutboxEntry) -> bool {
+        let id = entry.message.conversation;
+        if !self.streams.is_on() {
+            return false;
+        }
+        if self.conversations.held.get(&id).is_some_and(|held| held.kept.conversation.focus.is_some()) {
+            return true;
+        }
+        let standing = self.streams.of(id).is_some_and(|number| self.streams.chats[&number].up);
+        let held = self.conversations.held.get(&id);
+        let wanted = held.is_some_and(|held| held.kept.conversation.mode == Mode::Session);
+        standing || wanted || entry.message.content.size() > Content::MAX
+    }
+
+    /// Hands a message to the session of its conversation, which begins if there is none.
+    pub(super) fn carry(&mut self, entry: &OutboxEntry, peer: &Address, params: MessageParams) -> Carrier {
+        let carrier = self.streams.number();
+        let id = entry.message.conversation;
+        let chat = self.streams.of(id).or_else(|| self.open_chat(id, peer));
+        let message = Waiting { carrier, wrapped: wrapped(&self.config, entry, peer, &params), params };
+        match chat.and_then(|number| self.streams.chats.get_mut(&number)) {
+            Some(chat) => chat.queue.push_back(message),
+            None => self.streams.outcomes.push_back((carrier, Outcome::Failed(too_many()))),
+        }
+        if let Some(number) = chat {
+            self.flush(number);
+        }
+        Carrier::Session(carrier)
+    }
+
+    /// What became of messages since the outbox knows that they left.
+    pub(super) fn next_outcome(&mut self) -> bool {
+        let Some((carrier, outcome)) = self.streams.outcomes.pop_front() else { return false };
+        let carrier = Carrier::Session(carrier);
+        match outcome {
+            Outcome::Sent(status) => self.on_message_sent(carrier, status),
+            Outcome::Failed(cause) => self.on_message_failed(carrier, &cause, None),
+            Outcome::OtherWay => self.reroute_message(carrier),
+        }
+        true
+    }
+
+    /// Puts what waits into a session that stands.
+    fn flush(&mut self, number: u64) {
+        let now = self.now.instant;
+        let Some(chat) = self.streams.chats.get_mut(&number).filter(|chat| chat.up) else { return };
+        let (Some(msrp), Some(accepts)) = (&mut self.streams.msrp, &chat.accepts) else { return };
+        while let Some(message) = chat.queue.pop_front() {
+            let Waiting { carrier, wrapped, params } = message;
+            let outgoing = if accepts.accepts(cpim::MEDIA_TYPE, false) {
+                Outgoing::new(cpim::MEDIA_TYPE, wrapped)
+            } else if accepts.accepts(&params.content_type, false) {
+                Outgoing::new(params.content_type, params.body)
+            } else {
+                let cause = Cause::Status { code: 415, reason: "Unsupported Media Type".to_owned() };
+                self.streams.outcomes.push_back((carrier, Outcome::Failed(cause)));
+                continue;
+            };
+            match msrp.send(now, chat.session, outgoing) {
+                Ok(id) => {
+                    chat.sent.insert(id, carrier);
+                }
+                Err(error) => {
+                    self.streams.outcomes.push_back((carrier, Outcome::Failed(not_sent(error))));
+                }
+            }
+        }
+    }
+
+    // ---- beginning ----
+
+    /// A session of our own and its description.
+    fn offer(&mut self, role: Option<Setup>, chatroom: Option<Vec<String>>) -> Option<(SessionId, Media)> {
+        let now = self.now.instant;
+        let params = SessionParams {
+            accept_types: types(&self.config),
+            max_size: Some(MAX_MESSAGE as u64 + 16 * 1024),
+            ..SessionParams::default()
+        };
+        let msrp = self.streams.msrp.as_mut()?;
+        let session = msrp.open(now, params).ok()?;
+        let mut media = MessageMedia::new(msrp.local_path(session)?);
+        media.accept_types = types(&self.config);
+        media.accept_wrapped_types = vec!["*".to_owned()];
+        media.max_size = Some(MAX_MESSAGE as u64);
+        media.setup = role;
+        media.chatroom = chatroom;
+        Some((session, media.write()))
+    }
+
+    /// A conversation between two that was begun as a session: the other side is asked now, and not with the first message.
+    pub(super) fn begin_session(&mut self, id: ConversationId) {
+        let Ok(kept) = self.open_conversation(id) else { return };
+        let wanted = kept.conversation.mode == Mode::Session;
+        let Some(peer) = kept.peer().filter(|_| wanted).cloned() else { return };
+        if self.view.session == SessionState::SignedIn && self.streams.of(id).is_none() {
+            self.open_chat(id, &peer);
+        }
+    }
+
+    /// Asks somebody into a session for a conversation.
+    pub(super) fn open_chat(&mut self, id: ConversationId, peer: &Address) -> Option<u64> {
+        let to = peer.to_uri().ok()?;
+        let params = InviteParams { expires: Some(RINGS), ..InviteParams::new(to, None) };
+        let kind = self.conversations.held.get(&id).map(|held| held.kept.conversation.kind);
+        let room = (kind == Some(ConversationKind::Conference)).then(Room::default);
+        self.open_chat_with(id, peer, params, room.map(|room| (room, &[][..])))
+    }
+
+    /// The same with a list of people, for a focus to ask in (RFC 5366).
+    pub(super) fn open_chat_with(
+        &mut self,
+        id: ConversationId,
+        peer: &Address,
+        mut params: InviteParams,
+        room: Option<(Room, &[Address])>,
+    ) -> Option<u64> {
+        if self.streams.chats.len() >= MAX_CHATS {
+            return None;
+        }
+        // Whoever accepts no connections opens them.
+        let listens = self.config.msrp.as_ref().is_some_and(|config| config.port != 9);
+        let setup = if listens { Setup::Either } else { Setup::Active };
+        let (session, media) = self.offer(Some(setup), None)?;
+        let subject = self.conversations.held.get(&id).map(|held| held.kept.conversation.subject.clone());
+        let subject = subject.filter(|subject| !subject.is_empty());
+        let description = self.description(vec![media], subject.as_deref());
+        let (room, list) = room.unzip();
+        params.body = Some(match list {
+            Some(people) if !people.is_empty() => {
+                params.require.push("recipient-list-invite".to_owned());
+                conference::with_list(&description, people, self.random())
+            }
+            _ => description,
+        });
+        params.headers.extend(self.conversations.headers(id));
+        if let Some(subject) = subject {
+            params.headers.push(("Subject".to_owned(), subject.to_string()));
+        }
+        let now = self.now.instant;
+        let Ok(invite) = self.agent.invite(now, params) else {
+            self.streams.close(now, session);
+            return None;
+        };
+        let number = self.streams.number();
+        let chat = Chat {
+            conversation: id,
+            peer: peer.clone(),
+            invite,
+            session,
+            up: false,
+            accepts: None,
+            queue: VecDeque::new(),
+            sent: HashMap::new(),
+            room,
+        };
+        self.streams.put(number, chat);
+        Some(number)
+    }
+
+    fn description(&mut self, media: Vec<Media>, subject: Option<&str>) -> Body {
+        let address = self.config.local.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |(_, at)| at.ip());
+        let id = self.random();
+        let mut session = sdp::session(id, 1, address, media);
+        if let Some(subject) = subject {
+            // A focus reads there what the conference is about.
+            subject.clone_into(&mut session.session_name);
+        }
+        Body::sdp(sdp::write(&session))
+    }
+
+    /// Somebody asks for a session; false when it is not one of messages.
+    pub(super) fn on_invited(&mut self, leg: InviteId, invitation: &Invitation) -> bool {
+        let offered = invitation.offer.as_ref().and_then(|offer| sdp::parse(&offer.content).ok());
+        let Some(offered) = offered.filter(|session| session.medias.iter().any(MessageMedia::is_one)) else {
+            return false;
+        };
+        let now = self.now.instant;
+        if let Err(status) = self.accept_chat(leg, invitation, &offered) {
+            let _ = self.agent.reject(now, leg, status, Vec::new());
+        }
+        true
+    }
+
+    fn accept_chat(&mut self, leg: InviteId, invitation: &Invitation, offered: &Session) -> Result<(), u16> {
+        let now = self.now.instant;
+        if !self.streams.is_on() {
+            return Err(488);
+        }
+        let caller = inbox::sender(&invitation.message).ok_or(400_u16)?;
+        if caller == self.config.address {
+            return Err(480);
+        }
+        if self.streams.chats.len() >= MAX_CHATS || self.ledger.waiting() >= self.config.limits.storing {
+            return Err(486);
+        }
+        let place = offered.medias.iter().position(MessageMedia::is_one).ok_or(488_u16)?;
+        let theirs = MessageMedia::read(offered, &offered.medias[place]).map_err(|_| 488_u16)?;
+        if theirs.file.is_some() {
+            return Err(488);
+        }
+        let (setup, role) = Setup::answer(theirs.setup, Role::Active);
+        let (session, ours) = self.offer(setup, None).ok_or(486_u16)?;
+        let answer = offered.medias.iter().enumerate();
+        let answer = answer.map(|(at, media)| if at == place { ours.clone() } else { sdp::refused(media) });
+        let answer = answer.collect();
+        let answer = self.description(answer, None);
+        let focus = is_focus(&invitation.message);
+        let conversation = match focus {
+            true => self.invited_to_conference(&caller, &invitation.message),
+            false => self.conversation_of(&caller, &invitation.message),
+        };
+        let connected = self.streams.connect(now, session, &theirs, role);
+        if !connected || self.agent.accept(now, leg, Some(answer), Vec::new()).is_err() {
+            self.streams.close(now, session);
+            return Err(488);
+        }
+        let number = self.streams.number();
+        let chat = Chat {
+            conversation,
+            peer: caller,
+            invite: leg,
+            session,
+            up: true,
+            accepts: Some(theirs),
+            queue: VecDeque::new(),
+            sent: HashMap::new(),
+            room: focus.then(Room::default),
+        };
+        self.streams.put(number, chat);
+        self.follow_conference(number);
+        Ok(())
+    }
+
+    // ---- what happens ----
+
+    /// Something happened to the invitation of a session; false when it is none of these.
+    pub(super) fn on_chat_event(&mut self, leg: InviteId, event: &InviteEvent) -> bool {
+        let Some(&number) = self.streams.by_invite.get(&leg) else { return false };
+        let now = self.now.instant;
+        match event {
+            InviteEvent::Answered { body, message, .. } => {
+                self.chat_answered(number, body.as_ref(), message);
+            }
+            // The session goes on as it was agreed on.
+            InviteEvent::Offer { .. } => {
+                let _ = self.agent.answer_offer(now, leg, Err(488));
+            }
+            InviteEvent::Request { request, .. } => {
+                let _ = self.agent.respond(now, *request, 501);
+            }
+            InviteEvent::Failed { cause, .. } => self.chat_failed(number, cause),
+            InviteEvent::Ended { .. } => {
+                let by_peer = matches!(event, InviteEvent::Ended { by: EndedBy::Peer, .. });
+                let failure = Failure::Connection("the other side ended the session".to_owned());
+                self.drop_chat(number, &failure, by_peer);
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn chat_answered(&mut self, number: u64, body: Option<&Body>, message: &Message) {
+        let now = self.now.instant;
+        let agreed = body.and_then(|body| {
+            let session = sdp::parse(&body.content).ok()?;
+            let media = session.medias.iter().find(|media| MessageMedia::is_one(media) && media.port != 0)?;
+            MessageMedia::read(&session, media).ok()
+        });
+        let Some(chat) = self.streams.chats.get(&number) else { return };
+        let session = chat.session;
+        let connected = agreed
+            .as_ref()
+            .is_some_and(|theirs| self.streams.connect(now, session, theirs, Setup::conclude(theirs.setup)));
+        if !connected {
+            let cause = Cause::Status { code: 488, reason: "Not Acceptable Here".to_owned() };
+            return self.chat_failed(number, &cause);
+        }
+        if let Some(chat) = self.streams.chats.get_mut(&number) {
+            chat.up = true;
+            chat.accepts = agreed;
+        }
+        self.joined_conference(number, message);
+        self.flush(number);
+    }
+
+    /// The other side takes no session, or not now.
+    fn chat_failed(&mut self, number: u64, cause: &Cause) {
+        let now = self.now.instant;
+        let Some(chat) = self.streams.remove(number) else { return };
+        self.agent.hang_up(now, chat.invite, None);
+        self.streams.close(now, chat.session);
+        let never = matches!(cause.status(), Some(404..=406 | 415 | 420 | 488 | 501 | 606));
+        if chat.room.is_some() {
+            for message in chat.queue {
+                self.streams.outcomes.push_back((message.carrier, Outcome::Failed(cause.clone())));
+            }
+            return self.conference_failed(chat.conversation, cause);
+        }
+        let mode = self.conversations.held.get(&chat.conversation).map(|held| &held.kept.conversation);
+        let session = mode.is_some_and(|conversation| conversation.mode == Mode::Session);
+        if never && session {
+            // They know no sessions: then each message by itself.
+            self.set_mode(chat.conversation, Mode::Pager);
+        }
+        for message in chat.queue {
+            let short = message.params.body.len() <= Content::MAX;
+            let outcome = match () {
+                () if never && short => Outcome::OtherWay,
+                () if never => Outcome::Failed(Cause::Status { code: 413, reason: "Too Large".to_owned() }),
+                () => Outcome::Failed(cause.clone()),
+            };
+            self.streams.outcomes.push_back((message.carrier, outcome));
+        }
+    }
+
+    pub(super) fn set_mode(&mut self, id: ConversationId, mode: Mode) {
+        let Ok(kept) = self.open_conversation(id) else { return };
+        let mut kept = kept.clone();
+        kept.conversation.mode = mode;
+        self.stage(kept, After::Nothing);
+    }
+
+    pub(super) fn on_stream_event(&mut self, event: MsrpEvent) {
+        match event {
+            MsrpEvent::Disconnected { session, failure } => {
+                if let Some(&number) = self.streams.by_session.get(&session) {
+                    self.drop_chat(number, &failure, false);
+                }
+            }
+            MsrpEvent::Sent { session, message } => {
+                let number = self.streams.by_session.get(&session).copied();
+                let chat = number.and_then(|number| self.streams.chats.get_mut(&number));
+                if let Some(chat) = chat
+                    && let Some(carrier) = chat.sent.remove(&message)
+                {
+                    // The other side's own answer; a focus or a relay only says that it passes it on.
+                    let far =
+                        chat.room.is_none() && chat.accepts.as_ref().is_none_or(|it| it.path.len() == 1);
+                    let status = if far { 200 } else { 202 };
+                    self.streams.outcomes.push_back((carrier, Outcome::Sent(status)));
+                }
+            }
+            MsrpEvent::Failed { session, message, failure } => {
+                let number = self.streams.by_session.get(&session).copied();
+                let chat = number.and_then(|number| self.streams.chats.get_mut(&number));
+                if let Some(carrier) = chat.and_then(|chat| chat.sent.remove(&message)) {
+                    self.streams.outcomes.push_back((carrier, Outcome::Failed(cause_of(&failure))));
+                }
+            }
+            MsrpEvent::Message { session, message } => self.on_session_message(session, &message),
+            MsrpEvent::Nickname { request, .. } => {
+                if let Some(msrp) = &mut self.streams.msrp {
+                    msrp.answer_nickname(self.now.instant, request, 501);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A message came in a session: it goes before the inbox as one that came by MESSAGE.
+    fn on_session_message(&mut self, session: SessionId, message: &Incoming) {
+        let chat = self.streams.by_session.get(&session).and_then(|it| self.streams.chats.get(it));
+        let Some(chat) = chat else { return self.refuse_in_session(message.id, 481) };
+        let asker = Asker::Session(message.id, chat.conversation);
+        let wrapper = is_wrapper(&message.content_type).then(|| cpim::read(&message.body).ok()).flatten();
+        let identity = wrapper.as_ref().and_then(|cpim| imdn::Request::of(cpim).message_id);
+        // A focus says who wrote; anybody else writes for themselves.
+        let named = wrapper.as_ref().and_then(|cpim| cpim.from.as_ref());
+        let named = named.and_then(|from| Address::parse(&from.uri).ok());
+        let sender = match &chat.room {
+            None => chat.peer.clone(),
+            Some(_) => named.unwrap_or_else(|| chat.peer.clone()),
+        };
+        if sender == self.config.address {
+            // The focus sends everything to everybody.
+            return self.accept_in_session(message.id);
+        }
+        match as_request(&self.config.address, &sender, identity.as_deref(), message) {
+            Some(request) => self.on_message(asker, &request),
+            None => self.refuse_in_session(message.id, 400),
+        }
+    }
+
+    pub(super) fn answer_in_session(&mut self, id: IncomingId, status: u16) {
+        match status {
+            200..=299 => self.accept_in_session(id),
+            413 | 415 => self.refuse_in_session(id, status),
+            500..=599 => self.refuse_in_session(id, 408),
+            _ => self.refuse_in_session(id, 400),
+        }
+    }
+
+    fn accept_in_session(&mut self, id: IncomingId) {
+        if let Some(msrp) = &mut self.streams.msrp {
+            msrp.accept(self.now.instant, id);
+        }
+    }
+
+    fn refuse_in_session(&mut self, id: IncomingId, status: u16) {
+        if let Some(msrp) = &mut self.streams.msrp {
+            msrp.refuse(self.now.instant, id, status, "");
+        }
+    }
+
+    // ---- ending ----
+
+    /// A session is over; what it had not delivered goes by another one, or as it comes.
+    fn drop_chat(&mut self, number: u64, failure: &Failure, by_peer: bool) {
+        let now = self.now.instant;
+        let Some(chat) = self.streams.remove(number) else { return };
+        self.agent.hang_up(now, chat.invite, None);
+        self.streams.close(now, chat.session);
+        let unsent = chat.sent.into_values().chain(chat.queue.into_iter().map(|message| message.carrier));
+        for carrier in unsent {
+            self.streams.outcomes.push_back((carrier, Outcome::Failed(cause_of(failure))));
+        }
+        if let Some(room) = chat.room {
+            self.left_conference(chat.conversation, &room, by_peer);
+        }
+    }
+
+    /// A conversation is over, and its sessions with it.
+    pub(super) fn close_chats(&mut self, id: ConversationId) {
+        while let Some(number) = self.streams.of(id) {
+            self.drop_chat(number, &Failure::Cancelled, false);
+        }
+    }
+
+    /// The person signs out.
+    pub(super) fn drop_chats(&mut self) {
+        while let Some(number) = self.streams.chats.keys().next().copied() {
+            self.drop_chat(number, &Failure::Connection("signed out".to_owned()), false);
+        }
+    }
+}
+
+impl Streams {
+    fn put(&mut self, number: u64, chat: Chat) {
+        self.by_invite.insert(chat.invite, number);
+        self.by_session.insert(chat.session, number);
+        self.chats.insert(number, chat);
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Chat> {
+        let chat = self.chats.remove(&number)?;
+        self.by_invite.remove(&chat.invite);
+        self.by_session.remove(&chat.session);
+        Some(chat)
+    }
+
+    fn close(&mut self, now: Instant, session: SessionId) {
+        if let Some(msrp) = &mut self.msrp {
+            msrp.close(now, session);
+        }
+    }
+
+    fn connect(&mut self, now: Instant, session: SessionId, theirs: &MessageMedia, role: Role) -> bool {
+        let msrp = self.msrp.as_mut();
+        msrp.is_some_and(|msrp| msrp.connect(now, session, theirs.peer(role, false)).is_ok())
+    }
+}
+
+/// Types that are taken, the wrapper first: it tells who wrote, when, and under which identity.
+fn types(config: &EngineConfig) -> Vec<String> {
+    let words = ["message/cpim", "text/plain", "text/html", "application/im-iscomposing+xml"];
+    words.into_iter().map(str::to_owned).chain(config.accept.iter().map(ToString::to_string)).collect()
+}
+
+fn is_wrapper(content_type: &str) -> bool {
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(cpim::MEDIA_TYPE)
+}
+
+/// Whether a focus says so of itself (RFC 4579, section 2).
+pub(super) fn is_focus(message: &Message) -> bool {
+    let contact = message.header(HeaderName::Contact).unwrap_or_default();
+    let contact = String::from_utf8_lossy(contact).to_ascii_lowercase();
+    contact.rsplit('>').next().unwrap_or_default().split(';').any(|word| word.trim() == "isfocus")
+}
+
+/// The message in a wrapper with its identity, by which it is known again when another session brings it.
+fn wrapped(config: &EngineConfig, entry: &OutboxEntry, to: &Address, params: &MessageParams) -> Bytes {
+    if is_wrapper(&params.content_type) {
+        return params.body.clone();
+    }
+    let mut cpim = Cpim::new(params.content_type.clone(), &*params.body);
+    cpim.from = Some(wire::own_party(config));
+    cpim.to = vec![Party::new(to.as_str())];
+    cpim.date_time = Some(wire::moment(entry.message.accepted_at));
+    let message_id = Some(wire::wire_id(&entry.call_id).to_owned());
+    imdn::Request { message_id, ..imdn::Request::default() }.write(&mut cpim);
+    cpim.write().into()
+}
+
+/// A message of a session as a request, which is what the inbox reads.
+fn as_request(
+    own: &Address,
+    sender: &Address,
+    identity: Option<&str>,
+    message: &Incoming,
+) -> Option<Message> {
+    let clean = |text: &str| -> String { text.chars().filter(char::is_ascii_graphic).take(200).collect() };
+    let identity = clean(identity.unwrap_or(&message.message_id));
+    let line = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(256).collect() };
+    let mut bytes = format!(
+        "MESSAGE {own} SIP/2.0\r\nVia: SIP/2.0/TCP session.invalid;branch=z9hG4bK0\r\nFrom: <{sender}>;tag=session\r\n\
+         To: <{own}>\r\nCall-ID: {identity}\r\nCSeq: 1 MESSAGE\r\n{IDENTITY}: {identity}\r\nContent-Type: {}\r\n\
+         Content-Length: {}\r\n\r\n",
+        line(&message.content_type),
+        message.body.len(),
+        IDENTITY = wire::IDENTITY,
+    )
+    .into_bytes();
+    bytes.extend_from_slice(&message.body);
+    let limits = Limits { message: bytes.len(), ..Limits::DEFAULT };
+    Message::parse_with(bytes.into(), &limits).ok()
+}
+
+/// What a failure of a session means for a message: an answer of the other side decides, all else is tried again.
+fn cause_of(failure: &Failure) -> Cause {
+    match failure {
+        Failure::Status { status: status @ (400 | 403 | 413 | 415 | 423 | 425), comment } => {
+            Cause::Status { code: *status, reason: comment.clone() }
+        }
+        failure => Cause::Transport(failure.to_string()),
+    }
+}
+
+fn not_sent(error: MsrpError) -> Cause {
+    match error {
+        MsrpError::TooLarge => Cause::Status { code: 413, reason: "Too Large".to_owned() },
+        error => Cause::Transport(error.to_string()),
+    }
+}
+
+fn too_many() -> Cause {
+    Cause::Transport("there are as many sessions as are allowed".to_owned())
+}

@@ -1,0 +1,191 @@
+//! Messages in sessions (RFC 4975).
+
+use std::time::Duration;
+
+use attache_messenger::{
+    code::Code,
+    command::Command,
+    conversation::Mode,
+    error::Error,
+    id::ConversationId,
+    message::{Draft, MessageState, Text},
+    storage::JournalEvent,
+};
+
+use crate::{
+    phone::{Manner, Phone},
+    streams::{Wires, config},
+    world::*,
+};
+
+struct Sessions {
+    world: World,
+    wires: Wires,
+}
+
+impl Sessions {
+    fn new(seed: u64, people: &[&'static str]) -> Self {
+        let mut world = World::new(seed, &[]);
+        for name in people {
+            world.begin(name, |mut engine| {
+                engine.msrp = Some(config(name));
+                engine
+            });
+        }
+        world.settle();
+        Self { world, wires: Wires::new(people) }
+    }
+
+    fn run(&mut self, name: &str, command: Command) -> Result<(), Error> {
+        let token = self.world.start(name, command);
+        let done = self.wires.run_until(&mut self.world, Duration::from_secs(120), |world| {
+            world.outcome(name, token).is_some()
+        });
+        assert!(done, "the command never completed");
+        self.world.outcome(name, token).unwrap()
+    }
+
+    fn settle(&mut self) {
+        self.wires.run_for(&mut self.world, Duration::from_secs(5));
+    }
+
+    fn begin(&mut self, name: &str, with: &str) -> ConversationId {
+        let command = Command::StartConversation {
+            participants: vec![address(with)],
+            subject: "".into(),
+            context: None,
+            mode: Some(Mode::Session),
+        };
+        let token = self.world.start(name, command);
+        let id = self.world.accepted(name, token).conversation.unwrap();
+        self.settle();
+        self.world.outcome(name, token).unwrap().unwrap();
+        id
+    }
+
+    fn say(&mut self, name: &str, id: ConversationId, text: &str) -> Result<(), Error> {
+        self.run(name, Command::Send(Draft::new(id, text)))
+    }
+
+    fn states(&self, name: &str) -> Vec<MessageState> {
+        let state = |entry: attache_messenger::storage::JournalEntry| match entry.event {
+            JournalEvent::MessageStateChanged { state, .. } => Some(state),
+            _ => None,
+        };
+        self.world.store(name).journal().into_iter().filter_map(state).collect()
+    }
+
+    fn received(&self, name: &str) -> Vec<String> {
+        let text = |entry: attache_messenger::storage::JournalEntry| match entry.event {
+            JournalEvent::MessageReceived(message) => Some(message.content.text().to_owned()),
+            _ => None,
+        };
+        self.world.store(name).journal().into_iter().filter_map(text).collect()
+    }
+}
+
+#[test]
+fn a_session_carries_messages_both_ways_over_one_connection() {
+    let mut sessions = Sessions::new(1, &["alice", "bob"]);
+    let id = sessions.begin("alice", "bob");
+    sessions.say("alice", id, "hello").unwrap();
+    let bobs = sessions.world.conversation("bob");
+    sessions.say("bob", bobs, "hi").unwrap();
+    sessions.say("alice", id, "how are you?").unwrap();
+    assert_eq!(sessions.world.lines("alice", id), ["> hello", "< hi", "> how are you?"]);
+    assert_eq!(sessions.world.lines("bob", bobs), ["< hello", "> hi", "< how are you?"]);
+    assert_eq!(sessions.wires.made, 1);
+    assert_eq!(sessions.states("alice"), [MessageState::Delivered, MessageState::Delivered]);
+    let mode = sessions.world.snapshot("alice").conversations[&id].conversation.mode;
+    assert_eq!(mode, Mode::Session);
+}
+
+#[test]
+fn a_text_that_is_too_long_for_a_message_goes_by_a_session() {
+    let mut sessions = Sessions::new(2, &["alice", "bob"]);
+    let long = "x".repeat(300_000);
+    sessions.run("alice", Command::Send(Draft::new(address("bob"), "short"))).unwrap();
+    assert_eq!(sessions.wires.made, 0);
+    sessions.run("alice", Command::Send(Draft::new(address("bob"), Text::new(long.as_str())))).unwrap();
+    assert_eq!(sessions.wires.made, 1);
+    assert_eq!(sessions.received("bob"), ["short", long.as_str()]);
+    let longer = "x".repeat(2_000_000);
+    let error = sessions.run("alice", Command::Send(Draft::new(address("bob"), Text::new(longer.as_str()))));
+    assert_eq!(error.unwrap_err().code(), Code::MessageTooLong);
+}
+
+#[test]
+fn a_session_that_breaks_loses_nothing_and_brings_nothing_twice() {
+    let mut sessions = Sessions::new(3, &["alice", "bob"]);
+    let id = sessions.begin("alice", "bob");
+    let texts: Vec<String> = (0..12).map(|n| format!("line {n} {}", "y".repeat(4_000))).collect();
+    let mut tokens = Vec::new();
+    for text in &texts {
+        tokens.push(sessions.world.start("alice", Command::Send(Draft::new(id, text.as_str()))));
+    }
+    // Cut again and again, in the middle of whatever is under way.
+    for _ in 0..6 {
+        sessions.wires.run_for(&mut sessions.world, Duration::from_millis(140));
+        sessions.wires.cut();
+    }
+    sessions.wires.run_for(&mut sessions.world, Duration::from_secs(300));
+    for token in tokens {
+        assert_eq!(sessions.world.outcome("alice", token), Some(Ok(())));
+    }
+    assert_eq!(sessions.received("bob"), texts);
+    assert!(sessions.wires.made > 1);
+}
+
+#[test]
+fn whoever_knows_no_sessions_gets_each_message_by_itself() {
+    let mut sessions = Sessions::new(4, &["alice"]);
+    sessions.world.begin("bob", |config| config);
+    let id = sessions.begin("alice", "bob");
+    sessions.say("alice", id, "hello").unwrap();
+    assert_eq!(sessions.received("bob"), ["hello"]);
+    let mode = sessions.world.snapshot("alice").conversations[&id].conversation.mode;
+    assert_eq!(mode, Mode::Pager);
+    let long = "x".repeat(60_000);
+    let error = sessions.run("alice", Command::Send(Draft::new(address("bob"), Text::new(long.as_str()))));
+    assert_eq!(error.unwrap_err().code(), Code::MessageTooLong);
+}
+
+#[test]
+fn closing_a_conversation_ends_its_session() {
+    let mut sessions = Sessions::new(5, &["alice", "bob"]);
+    let id = sessions.begin("alice", "bob");
+    sessions.say("alice", id, "hello").unwrap();
+    sessions.run("alice", Command::CloseConversation(id)).unwrap();
+    sessions.settle();
+    // The next one begins anew.
+    let bobs = sessions.world.conversation("bob");
+    sessions.say("bob", bobs, "still there?").unwrap();
+    assert_eq!(sessions.received("alice"), ["still there?"]);
+    assert_eq!(sessions.wires.made, 1, "bob's came by itself");
+}
+
+#[test]
+fn a_session_that_waits_for_the_store_is_answered_when_the_message_is_durable() {
+    let mut sessions = Sessions::new(6, &["alice", "bob"]);
+    let id = sessions.begin("alice", "bob");
+    let full = attache_messenger::storage::StorageError::Full("test".into());
+    sessions.world.store("bob").fail_with(Some(full));
+    let token = sessions.world.start("alice", Command::Send(Draft::new(id, "keep this")));
+    sessions.wires.run_for(&mut sessions.world, Duration::from_secs(10));
+    assert!(sessions.world.outcome("alice", token).is_none(), "bob has not kept it");
+    sessions.world.store("bob").fail_with(None);
+    sessions.wires.run_for(&mut sessions.world, Duration::from_secs(120));
+    assert_eq!(sessions.world.outcome("alice", token), Some(Ok(())));
+    assert_eq!(sessions.received("bob"), ["keep this"]);
+}
+
+#[test]
+fn a_phone_that_is_asked_for_a_session_does_not_disturb_anybody() {
+    let mut sessions = Sessions::new(7, &["alice"]);
+    Phone::add(&mut sessions.world.sim, "bob", Manner::Refuses(488));
+    sessions.settle();
+    let id = sessions.begin("alice", "bob");
+    sessions.settle();
+    let mode = sessions.world.snapshot("alice").conversations[&id].conversation.mode;
+    assert_eq!(mode, Mode::Pager);
+}
