@@ -1,11 +1,11 @@
 //! Looking people up in a directory of the application: its user database, LDAP, a help desk's customers.
 
-use attache_messenger::storage::BoxFuture;
-
-use crate::{
-    Address, Error,
-    people::{PersonQuery, Phones, same_mail, same_name},
+use attache_messenger::{
+    people::{DirectoryEntry, PersonQuery},
+    storage::BoxFuture,
 };
+
+use crate::Error;
 
 /// How many hits are looked through for the one that is meant.
 const HITS: usize = 50;
@@ -41,48 +41,5 @@ pub trait Directory: Send + Sync + 'static {
             found.retain(|entry| entry.is(query));
             Ok(found)
         })
-    }
-}
-
-/// One person of a directory.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct DirectoryEntry {
-    /// The address.
-    pub address: Address,
-    /// The name to show.
-    pub name: String,
-    /// What tells people of one name apart, such as a department; empty for nothing.
-    pub detail: String,
-    /// Mail addresses, the one to write to first.
-    pub emails: Vec<String>,
-    /// Telephone numbers.
-    pub phones: Phones,
-    /// A page about the person.
-    pub page: Option<String>,
-}
-
-impl DirectoryEntry {
-    /// A person of whom only this is known.
-    #[must_use]
-    pub fn new(address: Address, name: impl Into<String>) -> Self {
-        Self {
-            address,
-            name: name.into(),
-            detail: String::new(),
-            emails: Vec::new(),
-            phones: Phones::default(),
-            page: None,
-        }
-    }
-
-    /// Whether this is who is looked for.
-    #[must_use]
-    pub fn is(&self, query: &PersonQuery) -> bool {
-        match query {
-            PersonQuery::Address(address) => self.address == *address,
-            PersonQuery::Email(email) => self.emails.iter().any(|own| same_mail(own, email)),
-            PersonQuery::Name(name) => same_name(&self.name, name),
-        }
     }
 }

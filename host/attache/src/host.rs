@@ -17,21 +17,21 @@ use attache_messenger::{
     compose::Reason,
     engine::EngineConfig,
     id::{AccountId, ContactId},
+    people::{DirectoryEntry, OwnDetails, PersonQuery, Resolved},
     storage::{BoxFuture, Storage},
 };
 use attache_net::{BindOptions, Query, Resolver, Sockets};
-use attache_plugin_host::{Backend, HostOptions, PluginConfig, PluginHost, PluginStatus};
+use attache_plugin_host::{Backend, HostOptions, PluginConfig, PluginHost, PluginStatus, ServiceFacts};
 use attache_sip::transport::Transport;
 use attache_store::{MemoryStore, Store};
 
 use crate::{
-    AccountConfig, Address, Code, Credential, Directory, Error, HostConfig, Messenger, OwnDetails, Secret,
-    Snapshot,
+    AccountConfig, Address, Code, Credential, Directory, Error, HostConfig, Messenger, Secret, Snapshot,
     account::{self, Setup, Shared},
     common::Common,
     delegates::Delegates,
     place::Place,
-    services::ServiceName,
+    services::{ServiceName, VERSION},
 };
 
 /// Connections of our own are pinged so often, so that nothing on the way forgets them (RFC 5626, section 4.4.1).
@@ -57,8 +57,6 @@ pub(crate) struct Inner {
     directory: Option<Arc<dyn Directory>>,
     delegates: Delegates,
     locale: String,
-    /// The account that is meant when none is named; the first one when none was chosen.
-    primary: Mutex<Option<AccountId>>,
     /// Numbers accounts as they come.
     added: AtomicU64,
     /// What runs the accounts.
@@ -104,15 +102,36 @@ impl Drop for Claim<'_> {
 
 /// Shared with plugins, which must not keep the host alive.
 #[derive(Default)]
-struct Accounts(ArcSwap<BTreeMap<AccountId, Arc<Shared>>>);
+struct Accounts {
+    by_id: ArcSwap<BTreeMap<AccountId, Arc<Shared>>>,
+    /// The account that is meant when none is named; the first one when none was chosen.
+    chosen: Mutex<Option<AccountId>>,
+}
 
 impl Accounts {
     fn get(&self, account: AccountId) -> Option<Arc<Shared>> {
-        self.0.load().get(&account).cloned()
+        self.by_id.load().get(&account).cloned()
+    }
+
+    /// In the order in which they were added.
+    fn in_order(&self) -> Vec<Arc<Shared>> {
+        let mut accounts: Vec<_> = self.by_id.load().values().cloned().collect();
+        accounts.sort_by_key(|shared| shared.order);
+        accounts
+    }
+
+    fn primary(&self) -> Option<AccountId> {
+        let chosen = *self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = chosen.filter(|id| self.get(*id).is_some());
+        there.or_else(|| self.in_order().first().map(|shared| shared.address.account_id()))
+    }
+
+    fn choose(&self, account: AccountId) {
+        *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = Some(account);
     }
 
     fn insert(&self, id: AccountId, shared: &Arc<Shared>) {
-        self.0.rcu(|accounts| {
+        self.by_id.rcu(|accounts| {
             let mut accounts = BTreeMap::clone(accounts);
             accounts.insert(id, shared.clone());
             accounts
@@ -124,7 +143,7 @@ impl Accounts {
         let is_it = |accounts: &BTreeMap<_, Arc<Shared>>| {
             accounts.get(&id).is_some_and(|known| Arc::ptr_eq(known, shared))
         };
-        let before = self.0.rcu(|accounts| {
+        let before = self.by_id.rcu(|accounts| {
             let mut accounts = BTreeMap::clone(accounts);
             if is_it(&accounts) {
                 accounts.remove(&id);
@@ -139,11 +158,20 @@ impl Accounts {
 struct Reach {
     accounts: Weak<Accounts>,
     storage: Arc<dyn Storage>,
+    directory: Option<Arc<dyn Directory>>,
+    locale: String,
 }
 
 impl Reach {
     fn account(&self, account: AccountId) -> Option<Arc<Shared>> {
         self.accounts.upgrade()?.get(account)
+    }
+
+    fn messenger(&self, account: AccountId) -> Result<Messenger, Error> {
+        let shared = self.account(account);
+        let shared =
+            shared.ok_or_else(|| Error::new(Code::AccountNotFound, "the host has no such account"))?;
+        Ok(Messenger::new(shared, self.storage.clone(), self.directory.clone()))
     }
 }
 
@@ -172,6 +200,53 @@ impl Backend for Reach {
         })
     }
 
+    fn resolve(&self, account: AccountId, query: PersonQuery) -> BoxFuture<'_, Result<Resolved, Error>> {
+        Box::pin(async move { self.messenger(account)?.resolve(&query).await })
+    }
+
+    fn search_directory(
+        &self,
+        account: AccountId,
+        text: String,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DirectoryEntry>, Error>> {
+        Box::pin(async move { self.messenger(account)?.search_directory(&text, limit).await })
+    }
+
+    fn mail_to(&self, account: AccountId, address: Address) -> BoxFuture<'_, Result<String, Error>> {
+        Box::pin(async move { self.messenger(account)?.mail_to(&address).await })
+    }
+
+    fn own_details(&self, account: AccountId) -> Option<Arc<OwnDetails>> {
+        self.messenger(account).ok().map(|messenger| messenger.own_details())
+    }
+
+    fn services(&self) -> Vec<ServiceFacts> {
+        let Some(accounts) = self.accounts.upgrade() else { return Vec::new() };
+        let primary = accounts.primary();
+        let facts = |shared: Arc<Shared>| {
+            let account = shared.address.account_id();
+            let service = Messenger::new(shared, self.storage.clone(), None).service();
+            let capabilities = service.capabilities;
+            ServiceFacts {
+                id: service.id,
+                name: service.name,
+                account,
+                primary: primary == Some(account),
+                messages: capabilities.messages,
+                presence: capabilities.presence,
+                calls: capabilities.calls,
+                conferences: capabilities.conferences,
+                contacts: capabilities.contacts,
+            }
+        };
+        accounts.in_order().into_iter().map(facts).collect()
+    }
+
+    fn host(&self) -> (String, String) {
+        (VERSION.to_owned(), self.locale.clone())
+    }
+
     fn storage(&self) -> Arc<dyn Storage> {
         self.storage.clone()
     }
@@ -197,7 +272,13 @@ impl Host {
             None => (Arc::new(MemoryStore::new()), None),
         };
         let accounts = Arc::new(Accounts::default());
-        let reach = Arc::new(Reach { accounts: Arc::downgrade(&accounts), storage: storage.clone() });
+        let locale = config.locale.unwrap_or_else(system_locale);
+        let reach = Arc::new(Reach {
+            accounts: Arc::downgrade(&accounts),
+            storage: storage.clone(),
+            directory: config.directory.clone(),
+            locale: locale.clone(),
+        });
         let mut options = HostOptions::default();
         options.cache_dir = config.data_dir.as_ref().map(|dir| dir.join("cache"));
         if let Some(caps) = config.plugin_caps {
@@ -214,8 +295,7 @@ impl Host {
             store,
             directory: config.directory,
             delegates: Delegates { tokens: config.tokens, media: config.media },
-            locale: config.locale.unwrap_or_else(system_locale),
-            primary: Mutex::default(),
+            locale,
             added: AtomicU64::default(),
             runtime: tokio::runtime::Handle::current(),
             common: Mutex::new(Arc::new(common)),
@@ -387,20 +467,15 @@ impl Host {
     /// Every account, in the order in which they were added.
     #[must_use]
     pub fn messengers(&self) -> Vec<Messenger> {
-        let accounts = self.inner.accounts.0.load();
-        let mut messengers: Vec<Messenger> =
-            accounts.values().map(|shared| self.handle(shared.clone())).collect();
-        messengers.sort_by_key(|messenger| messenger.shared().order);
-        messengers
+        self.inner.accounts.in_order().into_iter().map(|shared| self.handle(shared)).collect()
     }
 
     /// The account that is meant when none is named: the one that was chosen, or else the one that was added first. None
     /// without accounts.
     #[must_use]
     pub fn primary(&self) -> Option<Messenger> {
-        let chosen = *self.inner.primary.lock().unwrap_or_else(PoisonError::into_inner);
-        let chosen = chosen.and_then(|id| self.inner.accounts.get(id));
-        chosen.map(|shared| self.handle(shared)).or_else(|| self.messengers().into_iter().next())
+        let primary = self.inner.accounts.primary()?;
+        Some(self.handle(self.inner.accounts.get(primary)?))
     }
 
     /// Chooses the account that is meant when none is named.
@@ -412,7 +487,7 @@ impl Host {
         if self.inner.accounts.get(id).is_none() {
             return Err(Error::new(Code::AccountNotFound, format!("{address} is no account of this host")));
         }
-        *self.inner.primary.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        self.inner.accounts.choose(id);
         Ok(())
     }
 
@@ -445,7 +520,7 @@ impl Host {
     pub async fn shutdown(&self) {
         // Forgotten when they have ended, so that another one who shuts down waits for them as well.
         loop {
-            let accounts = self.inner.accounts.0.load_full();
+            let accounts = self.inner.accounts.by_id.load_full();
             if accounts.is_empty() {
                 break;
             }
@@ -519,6 +594,8 @@ const RESOLVE: Duration = Duration::from_secs(5);
 
 impl core::fmt::Debug for Host {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Host").field("accounts", &self.inner.accounts.0.load().len()).finish_non_exhaustive()
+        f.debug_struct("Host")
+            .field("accounts", &self.inner.accounts.by_id.load().len())
+            .finish_non_exhaustive()
     }
 }

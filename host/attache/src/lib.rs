@@ -71,6 +71,7 @@ pub use attache_messenger::{
         Author, Content, Delivery, Draft, IncomingMessage, MessageState, Origin, OutboxItem, OutgoingMessage,
         Payload, ReceiptPolicy, Receipts, Target, Text, WaitReason, Waiting,
     },
+    people::{DirectoryEntry, FoundIn, OwnDetails, PersonQuery, Phones, Resolved},
     presence::{
         Availability, Capabilities, Card, Details, Device, Fact, Freshness, Presence, UnknownReason, Upcoming,
     },
@@ -98,11 +99,11 @@ pub use config::{
 pub use connection::{Connection, FlowFailure, FlowInfo, Lookup};
 pub use conversations::NewConversation;
 pub use delegates::{MediaEngine, TokenSource};
-pub use directory::{Directory, DirectoryEntry};
+pub use directory::Directory;
 pub use events::{CAPACITY, Change, Changes, View};
 pub use host::Host;
-pub use messenger::{Messenger, OwnDetails};
-pub use people::{FoundIn, PersonQuery, Phones, Profile, Resolved, SortOrder};
+pub use messenger::Messenger;
+pub use people::{Profile, SortOrder};
 pub use reload::Reloaded;
 pub use services::{ServiceCapabilities, ServiceInfo, VERSION};
 pub use watching::Watching;

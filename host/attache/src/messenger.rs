@@ -11,18 +11,9 @@ use attache_messenger::{
 };
 
 use crate::{
-    Address, Code, Connection, Directory, DirectoryEntry, Error, Phones, Secret, Snapshot, View,
+    Address, Code, Connection, Directory, DirectoryEntry, Error, OwnDetails, Secret, Snapshot, View,
     account::Shared,
 };
-
-/// What a person says of themselves, beside presence.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct OwnDetails {
-    /// The mail address.
-    pub email: Option<String>,
-    /// Telephone numbers.
-    pub phones: Phones,
-}
 
 /// One account. A handle: cheap to clone, `Send + Sync`, and valid for ever; once the account is removed or the host
 /// has shut down, everything that needs either answers [`Code::Closed`], and what is known stays readable.

@@ -4,101 +4,12 @@ use core::cmp::Reverse;
 use std::sync::Arc;
 
 use attache_messenger::{
-    call::PhoneKind,
-    id::{ContactId, GroupId},
+    id::GroupId,
+    people::{DirectoryEntry, FoundIn, PersonQuery, Phones, Resolved, same_mail, same_name},
     snapshot::ContactEntry,
 };
 
-use crate::{Address, Card, Code, DirectoryEntry, Error, Messenger, Presence, Snapshot};
-
-/// Who is looked for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum PersonQuery {
-    /// Whoever has this address.
-    Address(Address),
-    /// Whoever has this mail address.
-    Email(String),
-    /// Whoever goes by this name.
-    Name(String),
-}
-
-/// Where somebody was found.
-#[derive(Copy, Clone, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum FoundIn {
-    /// It is the account itself.
-    Oneself,
-    /// On the contact list.
-    Contacts,
-    /// In the directory that the application provides.
-    Directory,
-    /// Nowhere: the address was given, and can be written to and watched all the same.
-    Address,
-}
-
-impl FoundIn {
-    /// The name in `wit/`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Oneself => "oneself",
-            Self::Contacts => "contacts",
-            Self::Directory => "directory",
-            Self::Address => "address",
-        }
-    }
-}
-
-/// Somebody who was looked for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Resolved {
-    /// The address.
-    pub address: Address,
-    /// The name to show; empty when none is known.
-    pub name: Arc<str>,
-    /// Where.
-    pub found: FoundIn,
-    /// The contact, if it is one.
-    pub contact: Option<ContactId>,
-    /// What the directory has, where it was asked and knows the person.
-    pub entry: Option<DirectoryEntry>,
-}
-
-/// Telephone numbers of a person.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Phones {
-    /// At home.
-    pub home: Option<Address>,
-    /// At work.
-    pub work: Option<Address>,
-    /// Carried about.
-    pub mobile: Option<Address>,
-}
-
-impl Phones {
-    /// The number of a kind.
-    #[must_use]
-    pub fn get(&self, kind: PhoneKind) -> Option<&Address> {
-        match kind {
-            PhoneKind::Home => self.home.as_ref(),
-            PhoneKind::Work => self.work.as_ref(),
-            PhoneKind::Mobile => self.mobile.as_ref(),
-            _ => None,
-        }
-    }
-
-    /// Those of `self`, and of `other` where `self` has none.
-    #[must_use]
-    pub fn or(self, other: &Self) -> Self {
-        Self {
-            home: self.home.or_else(|| other.home.clone()),
-            work: self.work.or_else(|| other.work.clone()),
-            mobile: self.mobile.or_else(|| other.mobile.clone()),
-        }
-    }
-}
+use crate::{Address, Card, Code, Error, Messenger, Snapshot};
 
 /// Who somebody is, to be shown.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -274,7 +185,7 @@ impl Messenger {
     /// Never waits.
     #[must_use]
     pub fn phones_of(&self, address: &Address) -> Phones {
-        self.presence(address).map(|presence| said_phones(&presence)).unwrap_or_default()
+        self.presence(address).map(|presence| Phones::said(&presence)).unwrap_or_default()
     }
 
     /// What the directory has of somebody; `None` without a directory.
@@ -287,26 +198,6 @@ impl Messenger {
             None => Ok(None),
         }
     }
-}
-
-/// Numbers that stand in a person's presence: services that are reached at a `tel:` address.
-fn said_phones(presence: &Presence) -> Phones {
-    let mut phones = Phones::default();
-    for device in presence.devices() {
-        let number = device.contact.as_deref().filter(|contact| contact.starts_with("tel:"));
-        let Some(number) = number.and_then(|number| Address::parse(number).ok()) else { continue };
-        let mobile = device.capabilities.as_ref().and_then(|it| it.mobile) == Some(true);
-        let of_kind = |words: &[&str]| words.iter().any(|word| device.id.to_ascii_lowercase().contains(word));
-        let place = if mobile || of_kind(&["mobile", "cell"]) {
-            &mut phones.mobile
-        } else if of_kind(&["home"]) {
-            &mut phones.home
-        } else {
-            &mut phones.work
-        };
-        place.get_or_insert(number);
-    }
-    phones
 }
 
 /// The name to show of a contact: given by the user, or said by the person, or the address.
@@ -326,15 +217,6 @@ fn first_group(snapshot: &Snapshot, groups: &[GroupId]) -> Option<String> {
 fn bare(address: &Address) -> &str {
     let canonical = address.canonical();
     canonical.split_once(':').map_or(canonical, |(_, rest)| rest)
-}
-
-pub(crate) fn same_mail(one: &str, other: &str) -> bool {
-    let other = other.trim();
-    one.eq_ignore_ascii_case(other.strip_prefix("mailto:").unwrap_or(other))
-}
-
-pub(crate) fn same_name(one: &str, other: &str) -> bool {
-    one.to_lowercase() == other.trim().to_lowercase()
 }
 
 fn too_many() -> Error {

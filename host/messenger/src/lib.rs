@@ -36,6 +36,7 @@ pub mod export;
 pub mod id;
 pub mod mailbox;
 pub mod message;
+pub mod people;
 pub mod presence;
 pub mod privacy;
 pub mod profile;

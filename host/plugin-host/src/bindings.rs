@@ -20,6 +20,10 @@ pub(crate) mod offered {
 
             world offered {
                 import attache:messenger/session@1.0.0;
+                import attache:messenger/services@1.0.0;
+                import attache:messenger/session-control@1.0.0;
+                import attache:messenger/mailbox@1.0.0;
+                import attache:messenger/directory@1.0.0;
                 import attache:messenger/contacts@1.0.0;
                 import attache:messenger/contact-editor@1.0.0;
                 import attache:messenger/presence@1.0.0;
@@ -29,6 +33,9 @@ pub(crate) mod offered {
                 import attache:messenger/watcher-editor@1.0.0;
                 import attache:messenger/messages@1.0.0;
                 import attache:messenger/conversations@1.0.0;
+                import attache:messenger/conversation-editor@1.0.0;
+                import attache:messenger/calls@1.0.0;
+                import attache:messenger/call-control@1.0.0;
                 import attache:messenger/archive@1.0.0;
                 import attache:messenger/archive-writer@1.0.0;
                 import attache:messenger/clock@1.0.0;
@@ -45,6 +52,12 @@ pub(crate) mod offered {
             "attache:messenger/presence-watcher": async | trappable,
             "attache:messenger/watcher-editor": async | trappable,
             "attache:messenger/messages": async | trappable,
+            "attache:messenger/session-control": async | trappable,
+            "attache:messenger/conversation-editor": async | trappable,
+            "attache:messenger/call-control": async | trappable,
+            "attache:messenger/directory.resolve": async | trappable,
+            "attache:messenger/directory.search": async | trappable,
+            "attache:messenger/directory.find-mail": async | trappable,
             "attache:messenger/archive": async | trappable,
             "attache:messenger/archive-writer": async | trappable,
             "wasi:keyvalue/store": async | trappable,
@@ -73,6 +86,11 @@ pub(crate) mod called {
                 export attache:messenger/watcher-events@1.0.0;
                 export attache:messenger/message-events@1.0.0;
                 export attache:messenger/conversation-events@1.0.0;
+                export attache:messenger/mailbox-events@1.0.0;
+                export attache:messenger/rule-events@1.0.0;
+                export attache:messenger/composing-events@1.0.0;
+                export attache:messenger/participant-events@1.0.0;
+                export attache:messenger/call-events@1.0.0;
                 export attache:messenger/timer-events@1.0.0;
             }
         ",

@@ -2,6 +2,7 @@
 
 use attache_messenger::{
     address::Address,
+    call::{Call, CallState, Media},
     error::{Error, Retry},
     event::{Contact, Conversation, Event, Group, SessionState},
     message::{Author, IncomingMessage, MessageState, Origin, OutgoingMessage},
@@ -182,6 +183,35 @@ pub(crate) fn outgoing(message: &OutgoingMessage) -> messages::OutgoingMessage<'
     }
 }
 
+pub(crate) fn call<'a>(call: &'a Call, text: &'a str) -> types::Call<'a> {
+    types::Call {
+        id: call.id.0,
+        peer: call.peer.as_str(),
+        contact: call.contact.map(|contact| contact.0),
+        conversation: call.conversation.0,
+        incoming: call.incoming,
+        video: call.media == Media::Video,
+        state: match &call.state {
+            CallState::Starting => types::CallState::Starting,
+            CallState::OwnRinging => types::CallState::OwnRinging,
+            CallState::OwnAnswered => types::CallState::OwnAnswered,
+            CallState::PeerRinging => types::CallState::PeerRinging,
+            CallState::Ringing => types::CallState::Ringing,
+            CallState::Connected => types::CallState::Connected,
+            CallState::Transferring => types::CallState::Transferring,
+            CallState::Ended(_) => types::CallState::Ended,
+            other => types::CallState::Other(Some(other.name())),
+        },
+        failure: match &call.state {
+            CallState::Ended(failure) => failure.as_ref().map(|failure| error(failure, text)),
+            _ => None,
+        },
+        started_at: call.started_at.as_millis(),
+        connected_at: call.connected_at.map(Timestamp::as_millis),
+        ended_at: call.ended_at.map(Timestamp::as_millis),
+    }
+}
+
 /// A message's state, unless it is one that plugins are told by another event.
 pub(crate) fn message_state<'a>(state: &MessageState, text: &'a str) -> Option<messages::MessageState<'a>> {
     Some(match state {
@@ -189,6 +219,7 @@ pub(crate) fn message_state<'a>(state: &MessageState, text: &'a str) -> Option<m
         MessageState::Delivered => messages::MessageState::Delivered,
         MessageState::Displayed => messages::MessageState::Displayed,
         MessageState::Failed(failure) => messages::MessageState::Failed(error(failure, text)),
+        MessageState::Cancelled => messages::MessageState::Cancelled,
         _ => return None,
     })
 }

@@ -66,6 +66,11 @@ exports! {
     watchers: watcher_events = "watcher-events";
     messages: message_events = "message-events";
     conversations: conversation_events = "conversation-events";
+    mailbox: mailbox_events = "mailbox-events";
+    rules: rule_events = "rule-events";
+    composing: composing_events = "composing-events";
+    participants: participant_events = "participant-events";
+    calls: call_events = "call-events";
     timers: timer_events = "timer-events";
 }
 

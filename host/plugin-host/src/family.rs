@@ -18,9 +18,14 @@ impl Families {
     pub(crate) const ALERTS: Self = Self(1 << 6);
     pub(crate) const WATCHED: Self = Self(1 << 7);
     pub(crate) const WATCHERS: Self = Self(1 << 8);
+    pub(crate) const MAILBOX: Self = Self(1 << 9);
+    pub(crate) const RULES: Self = Self(1 << 10);
+    pub(crate) const COMPOSING: Self = Self(1 << 11);
+    pub(crate) const PARTICIPANTS: Self = Self(1 << 12);
+    pub(crate) const CALLS: Self = Self(1 << 13);
 
     /// The families that interfaces subscribe to, and what each needs.
-    pub(crate) const BY_INTERFACE: [(&'static str, Self, Grant); 9] = [
+    pub(crate) const BY_INTERFACE: [(&'static str, Self, Grant); 14] = [
         ("session-events", Self::SESSION, Grant::SessionRead),
         ("contact-events", Self::CONTACTS, Grant::ContactsRead),
         ("group-events", Self::GROUPS, Grant::ContactsRead),
@@ -30,6 +35,11 @@ impl Families {
         ("watcher-events", Self::WATCHERS, Grant::WatchersRead),
         ("message-events", Self::MESSAGES, Grant::MessagesReceive),
         ("conversation-events", Self::CONVERSATIONS, Grant::ConversationsRead),
+        ("mailbox-events", Self::MAILBOX, Grant::SessionRead),
+        ("rule-events", Self::RULES, Grant::WatchersRead),
+        ("composing-events", Self::COMPOSING, Grant::MessagesReceive),
+        ("participant-events", Self::PARTICIPANTS, Grant::ConversationsRead),
+        ("call-events", Self::CALLS, Grant::CallsRead),
     ];
 
     /// The family of an event; none for what no plugin gets.
@@ -50,6 +60,13 @@ impl Families {
             | EventKind::MessageAccepted(_)
             | EventKind::MessageStateChanged { .. } => Self::MESSAGES,
             EventKind::ConversationOpened(_) | EventKind::ConversationClosed(_) => Self::CONVERSATIONS,
+            EventKind::MessagesWaitingChanged(_) => Self::MAILBOX,
+            EventKind::RulesChanged(_) => Self::RULES,
+            EventKind::ComposingChanged { .. } => Self::COMPOSING,
+            EventKind::ConversationChanged(_)
+            | EventKind::ParticipantJoined { .. }
+            | EventKind::ParticipantLeft { .. } => Self::PARTICIPANTS,
+            EventKind::CallChanged(_) => Self::CALLS,
             _ => Self(0),
         }
     }

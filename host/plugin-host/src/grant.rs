@@ -37,7 +37,10 @@ macro_rules! grants {
 
 grants! {
     /// Asking about the account and its connection, and being told when they change.
-    SessionRead = "session.read": "attache:messenger/session", "attache:messenger/session-events";
+    SessionRead = "session.read": "attache:messenger/session", "attache:messenger/services", "attache:messenger/mailbox",
+        "attache:messenger/session-events", "attache:messenger/mailbox-events";
+    /// Signing the account in and out.
+    SessionControl = "session.control": "attache:messenger/session-control";
     /// Reading contacts and groups, and being told when they change.
     ContactsRead = "contacts.read":
         "attache:messenger/contacts", "attache:messenger/contact-events", "attache:messenger/group-events";
@@ -52,16 +55,26 @@ grants! {
     /// Publishing the account's own presence.
     PresenceWrite = "presence.write": "attache:messenger/presence-publisher";
     /// Seeing who watches the account, and being told who wants to.
-    WatchersRead = "watchers.read": "attache:messenger/watchers", "attache:messenger/watcher-events";
+    WatchersRead = "watchers.read": "attache:messenger/watchers", "attache:messenger/watcher-events",
+        "attache:messenger/rule-events";
     /// Deciding who may see the account's presence.
     WatchersWrite = "watchers.write": "attache:messenger/watcher-editor";
     /// Getting the account's messages.
-    MessagesReceive = "messages.receive": "attache:messenger/message-events";
+    MessagesReceive = "messages.receive": "attache:messenger/message-events", "attache:messenger/composing-events";
     /// Sending messages as the account.
     MessagesSend = "messages.send": "attache:messenger/messages";
     /// Reading transcripts, and being told when conversations open and close.
     ConversationsRead = "conversations.read":
-        "attache:messenger/conversations", "attache:messenger/conversation-events";
+        "attache:messenger/conversations", "attache:messenger/conversation-events",
+        "attache:messenger/participant-events";
+    /// Starting and ending conversations, and changing who takes part.
+    ConversationsWrite = "conversations.write": "attache:messenger/conversation-editor";
+    /// Seeing calls, and being told how they go.
+    CallsRead = "calls.read": "attache:messenger/calls", "attache:messenger/call-events";
+    /// Making calls as the account.
+    CallsControl = "calls.control": "attache:messenger/call-control";
+    /// Looking people up, and their numbers and mail addresses.
+    DirectorySearch = "directory.search": "attache:messenger/directory";
     /// Searching the archive.
     ArchiveRead = "archive.read": "attache:messenger/archive";
     /// Adding to the archive and purging it.

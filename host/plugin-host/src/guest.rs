@@ -413,6 +413,42 @@ async fn control(
             let Some(it) = &exports.watchers else { return Ok(()) };
             it.call_watchers_changed(store, info).await
         }
+        EventKind::MessagesWaitingChanged(waiting) => {
+            let Some(it) = &exports.mailbox else { return Ok(()) };
+            let waiting = waiting.as_ref().is_some_and(|waiting| waiting.waiting);
+            it.call_messages_waiting_changed(store, info, waiting).await
+        }
+        EventKind::RulesChanged(_) => {
+            let Some(it) = &exports.rules else { return Ok(()) };
+            it.call_rules_changed(store, info).await
+        }
+        EventKind::ComposingChanged { who, conversation, active, .. } => {
+            let Some(it) = &exports.composing else { return Ok(()) };
+            let conversation = conversation.map(|id| id.0);
+            it.call_composing_changed(store, info, who.as_str(), conversation, *active).await
+        }
+        EventKind::ConversationChanged(conversation) => {
+            let Some(it) = &exports.participants else { return Ok(()) };
+            let participants = convert::participants_of(conversation);
+            it.call_conversation_changed(store, info, convert::conversation(conversation, &participants))
+                .await
+        }
+        EventKind::ParticipantJoined { conversation, participant } => {
+            let Some(it) = &exports.participants else { return Ok(()) };
+            it.call_participant_joined(store, info, conversation.0, participant.address.as_str()).await
+        }
+        EventKind::ParticipantLeft { conversation, participant } => {
+            let Some(it) = &exports.participants else { return Ok(()) };
+            it.call_participant_left(store, info, conversation.0, participant.address.as_str()).await
+        }
+        EventKind::CallChanged(call) => {
+            let Some(it) = &exports.calls else { return Ok(()) };
+            let text = match &call.state {
+                attache_messenger::call::CallState::Ended(Some(error)) => convert::error_text(error),
+                _ => String::new(),
+            };
+            it.call_call_changed(store, info, convert::call(call, &text)).await
+        }
         EventKind::ConversationOpened(conversation) => {
             let Some(it) = &exports.conversations else { return Ok(()) };
             let participants = convert::participants_of(conversation);

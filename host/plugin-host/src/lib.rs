@@ -42,7 +42,7 @@ mod supervisor;
 mod surface;
 mod units;
 
-pub use backend::Backend;
+pub use backend::{Backend, ServiceFacts};
 pub use config::{AccountPattern, ConfigError, ConfigLocation, PluginConfig, Scope, Sha256Pin};
 pub use error::{LoadError, StartError};
 pub use grant::Grant;

@@ -11,7 +11,7 @@ use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 use crate::{error::LoadError, grant::Grant};
 
 /// The event interfaces that the host calls, without package and version.
-pub(crate) const EVENT_INTERFACES: [&str; 11] = [
+pub(crate) const EVENT_INTERFACES: [&str; 16] = [
     "lifecycle",
     "session-events",
     "contact-events",
@@ -22,13 +22,22 @@ pub(crate) const EVENT_INTERFACES: [&str; 11] = [
     "watcher-events",
     "message-events",
     "conversation-events",
+    "mailbox-events",
+    "rule-events",
+    "composing-events",
+    "participant-events",
+    "call-events",
     "timer-events",
 ];
 
 /// The interfaces that a plugin can import, without versions, and the versions that are understood.
-const OFFERED: [(&str, Version); 36] = [
+const OFFERED: [(&str, Version); 43] = [
     ("attache:messenger/types", Version::Compatible(1, 0)),
     ("attache:messenger/session", Version::Compatible(1, 0)),
+    ("attache:messenger/services", Version::Compatible(1, 0)),
+    ("attache:messenger/session-control", Version::Compatible(1, 0)),
+    ("attache:messenger/mailbox", Version::Compatible(1, 0)),
+    ("attache:messenger/directory", Version::Compatible(1, 0)),
     ("attache:messenger/contacts", Version::Compatible(1, 0)),
     ("attache:messenger/contact-editor", Version::Compatible(1, 0)),
     ("attache:messenger/presence", Version::Compatible(1, 0)),
@@ -40,6 +49,9 @@ const OFFERED: [(&str, Version); 36] = [
     ("attache:messenger/messages", Version::Compatible(1, 0)),
     ("attache:messenger/message-events", Version::Compatible(1, 0)),
     ("attache:messenger/conversations", Version::Compatible(1, 0)),
+    ("attache:messenger/conversation-editor", Version::Compatible(1, 0)),
+    ("attache:messenger/calls", Version::Compatible(1, 0)),
+    ("attache:messenger/call-control", Version::Compatible(1, 0)),
     ("attache:messenger/archive-types", Version::Compatible(1, 0)),
     ("attache:messenger/archive", Version::Compatible(1, 0)),
     ("attache:messenger/archive-writer", Version::Compatible(1, 0)),
@@ -281,7 +293,7 @@ mod tests {
     #[test]
     fn an_import_that_nobody_has_is_named() {
         for import in
-            ["wasi:http/outgoing-handler@0.2.0", "attache:messenger/calls@1.0.0", "wasi:io/poll@0.3.0"]
+            ["wasi:http/outgoing-handler@0.2.0", "attache:messenger/telepathy@1.0.0", "wasi:io/poll@0.3.0"]
         {
             let error = check(&format!("(component (import \"{import}\" (instance)))")).unwrap_err();
             assert!(error.to_string().contains(import), "{error}");

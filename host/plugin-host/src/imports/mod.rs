@@ -5,15 +5,18 @@
 //! `denied` with the line of the configuration that would grant it.
 
 mod archive;
+mod calls;
 mod clock;
 mod contacts;
 mod conversations;
+mod directory;
 #[allow(unreachable_pub, reason = "the generated bindings re-export a type of it")]
 pub mod keyvalue;
 mod logging;
 mod messages;
 pub(crate) mod output;
 mod presence;
+mod services;
 mod session;
 mod watchers;
 mod watching;
@@ -49,6 +52,10 @@ pub(crate) fn link(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     add!(
         wit::types,
         wit::session,
+        wit::services,
+        wit::session_control,
+        wit::mailbox,
+        wit::directory,
         wit::contacts,
         wit::contact_editor,
         wit::presence,
@@ -59,6 +66,9 @@ pub(crate) fn link(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
         wit::watcher_editor,
         wit::messages,
         wit::conversations,
+        wit::conversation_editor,
+        wit::calls,
+        wit::call_control,
         wit::archive_types,
         wit::archive,
         wit::archive_writer,

@@ -51,6 +51,24 @@ impl wit::presence::Host for GuestState {
         answer(get())
     }
 
+    fn get_card(&mut self, account: u64, contact: u64) -> Answer<wit::presence::Card> {
+        self.spend_call()?;
+        let get = || -> Result<_, Error> {
+            self.granted("presence.get-card", Grant::PresenceRead)?;
+            let snapshot = self.snapshot(account)?;
+            let entry = snapshot.contacts.get(&ContactId(contact)).ok_or_else(|| no_contact(contact))?;
+            let text = |words: &Option<Arc<str>>| words.as_ref().map(ToString::to_string);
+            let card = entry.presence.card().cloned().unwrap_or_default();
+            Ok(wit::presence::Card {
+                display_name: text(&card.display_name),
+                card: text(&card.card),
+                homepage: text(&card.homepage),
+                icon: text(&card.icon),
+            })
+        };
+        answer(get())
+    }
+
     async fn why(&mut self, account: u64, contact: Option<u64>) -> Answer<Vec<String>> {
         self.spend_call()?;
         let checked = self.granted("presence.why", Grant::PresenceRead).and_then(|()| {

@@ -2,10 +2,11 @@
 
 use attache_messenger::{
     command::Command,
-    privacy::{Decision, Watcher, WatcherState},
+    error::Error,
+    privacy::{Decision, Rule, Watcher, WatcherState, Who},
 };
 
-use super::{address, answer, wit};
+use super::{address, answer, invalid, wit};
 use crate::{grant::Grant, state::GuestState};
 
 type Answer<T> = wasmtime::Result<Result<T, wit::types::Error>>;
@@ -13,6 +14,14 @@ type Answer<T> = wasmtime::Result<Result<T, wit::types::Error>>;
 impl wit::watcher_types::Host for GuestState {}
 
 impl wit::watchers::Host for GuestState {
+    fn rules(&mut self, account: u64) -> Answer<Vec<wit::watchers::Rule>> {
+        self.spend_call()?;
+        answer(self.work(|state| {
+            state.granted("watchers.rules", Grant::WatchersRead)?;
+            Ok(state.snapshot(account)?.rules.iter().map(wit_rule).collect())
+        }))
+    }
+
     fn list_watchers(&mut self, account: u64) -> Answer<Vec<wit::watcher_types::Watcher>> {
         self.spend_call()?;
         answer(self.work(|state| {
@@ -23,26 +32,70 @@ impl wit::watchers::Host for GuestState {
 }
 
 impl wit::watcher_editor::Host for GuestState {
+    async fn set_rule(
+        &mut self,
+        account: u64,
+        who: String,
+        wanted: Option<wit::watcher_types::Decision>,
+    ) -> Answer<u64> {
+        self.spend_call()?;
+        let checked = self
+            .granted("watcher-editor.set-rule", Grant::WatchersWrite)
+            .and_then(|()| Ok(Command::SetRule { who: whom(&who)?, decision: wanted.map(decision) }));
+        answer(match checked {
+            Ok(command) => self.request(account, command).await,
+            Err(error) => Err(error),
+        })
+    }
+
     async fn answer(
         &mut self,
         account: u64,
         text: String,
-        decision: wit::watcher_types::Decision,
+        wanted: wit::watcher_types::Decision,
     ) -> Answer<u64> {
         self.spend_call()?;
         let checked = self.granted("watcher-editor.answer", Grant::WatchersWrite).and_then(|()| {
-            let decision = match decision {
-                wit::watcher_types::Decision::Block => Decision::Block,
-                wit::watcher_types::Decision::Confirm => Decision::Confirm,
-                wit::watcher_types::Decision::PoliteBlock => Decision::PoliteBlock,
-                wit::watcher_types::Decision::Allow => Decision::Allow,
-            };
-            Ok(Command::AnswerWatcher { address: address(&text)?, decision })
+            Ok(Command::AnswerWatcher { address: address(&text)?, decision: decision(wanted) })
         });
         answer(match checked {
             Ok(command) => self.request(account, command).await,
             Err(error) => Err(error),
         })
+    }
+}
+
+fn decision(decision: wit::watcher_types::Decision) -> Decision {
+    match decision {
+        wit::watcher_types::Decision::Block => Decision::Block,
+        wit::watcher_types::Decision::Confirm => Decision::Confirm,
+        wit::watcher_types::Decision::PoliteBlock => Decision::PoliteBlock,
+        wit::watcher_types::Decision::Allow => Decision::Allow,
+    }
+}
+
+/// An address, `@DOMAIN` or `*`.
+fn whom(text: &str) -> Result<Who, Error> {
+    Ok(match text.strip_prefix('@') {
+        Some(domain) if !domain.is_empty() && domain.len() <= 253 => {
+            Who::Domain(domain.to_lowercase().into())
+        }
+        Some(_) => return Err(invalid("a rule for a domain is written @DOMAIN")),
+        None if text == "*" => Who::Everyone,
+        None => Who::Address(address(text)?),
+    })
+}
+
+fn wit_rule(rule: &Rule) -> wit::watchers::Rule {
+    wit::watchers::Rule {
+        who: rule.who.to_string(),
+        decision: match rule.decision {
+            Decision::Block => wit::watcher_types::Decision::Block,
+            Decision::Confirm => wit::watcher_types::Decision::Confirm,
+            Decision::PoliteBlock => wit::watcher_types::Decision::PoliteBlock,
+            Decision::Allow => wit::watcher_types::Decision::Allow,
+        },
+        pending: rule.pending,
     }
 }
 

@@ -61,6 +61,15 @@ exported!(
     "attache:plugin/conversation-events",
     "attache_plugin::bindings::conversation_events"
 );
+exported!(mailbox_events, "attache:plugin/mailbox-events", "attache_plugin::bindings::mailbox_events");
+exported!(rule_events, "attache:plugin/rule-events", "attache_plugin::bindings::rule_events");
+exported!(composing_events, "attache:plugin/composing-events", "attache_plugin::bindings::composing_events");
+exported!(
+    participant_events,
+    "attache:plugin/participant-events",
+    "attache_plugin::bindings::participant_events"
+);
+exported!(call_events, "attache:plugin/call-events", "attache_plugin::bindings::call_events");
 
 /// The world `attache:plugin/timer-events`, which needs no types.
 pub mod timer_events {

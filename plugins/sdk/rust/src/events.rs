@@ -2,9 +2,9 @@
 
 use crate::watcher_types::Watcher;
 use crate::{
-    Availability, Contact, ContactId, Conversation, Error, EventInfo, Group, GroupId, IncomingMessage,
-    MessageId, MessageState, OutgoingMessage, PresenceChange, RequestId, SessionState, StartInfo, StopReason,
-    WatchedChange,
+    Availability, Call, Contact, ContactId, Conversation, ConversationId, Error, EventInfo, Group, GroupId,
+    IncomingMessage, MessageId, MessageState, OutgoingMessage, PresenceChange, RequestId, SessionState,
+    StartInfo, StopReason, WatchedChange,
 };
 
 /// What every plugin is.
@@ -168,6 +168,62 @@ pub trait ConversationEvents: Plugin {
     /// A conversation was closed; it stays readable.
     fn conversation_closed(&mut self, event: EventInfo, conversation: Conversation) {
         let _ = (event, conversation);
+    }
+}
+
+/// The mailbox of the account. Needs the grant `session.read`.
+pub trait MailboxEvents: Plugin {
+    /// Something waits there, or nothing any more; [`mailbox::messages_waiting`](crate::mailbox::messages_waiting) has more.
+    fn messages_waiting_changed(&mut self, event: EventInfo, waiting: bool) {
+        let _ = (event, waiting);
+    }
+}
+
+/// Rules about who may see the account's presence. Needs the grant `watchers.read`.
+pub trait RuleEvents: Plugin {
+    /// [`watchers::rules`](crate::watchers::rules) has changed.
+    fn rules_changed(&mut self, event: EventInfo) {
+        let _ = event;
+    }
+}
+
+/// People who write at the moment. Needs the grant `messages.receive`. Lossy.
+pub trait ComposingEvents: Plugin {
+    /// Somebody writes, or no longer; `conversation` is there when one is open.
+    fn composing_changed(
+        &mut self,
+        event: EventInfo,
+        address: String,
+        conversation: Option<ConversationId>,
+        active: bool,
+    ) {
+        let _ = (event, address, conversation, active);
+    }
+}
+
+/// People come and go in conversations. Needs the grant `conversations.read`.
+pub trait ParticipantEvents: Plugin {
+    /// The subject, the context, how messages travel, or somebody who takes part.
+    fn conversation_changed(&mut self, event: EventInfo, conversation: Conversation) {
+        let _ = (event, conversation);
+    }
+
+    /// Somebody takes part now.
+    fn participant_joined(&mut self, event: EventInfo, id: ConversationId, address: String) {
+        let _ = (event, id, address);
+    }
+
+    /// Somebody no longer takes part.
+    fn participant_left(&mut self, event: EventInfo, id: ConversationId, address: String) {
+        let _ = (event, id, address);
+    }
+}
+
+/// Calls of the account. Needs the grant `calls.read`.
+pub trait CallEvents: Plugin {
+    /// A call began, went further, or ended.
+    fn call_changed(&mut self, event: EventInfo, call: Call) {
+        let _ = (event, call);
     }
 }
 

@@ -3,22 +3,29 @@
 use std::marker::PhantomData;
 
 use crate::bindings::alert_events::exports::attache::messenger::alert_events;
+use crate::bindings::call_events::exports::attache::messenger::call_events;
+use crate::bindings::composing_events::exports::attache::messenger::composing_events;
 use crate::bindings::contact_events::exports::attache::messenger::contact_events;
 use crate::bindings::conversation_events::exports::attache::messenger::conversation_events;
 use crate::bindings::group_events::exports::attache::messenger::group_events;
 use crate::bindings::lifecycle::exports::attache::messenger::lifecycle;
+use crate::bindings::mailbox_events::exports::attache::messenger::mailbox_events;
 use crate::bindings::message_events::exports::attache::messenger::message_events;
+use crate::bindings::participant_events::exports::attache::messenger::participant_events;
 use crate::bindings::presence_events::exports::attache::messenger::presence_events;
+use crate::bindings::rule_events::exports::attache::messenger::rule_events;
 use crate::bindings::session_events::exports::attache::messenger::session_events;
 use crate::bindings::timer_events::exports::attache::messenger::timer_events;
 use crate::bindings::watched_presence_events::exports::attache::messenger::watched_presence_events;
 use crate::bindings::watcher_events::exports::attache::messenger::watcher_events;
 use crate::watcher_types::Watcher;
 use crate::{
-    AlertEvents, Availability, Contact, ContactEvents, ContactId, Conversation, ConversationEvents, Error,
-    EventInfo, Group, GroupEvents, GroupId, IncomingMessage, MessageEvents, MessageId, MessageState,
-    OutgoingMessage, Plugin, PresenceChange, PresenceEvents, RequestId, SessionEvents, SessionState,
-    StartInfo, StopReason, TimerEvents, WatchedChange, WatchedPresenceEvents, WatcherEvents, log,
+    AlertEvents, Availability, Call, CallEvents, ComposingEvents, Contact, ContactEvents, ContactId,
+    Conversation, ConversationEvents, ConversationId, Error, EventInfo, Group, GroupEvents, GroupId,
+    IncomingMessage, MailboxEvents, MessageEvents, MessageId, MessageState, OutgoingMessage,
+    ParticipantEvents, Plugin, PresenceChange, PresenceEvents, RequestId, RuleEvents, SessionEvents,
+    SessionState, StartInfo, StopReason, TimerEvents, WatchedChange, WatchedPresenceEvents, WatcherEvents,
+    log,
 };
 
 /// Where the plugin of a component is kept.
@@ -146,6 +153,49 @@ impl<P: Slot + ConversationEvents> conversation_events::Guest for Exported<P> {
 
     fn conversation_closed(event: EventInfo, conversation: Conversation) {
         tell(|plugin: &mut P| plugin.conversation_closed(event, conversation));
+    }
+}
+
+impl<P: Slot + MailboxEvents> mailbox_events::Guest for Exported<P> {
+    fn messages_waiting_changed(event: EventInfo, waiting: bool) {
+        tell(|plugin: &mut P| plugin.messages_waiting_changed(event, waiting));
+    }
+}
+
+impl<P: Slot + RuleEvents> rule_events::Guest for Exported<P> {
+    fn rules_changed(event: EventInfo) {
+        tell(|plugin: &mut P| plugin.rules_changed(event));
+    }
+}
+
+impl<P: Slot + ComposingEvents> composing_events::Guest for Exported<P> {
+    fn composing_changed(
+        event: EventInfo,
+        address: String,
+        conversation: Option<ConversationId>,
+        active: bool,
+    ) {
+        tell(|plugin: &mut P| plugin.composing_changed(event, address, conversation, active));
+    }
+}
+
+impl<P: Slot + ParticipantEvents> participant_events::Guest for Exported<P> {
+    fn conversation_changed(event: EventInfo, conversation: Conversation) {
+        tell(|plugin: &mut P| plugin.conversation_changed(event, conversation));
+    }
+
+    fn participant_joined(event: EventInfo, id: ConversationId, address: String) {
+        tell(|plugin: &mut P| plugin.participant_joined(event, id, address));
+    }
+
+    fn participant_left(event: EventInfo, id: ConversationId, address: String) {
+        tell(|plugin: &mut P| plugin.participant_left(event, id, address));
+    }
+}
+
+impl<P: Slot + CallEvents> call_events::Guest for Exported<P> {
+    fn call_changed(event: EventInfo, call: Call) {
+        tell(|plugin: &mut P| plugin.call_changed(event, call));
     }
 }
 

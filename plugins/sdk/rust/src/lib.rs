@@ -26,9 +26,10 @@
 //!
 //! **Exporting is subscribing**: a plugin gets the families of events that it names in [`export!`], and no others.
 //! **Importing is asking**: what a plugin calls is what it imports, and the operator grants each by name. The modules of
-//! this crate that call the host are [`archive`], [`archive_writer`], [`clock`], [`config`], [`contact_editor`],
-//! [`contacts`], [`conversations`], [`log`], [`messages`], [`presence`], [`presence_publisher`], [`presence_watcher`],
-//! [`session`], [`store`], [`watcher_editor`] and [`watchers`]; a module that is never called is not in the component.
+//! this crate that call the host are [`archive`], [`archive_writer`], [`call_control`], [`calls`], [`clock`], [`config`],
+//! [`contact_editor`], [`contacts`], [`conversation_editor`], [`conversations`], [`directory`], [`log`], [`mailbox`],
+//! [`messages`], [`presence`], [`presence_publisher`], [`presence_watcher`], [`services`], [`session`],
+//! [`session_control`], [`store`], [`watcher_editor`] and [`watchers`]; a module that is never called is not in the component.
 //!
 //! Keep decisions in functions that call none of these: they can then be tested with `cargo test` on any machine.
 //! Calls to the host panic outside it.
@@ -54,12 +55,14 @@ pub mod store;
 
 pub use bindings::conversation_events::exports::attache::messenger::conversation_events::Conversation;
 pub use bindings::imports::attache::messenger::types::{
-    AccountId, Availability, Contact, ContactId, ConversationId, Duration, Error, EventInfo, Freshness,
-    Group, GroupId, LeaseId, MessageId, RequestId, RetryHint, SessionState, Timestamp, UnknownReason,
+    AccountId, Availability, Call, CallId, CallState, Contact, ContactId, ConversationId, Duration, Error,
+    EventInfo, Freshness, Group, GroupId, LeaseId, MessageId, PhoneKind, RequestId, RetryHint, SessionState,
+    Timestamp, UnknownReason,
 };
 pub use bindings::imports::attache::messenger::{
-    archive, archive_types, archive_writer, clock, contact_editor, contacts, conversations, messages,
-    presence, presence_publisher, presence_watcher, session, watcher_editor, watcher_types, watchers,
+    archive, archive_types, archive_writer, call_control, calls, clock, contact_editor, contacts,
+    conversation_editor, conversations, directory, mailbox, messages, presence, presence_publisher,
+    presence_watcher, services, session, session_control, watcher_editor, watcher_types, watchers,
 };
 pub use bindings::lifecycle::exports::attache::messenger::lifecycle::{StartInfo, StopReason};
 pub use bindings::message_events::exports::attache::messenger::message_events::{
@@ -68,8 +71,9 @@ pub use bindings::message_events::exports::attache::messenger::message_events::{
 pub use bindings::presence_events::exports::attache::messenger::presence_events::PresenceChange;
 pub use bindings::watched_presence_events::exports::attache::messenger::watched_presence_events::WatchedChange;
 pub use events::{
-    AlertEvents, ContactEvents, ConversationEvents, GroupEvents, MessageEvents, Plugin, PresenceEvents,
-    SessionEvents, TimerEvents, WatchedPresenceEvents, WatcherEvents,
+    AlertEvents, CallEvents, ComposingEvents, ContactEvents, ConversationEvents, GroupEvents, MailboxEvents,
+    MessageEvents, ParticipantEvents, Plugin, PresenceEvents, RuleEvents, SessionEvents, TimerEvents,
+    WatchedPresenceEvents, WatcherEvents,
 };
 
 /// One sentence about a failed call, for a log or for the result of an event: `not connected (not-signed-in)`.
@@ -142,6 +146,21 @@ macro_rules! __export_family {
     };
     (ConversationEvents $exported:ident) => {
         $crate::bindings::conversation_events::export!($exported with_types_in $crate::bindings::conversation_events);
+    };
+    (MailboxEvents $exported:ident) => {
+        $crate::bindings::mailbox_events::export!($exported with_types_in $crate::bindings::mailbox_events);
+    };
+    (RuleEvents $exported:ident) => {
+        $crate::bindings::rule_events::export!($exported with_types_in $crate::bindings::rule_events);
+    };
+    (ComposingEvents $exported:ident) => {
+        $crate::bindings::composing_events::export!($exported with_types_in $crate::bindings::composing_events);
+    };
+    (ParticipantEvents $exported:ident) => {
+        $crate::bindings::participant_events::export!($exported with_types_in $crate::bindings::participant_events);
+    };
+    (CallEvents $exported:ident) => {
+        $crate::bindings::call_events::export!($exported with_types_in $crate::bindings::call_events);
     };
     (TimerEvents $exported:ident) => {
         $crate::bindings::timer_events::export!($exported with_types_in $crate::bindings::timer_events);
