@@ -27,7 +27,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::{Instrument, debug, info_span};
 
 use crate::{
-    Address, Code, Connection, Error, OwnDetails, Secret, Snapshot,
+    Address, Code, Connection, Error, Secret, Snapshot,
     connection::Track,
     delegates::{Asked as Asking, Deed, Delegates},
     events,
@@ -55,8 +55,6 @@ pub(crate) struct Shared {
     running: watch::Receiver<()>,
     /// The account's service.
     pub(crate) service: ServiceName,
-    /// What the person says of themselves, beside presence.
-    pub(crate) own: watch::Sender<Arc<OwnDetails>>,
     /// The access token that was last given; none where a password says who it is.
     pub(crate) token: Arc<ArcSwapOption<Secret>>,
     /// Position among the accounts of the host, by the time of their adding.
@@ -194,7 +192,6 @@ pub(crate) struct Setup {
     pub(crate) refuses_messages: bool,
     pub(crate) delegates: Delegates,
     pub(crate) service: ServiceName,
-    pub(crate) own: OwnDetails,
     pub(crate) token: Option<Secret>,
     pub(crate) order: u64,
 }
@@ -233,7 +230,6 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         tls,
         running: ended,
         service: setup.service,
-        own: watch::Sender::new(Arc::new(setup.own)),
         token: token.clone(),
         order: setup.order,
     });

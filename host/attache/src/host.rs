@@ -17,7 +17,7 @@ use attache_messenger::{
     compose::Reason,
     engine::EngineConfig,
     id::{AccountId, ContactId},
-    people::{DirectoryEntry, OwnDetails, PersonQuery, Resolved},
+    people::{DirectoryEntry, PersonQuery, Resolved},
     storage::{BoxFuture, Storage},
 };
 use attache_net::{BindOptions, Query, Resolver, Sockets};
@@ -217,10 +217,6 @@ impl Backend for Reach {
         Box::pin(async move { self.messenger(account)?.mail_to(&address).await })
     }
 
-    fn own_details(&self, account: AccountId) -> Option<Arc<OwnDetails>> {
-        self.messenger(account).ok().map(|messenger| messenger.own_details())
-    }
-
     fn services(&self) -> Vec<ServiceFacts> {
         let Some(accounts) = self.accounts.upgrade() else { return Vec::new() };
         let primary = accounts.primary();
@@ -393,7 +389,6 @@ impl Host {
         })?;
         let sign_in = config.sign_in;
         let service = ServiceName::new(&address, config.service_name.as_deref(), config.conference.is_some());
-        let own = OwnDetails { email: config.email.clone(), phones: config.phones.clone() };
         let token = match &config.credential {
             Credential::Token(token) => token.clone(),
             Credential::Password(_) => None,
@@ -420,7 +415,6 @@ impl Host {
             refuses_messages,
             delegates: if refuses_messages { Delegates::default() } else { self.inner.delegates.clone() },
             service,
-            own,
             token,
             order,
         })
@@ -563,8 +557,7 @@ fn engine_config(config: AccountConfig, local: Vec<(Transport, SocketAddr)>, see
     engine.flows = if config.outbound { engine.flows } else { 1 };
     engine.calls = config.calls;
     engine.display_name = config.display_name.into();
-    let crate::Phones { home, work, mobile } = config.phones;
-    engine.phones = attache_messenger::profile::Phones { home, work, mobile };
+    engine.phones = config.phones;
     engine.email = config.email.map(Into::into);
     engine.auth_user = config.auth_user;
     engine.service = config.service;

@@ -71,11 +71,13 @@ pub use attache_messenger::{
         Author, Content, Delivery, Draft, IncomingMessage, MessageState, Origin, OutboxItem, OutgoingMessage,
         Payload, ReceiptPolicy, Receipts, Target, Text, WaitReason, Waiting,
     },
-    people::{DirectoryEntry, FoundIn, OwnDetails, PersonQuery, Phones, Resolved},
+    people::{DirectoryEntry, FoundIn, PersonQuery, Resolved},
     presence::{
-        Availability, Capabilities, Card, Details, Device, Fact, Freshness, Presence, UnknownReason, Upcoming,
+        Availability, Capabilities, Card, Details, Device, DeviceKind, Fact, Freshness, Presence,
+        UnknownReason, Upcoming,
     },
     privacy::{Decision, Preview, PreviewReason, Rule, Watcher, WatcherState, Who},
+    profile::{Calendar, CalendarState, ContactDetails, Phones, Profile},
     report::{Refused, ServiceFacts, ServiceReport, Strategy, StrategyUse, XcapState},
     sim,
     snapshot::{ContactEntry, ConversationEntry, Snapshot, TranscriptEntry, WatchedEntry},
@@ -103,7 +105,7 @@ pub use directory::Directory;
 pub use events::{CAPACITY, Change, Changes, View};
 pub use host::Host;
 pub use messenger::Messenger;
-pub use people::{Profile, SortOrder};
+pub use people::SortOrder;
 pub use reload::Reloaded;
 pub use services::{ServiceCapabilities, ServiceInfo, VERSION};
 pub use watching::Watching;

@@ -11,8 +11,7 @@ use attache_messenger::{
 };
 
 use crate::{
-    Address, Code, Connection, Directory, DirectoryEntry, Error, OwnDetails, Secret, Snapshot, View,
-    account::Shared,
+    Address, Code, Connection, Directory, DirectoryEntry, Error, Secret, Snapshot, View, account::Shared,
 };
 
 /// One account. A handle: cheap to clone, `Send + Sync`, and valid for ever; once the account is removed or the host
@@ -209,28 +208,6 @@ impl Messenger {
         self.shared.token.load().as_deref().cloned().ok_or_else(|| {
             Error::new(Code::InvalidAuthPackages, format!("{} has no access token", self.shared.address))
         })
-    }
-
-    /// What the person says of themselves, beside presence.
-    #[must_use]
-    pub fn own_details(&self) -> Arc<OwnDetails> {
-        self.shared.own.borrow().clone()
-    }
-
-    /// Says something else of oneself, until the account is added anew. It stays here: nobody else is told.
-    pub fn set_own_details(&self, details: OwnDetails) {
-        self.shared.own.send_if_modified(|own| {
-            let differs = **own != details;
-            *own = Arc::new(details);
-            differs
-        });
-    }
-
-    /// Waits until own details are others than these. Cancellation safe.
-    pub async fn own_details_after(&self, known: &OwnDetails) -> Arc<OwnDetails> {
-        let mut own = self.shared.own.subscribe();
-        // The sender is in our own hands.
-        own.wait_for(|own| **own != *known).await.map_or_else(|_| self.own_details(), |own| own.clone())
     }
 
     /// Looks people up in the directory that the application provides: at most `limit` of them, the likeliest first. An

@@ -4,28 +4,14 @@ use core::cmp::Reverse;
 use std::sync::Arc;
 
 use attache_messenger::{
-    id::GroupId,
-    people::{DirectoryEntry, FoundIn, PersonQuery, Phones, Resolved, same_mail, same_name},
+    command::Command,
+    id::{ContactId, GroupId},
+    people::{DirectoryEntry, FoundIn, PersonQuery, Resolved, same_mail, same_name},
+    profile::Profile,
     snapshot::ContactEntry,
 };
 
-use crate::{Address, Card, Code, Error, Messenger, Snapshot};
-
-/// Who somebody is, to be shown.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Profile {
-    /// The name.
-    pub name: Arc<str>,
-    /// What tells people of one name apart, such as a department; empty for nothing.
-    pub detail: String,
-    /// A page or a card: what the person says, or else the directory. Nobody has checked where it leads.
-    pub page: Option<Arc<str>>,
-    /// Where a picture is, if the person says.
-    pub picture: Option<Arc<str>>,
-    /// Telephone numbers.
-    pub phones: Phones,
-}
+use crate::{Address, Code, ContactDetails, Error, Messenger, Snapshot};
 
 /// How contacts are sorted.
 #[derive(Copy, Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -84,7 +70,7 @@ impl Messenger {
     /// [`Code::TooManyMatches`].
     pub fn resolve_known(&self, query: &PersonQuery) -> Result<Option<Resolved>, Error> {
         let snapshot = self.snapshot();
-        let own = self.own_details();
+        let own = snapshot.profile.clone();
         let own_name = snapshot.display_name.clone();
         let oneself = match query {
             PersonQuery::Address(address) => address == self.address(),
@@ -110,7 +96,11 @@ impl Messenger {
             }
             // People are often reached by the same name and domain in mail.
             PersonQuery::Email(email) => {
-                let found = snapshot.contacts.values().find(|it| same_mail(bare(&it.contact.address), email));
+                let is = |it: &ContactEntry| {
+                    it.email().is_some_and(|own| same_mail(own, email))
+                        || same_mail(bare(&it.contact.address), email)
+                };
+                let found = snapshot.contacts.values().find(|it| is(it));
                 Ok(found.map(contact))
             }
             PersonQuery::Name(name) => {
@@ -143,49 +133,86 @@ impl Messenger {
         contacts
     }
 
-    /// A `mailto:` URI (RFC 6068) that begins a letter to somebody: their mail address as the directory has it, and without
-    /// one the user and domain of their address, which are often the same. Cancellation safe.
+    /// A `mailto:` URI (RFC 6068) that begins a letter to somebody: their mail address as the user noted it, as they publish
+    /// it, as the directory has it, and without one the user and domain of their address, which are often the same.
+    /// Cancellation safe.
     ///
     /// # Errors
     /// [`Code::UserNotFound`] for a telephone number of nobody known, or the directory's own.
     pub async fn mail_to(&self, address: &Address) -> Result<String, Error> {
-        let entry = self.entry(address).await?;
-        let email = entry.as_ref().and_then(|entry| entry.emails.first()).map(String::as_str);
-        let email = email.unwrap_or_else(|| bare(address));
+        let profile = self.profile(address).await?;
+        let email = profile.email.as_deref().unwrap_or_else(|| bare(address));
         if !email.contains('@') {
             return Err(Error::new(Code::UserNotFound, format!("no mail address of {address} is known")));
         }
         Ok(format!("mailto:{}", escaped(email)))
     }
 
-    /// Who somebody is: what they say themselves, and what the directory says. Cancellation safe.
+    /// Who somebody is: what the user noted, what they publish, and where both say nothing, what the directory has. Nobody has
+    /// checked where pages lead. Cancellation safe.
     ///
     /// # Errors
     /// The directory's own.
     pub async fn profile(&self, address: &Address) -> Result<Profile, Error> {
-        let entry = self.entry(address).await?;
-        let snapshot = self.snapshot();
-        let contact = snapshot.by_address.get(address).and_then(|id| snapshot.contacts.get(id));
-        let presence = self.presence(address);
-        let card = presence.as_ref().and_then(|presence| presence.card());
-        let said = |get: fn(&Card) -> &Option<Arc<str>>| card.and_then(|card| get(card).clone());
-        let given = contact.map(|it| it.contact.name.clone()).filter(|name| !name.is_empty());
-        let listed = entry.as_ref().map(|entry| Arc::from(entry.name.as_str()));
-        let page = said(|card| &card.homepage).or_else(|| said(|card| &card.card));
-        Ok(Profile {
-            name: given.or(said(|card| &card.display_name)).or(listed).unwrap_or_default(),
-            detail: entry.as_ref().map(|entry| entry.detail.clone()).unwrap_or_default(),
-            page: page.or_else(|| entry.as_ref()?.page.as_deref().map(Arc::from)),
-            picture: said(|card| &card.icon),
-            phones: self.phones_of(address).or(&entry.map(|entry| entry.phones).unwrap_or_default()),
-        })
+        let mut profile = self.known_profile(address);
+        let Some(entry) = self.entry(address).await? else { return Ok(profile) };
+        if profile.display_name.is_empty() {
+            profile.display_name = entry.name.into();
+        }
+        profile.phones = profile.phones.or(&entry.phones);
+        profile.email = profile.email.or_else(|| entry.emails.into_iter().next().map(Into::into));
+        profile.homepage = profile.homepage.or_else(|| entry.page.map(Into::into));
+        Ok(profile)
     }
 
-    /// Telephone numbers that somebody says in their presence. What the directory has is in [`profile`](Self::profile).
-    /// Never waits.
+    /// As [`profile`](Self::profile) without the directory. Never waits.
     #[must_use]
-    pub fn phones_of(&self, address: &Address) -> Phones {
-        self.presence(address).map(|presence| Phones::said(&presence)).unwrap_or_default()
+    pub fn known_profile(&self, address: &Address) -> Profile {
+        let snapshot = self.snapshot();
+        if address == self.address() {
+            return Profile::clone(&snapshot.profile);
+        }
+        let contact = snapshot.by_address.get(address).and_then(|id| snapshot.contacts.get(id));
+        match (contact, snapshot.watched.get(address)) {
+            (Some(entry), _) => entry.profile(),
+            (None, Some(watched)) => {
+                let card = watched.presence.card().cloned().unwrap_or_default();
+                Profile {
+                    display_name: card.display_name.unwrap_or_default(),
+                    phones: watched.presence.phones().cloned().unwrap_or_default(),
+                    email: watched.presence.details.as_ref().and_then(|it| it.email.clone()),
+                    homepage: card.homepage,
+                    icon: card.icon,
+                }
+            }
+            (None, None) => Profile::default(),
+        }
+    }
+
+    /// Who one is, for others: name, numbers, mail address, pages.
+    #[must_use]
+    pub fn own_profile(&self) -> Arc<Profile> {
+        self.snapshot().profile.clone()
+    }
+
+    /// Says who one is; published with presence, and kept. `None` gives it back to the configuration.
+    ///
+    /// # Errors
+    /// [`Code::InvalidFriendlyName`], [`Code::InvalidArgument`], or what the service answered.
+    pub async fn set_profile(&self, profile: Option<Profile>) -> Result<(), Error> {
+        self.shared().complete(Command::SetProfile(profile.map(Box::new))).await.map(drop)
+    }
+
+    /// Notes numbers and a mail address of a contact; they go before what the contact publishes.
+    ///
+    /// # Errors
+    /// [`Code::ContactNotFound`], [`Code::InvalidArgument`].
+    pub async fn set_contact_details(
+        &self,
+        contact: ContactId,
+        details: ContactDetails,
+    ) -> Result<(), Error> {
+        self.shared().complete(Command::SetContactDetails(contact, details)).await.map(drop)
     }
 
     /// What the directory has of somebody; `None` without a directory.
@@ -202,11 +229,10 @@ impl Messenger {
 
 /// The name to show of a contact: given by the user, or said by the person, or the address.
 pub(crate) fn shown_name(entry: &ContactEntry) -> Arc<str> {
-    if !entry.contact.name.is_empty() {
-        return entry.contact.name.clone();
+    match entry.display_name() {
+        name if name.is_empty() => bare(&entry.contact.address).into(),
+        name => name.clone(),
     }
-    let said = entry.presence.card().and_then(|card| card.display_name.clone());
-    said.unwrap_or_else(|| bare(&entry.contact.address).into())
 }
 
 fn first_group(snapshot: &Snapshot, groups: &[GroupId]) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{address::Address, call::PhoneKind, id::ContactId, presence::Presence};
+use crate::{address::Address, id::ContactId, profile::Phones};
 
 /// Who is looked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -55,79 +55,6 @@ pub struct Resolved {
     pub contact: Option<ContactId>,
     /// What the directory has, where it was asked and knows the person.
     pub entry: Option<DirectoryEntry>,
-}
-
-/// Telephone numbers of a person.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Phones {
-    /// At home.
-    pub home: Option<Address>,
-    /// At work.
-    pub work: Option<Address>,
-    /// Carried about.
-    pub mobile: Option<Address>,
-}
-
-impl Phones {
-    /// The number of a kind.
-    #[must_use]
-    pub fn get(&self, kind: PhoneKind) -> Option<&Address> {
-        match kind {
-            PhoneKind::Home => self.home.as_ref(),
-            PhoneKind::Work => self.work.as_ref(),
-            PhoneKind::Mobile => self.mobile.as_ref(),
-            _ => None,
-        }
-    }
-
-    /// Numbers that stand in a person's presence: services that are reached at a `tel:` address. Which kind each is says
-    /// what they can do, or else their name; what says nothing is at work.
-    #[must_use]
-    pub fn said(presence: &Presence) -> Self {
-        let mut phones = Phones::default();
-        for device in presence.devices() {
-            let number = device.contact.as_deref().filter(|contact| contact.starts_with("tel:"));
-            let Some(number) = number.and_then(|number| Address::parse(number).ok()) else { continue };
-            let mobile = device.capabilities.as_ref().and_then(|it| it.mobile) == Some(true);
-            let of_kind =
-                |words: &[&str]| words.iter().any(|word| device.id.to_ascii_lowercase().contains(word));
-            let place = if mobile || of_kind(&["mobile", "cell"]) {
-                &mut phones.mobile
-            } else if of_kind(&["home"]) {
-                &mut phones.home
-            } else {
-                &mut phones.work
-            };
-            place.get_or_insert(number);
-        }
-        phones
-    }
-
-    /// All of them, by kind.
-    pub fn iter(&self) -> impl Iterator<Item = (PhoneKind, &Address)> {
-        [PhoneKind::Home, PhoneKind::Work, PhoneKind::Mobile]
-            .into_iter()
-            .filter_map(|kind| Some((kind, self.get(kind)?)))
-    }
-
-    /// Those of `self`, and of `other` where `self` has none.
-    #[must_use]
-    pub fn or(self, other: &Self) -> Self {
-        Self {
-            home: self.home.or_else(|| other.home.clone()),
-            work: self.work.or_else(|| other.work.clone()),
-            mobile: self.mobile.or_else(|| other.mobile.clone()),
-        }
-    }
-}
-
-/// What a person says of themselves, beside presence.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct OwnDetails {
-    /// The mail address.
-    pub email: Option<String>,
-    /// Telephone numbers.
-    pub phones: Phones,
 }
 
 /// One person of a directory.

@@ -9,7 +9,7 @@ use attache_messenger::{
     compose::Reason,
     error::Error,
     id::{AccountId, ContactId},
-    people::{DirectoryEntry, OwnDetails, PersonQuery, Resolved},
+    people::{DirectoryEntry, PersonQuery, Resolved},
     snapshot::Snapshot,
     storage::{BoxFuture, Storage},
 };
@@ -49,11 +49,6 @@ pub trait Backend: Send + Sync + 'static {
     fn mail_to(&self, account: AccountId, address: Address) -> BoxFuture<'_, Result<String, Error>> {
         let _ = (account, address);
         Box::pin(core::future::ready(Err(nobody())))
-    }
-
-    /// What the account's person says of themselves; none when there is no such account. Must not wait.
-    fn own_details(&self, account: AccountId) -> Option<Arc<OwnDetails>> {
-        self.snapshot(account).map(|_| Arc::default())
     }
 
     /// The services of all accounts, in the order in which accounts were added. Must not wait.

@@ -91,6 +91,7 @@ pub(crate) mod called {
                 export attache:messenger/composing-events@1.0.0;
                 export attache:messenger/participant-events@1.0.0;
                 export attache:messenger/call-events@1.0.0;
+                export attache:messenger/profile-events@1.0.0;
                 export attache:messenger/timer-events@1.0.0;
             }
         ",

@@ -71,6 +71,7 @@ exports! {
     composing: composing_events = "composing-events";
     participants: participant_events = "participant-events";
     calls: call_events = "call-events";
+    profiles: profile_events = "profile-events";
     timers: timer_events = "timer-events";
 }
 

@@ -23,9 +23,10 @@ impl Families {
     pub(crate) const COMPOSING: Self = Self(1 << 11);
     pub(crate) const PARTICIPANTS: Self = Self(1 << 12);
     pub(crate) const CALLS: Self = Self(1 << 13);
+    pub(crate) const PROFILES: Self = Self(1 << 14);
 
     /// The families that interfaces subscribe to, and what each needs.
-    pub(crate) const BY_INTERFACE: [(&'static str, Self, Grant); 14] = [
+    pub(crate) const BY_INTERFACE: [(&'static str, Self, Grant); 15] = [
         ("session-events", Self::SESSION, Grant::SessionRead),
         ("contact-events", Self::CONTACTS, Grant::ContactsRead),
         ("group-events", Self::GROUPS, Grant::ContactsRead),
@@ -40,6 +41,7 @@ impl Families {
         ("composing-events", Self::COMPOSING, Grant::MessagesReceive),
         ("participant-events", Self::PARTICIPANTS, Grant::ConversationsRead),
         ("call-events", Self::CALLS, Grant::CallsRead),
+        ("profile-events", Self::PROFILES, Grant::ContactsRead),
     ];
 
     /// The family of an event; none for what no plugin gets.
@@ -67,6 +69,7 @@ impl Families {
             | EventKind::ParticipantJoined { .. }
             | EventKind::ParticipantLeft { .. } => Self::PARTICIPANTS,
             EventKind::CallChanged(_) => Self::CALLS,
+            EventKind::ContactProfileChanged { .. } | EventKind::OwnProfileChanged { .. } => Self::PROFILES,
             _ => Self(0),
         }
     }

@@ -43,7 +43,8 @@ grants! {
     SessionControl = "session.control": "attache:messenger/session-control";
     /// Reading contacts and groups, and being told when they change.
     ContactsRead = "contacts.read":
-        "attache:messenger/contacts", "attache:messenger/contact-events", "attache:messenger/group-events";
+        "attache:messenger/contacts", "attache:messenger/contact-events", "attache:messenger/group-events",
+        "attache:messenger/profile-events";
     /// Changing contacts and groups.
     ContactsWrite = "contacts.write": "attache:messenger/contact-editor";
     /// Reading presence, and being told when it changes.

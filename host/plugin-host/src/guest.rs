@@ -441,6 +441,14 @@ async fn control(
             let Some(it) = &exports.participants else { return Ok(()) };
             it.call_participant_left(store, info, conversation.0, participant.address.as_str()).await
         }
+        EventKind::ContactProfileChanged { contact, profile, .. } => {
+            let Some(it) = &exports.profiles else { return Ok(()) };
+            it.call_contact_profile_changed(store, info, contact.0, &profile.display_name).await
+        }
+        EventKind::OwnProfileChanged { profile, .. } => {
+            let Some(it) = &exports.profiles else { return Ok(()) };
+            it.call_own_profile_changed(store, info, &profile.display_name).await
+        }
         EventKind::CallChanged(call) => {
             let Some(it) = &exports.calls else { return Ok(()) };
             let text = match &call.state {

@@ -11,7 +11,7 @@ use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 use crate::{error::LoadError, grant::Grant};
 
 /// The event interfaces that the host calls, without package and version.
-pub(crate) const EVENT_INTERFACES: [&str; 16] = [
+pub(crate) const EVENT_INTERFACES: [&str; 17] = [
     "lifecycle",
     "session-events",
     "contact-events",
@@ -27,6 +27,7 @@ pub(crate) const EVENT_INTERFACES: [&str; 16] = [
     "composing-events",
     "participant-events",
     "call-events",
+    "profile-events",
     "timer-events",
 ];
 

@@ -55,7 +55,11 @@ impl MessengerContact {
     /// `IMessengerContact.Blocked`: whether a rule keeps this person from seeing one's presence.
     #[must_use]
     pub fn blocked(&self) -> bool {
-        blocks(&self.account.rules(), &self.address)
+        {
+            let snapshot = self.account.snapshot();
+            let listed = snapshot.by_address.get(&self.address);
+            listed.map_or_else(|| blocks(&snapshot.rules, &self.address), |id| snapshot.blocked.contains(id))
+        }
     }
 
     /// `IMessengerContact.Blocked`: blocks this person, or no longer. [`S_FALSE`] when it is so already; the outcome is told
@@ -106,10 +110,7 @@ impl MessengerContact {
     /// # Errors
     /// [`E_FAIL`](super::E_FAIL) when it is not known.
     pub fn phone_number(&self, kind: MPHONE_TYPE) -> Result<String> {
-        if self.is_self() {
-            return number_text(&self.account.own_details().phones, kind);
-        }
-        number_text(&self.account.phones_of(&self.address), kind)
+        number_text(&self.account.known_profile(&self.address).phones, kind)
     }
 
     /// `IMessengerContact.ServiceId`: the id of the service that the contact is on.
@@ -184,12 +185,12 @@ impl MessengerContact {
             return Err(Error::new(Code::Denied, why).into());
         }
         let (availability, activity, note) = array.to_publish(&self.account.own_presence())?;
-        self.inner.publish(availability, activity, note)
+        self.inner.publish(availability, &activity, note)
     }
 }
 
-/// Whether the nearest rule keeps somebody out.
-pub(super) fn blocks(rules: &[Rule], address: &Address) -> bool {
+/// Whether somebody's own rule keeps them out.
+fn blocks(rules: &[Rule], address: &Address) -> bool {
     let rule = rules.iter().find(|rule| rule.who == Who::Address(address.clone()));
     rule.is_some_and(|rule| matches!(rule.decision, Decision::Block | Decision::PoliteBlock))
 }

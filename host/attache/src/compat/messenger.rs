@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     AccountConfig, Address, Availability, CallId, Callee, Code, Command, Context, Error, Fact, Host,
-    HostConfig, Media, NewConversation, OwnDetails, PersonQuery, PhoneKind, Phones, Secret, SessionState,
+    HostConfig, Media, NewConversation, PersonQuery, PhoneKind, Phones, Profile, Secret, SessionState,
     SortOrder, VERSION,
 };
 
@@ -387,7 +387,7 @@ impl Messenger {
                 ["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme))
             })
         };
-        let page = profile.page.filter(safe);
+        let page = profile.homepage.filter(safe);
         let page =
             page.ok_or_else(|| Error::new(Code::UserNotFound, "no page about this person is known"))?;
         self.inner.open(&page);
@@ -422,7 +422,7 @@ impl Messenger {
     /// # Errors
     /// [`E_FAIL`](super::E_FAIL) when it is not known, [`E_INVALIDARG`](super::E_INVALIDARG) for no kind.
     pub fn my_phone_number(&self, kind: MPHONE_TYPE) -> Result<String> {
-        let own = self.inner.account()?.own_details();
+        let own = self.inner.account()?.own_profile();
         let number = number_of(&own.phones, kind)?;
         number.map(ToString::to_string).ok_or_else(|| no_number().into())
     }
@@ -435,8 +435,8 @@ impl Messenger {
         if property != MCONTACTPROP_EMAIL {
             return Err(Failure::argument("only the mail address is a property of one's own"));
         }
-        let email = self.inner.account()?.own_details().email.clone();
-        Ok(email.map_or(Variant::Empty, Variant::Bstr))
+        let email = self.inner.account()?.own_profile().email.clone();
+        Ok(email.map_or(Variant::Empty, |email| Variant::Bstr(email.to_string())))
     }
 
     /// `IMessenger.MyProperty`: gives oneself another mail address, told by
@@ -445,15 +445,13 @@ impl Messenger {
     /// # Errors
     /// [`E_INVALIDARG`](super::E_INVALIDARG) for another property or value.
     pub fn put_my_property(&self, property: MCONTACTPROPERTY, value: &Variant) -> Result<HRESULT> {
-        let email = match (property, value) {
-            (MCONTACTPROP_EMAIL, Variant::Bstr(email)) => Some(email.clone()),
+        let email: Option<Arc<str>> = match (property, value) {
+            (MCONTACTPROP_EMAIL, Variant::Bstr(email)) => Some(email.as_str().into()),
             (MCONTACTPROP_EMAIL, Variant::Empty) => None,
             _ => return Err(Failure::argument("only the mail address is a property of one's own, as text")),
         };
-        let account = self.inner.account()?;
-        let own = account.own_details();
-        account.set_own_details(OwnDetails { email, ..OwnDetails::clone(&own) });
-        Ok(S_OK)
+        let profile = Profile::clone(&self.inner.account()?.own_profile());
+        self.put_profile(Profile { email, ..profile })
     }
 
     /// `IMessenger.MyServiceId`: the id of the primary account's service.
@@ -691,7 +689,7 @@ impl Messenger {
     /// [`MSGR_E_PHONE_INVALID_NUMBER`](super::MSGR_E_PHONE_INVALID_NUMBER), [`E_INVALIDARG`](super::E_INVALIDARG) for no kind.
     pub fn put_my_phone_number(&self, kind: MPHONE_TYPE, number: &str) -> Result<HRESULT> {
         let account = self.inner.account()?;
-        let own = account.own_details();
+        let own = account.own_profile();
         let mut phones = own.phones.clone();
         let domain = account.address().canonical().rsplit_once('@').map_or("localhost", |(_, domain)| domain);
         let number = match number {
@@ -704,7 +702,24 @@ impl Messenger {
             MPHONE_TYPE_MOBILE => phones.mobile = number,
             _ => return Err(Failure::argument("one's own numbers are at home, at work, and mobile")),
         }
-        account.set_own_details(OwnDetails { phones, ..OwnDetails::clone(&own) });
+        self.put_profile(Profile { phones, ..Profile::clone(&own) })
+    }
+
+    /// Changes one's own display name, told by
+    /// [`on_my_friendly_name_change`](DMessengerEvents::on_my_friendly_name_change). In 2007 there was no way to.
+    ///
+    /// # Errors
+    /// [`MSGR_E_INVALID_FRIENDLY_NAME`](super::MSGR_E_INVALID_FRIENDLY_NAME).
+    pub fn put_my_friendly_name(&self, name: &str) -> Result<HRESULT> {
+        let profile = Profile::clone(&self.inner.account()?.own_profile());
+        self.put_profile(Profile { display_name: name.into(), ..profile })
+    }
+
+    /// Kept at once, and published when the service is there.
+    fn put_profile(&self, profile: Profile) -> Result<HRESULT> {
+        let account = self.inner.account()?;
+        let command = Command::SetProfile(Some(Box::new(profile)));
+        self.inner.wait(async move { account.command(command).await })?;
         Ok(S_OK)
     }
 
@@ -755,7 +770,7 @@ impl Inner {
     pub(super) fn publish(
         self: &Arc<Self>,
         availability: Availability,
-        activity: &'static str,
+        activity: &str,
         note: String,
     ) -> Result<HRESULT> {
         let account = self.account()?;

@@ -14,7 +14,7 @@ use super::{
     constants::EXTENDED_STATUS_BLOCKED, constants::EXTENDED_STATUS_MOBILE, constants::EXTENDED_STATUS_TYPE,
     constants::EXTENDED_STATUS_WEB,
 };
-use crate::{Availability, Freshness, Presence, Timestamp};
+use crate::{Availability, CalendarState, DeviceKind, Freshness, Presence, Timestamp};
 
 /// Activities of RFC 4480 that had a status of their own, the strongest first.
 const ACTIVITIES: [(&str, MISTATUS); 9] = [
@@ -43,6 +43,9 @@ pub(super) fn status(presence: &Presence) -> MISTATUS {
         && let Some((_, status)) = ACTIVITIES.iter().find(|(word, _)| said(word))
     {
         return *status;
+    }
+    if presence.custom_status().is_some() {
+        return MISTATUS_CUSTOM;
     }
     match availability {
         Availability::Available => MISTATUS_ONLINE,
@@ -132,7 +135,6 @@ impl PresenceProperties {
         let status = status(presence);
         let words =
             |text: &str| if text.is_empty() { Variant::Empty } else { Variant::Bstr(text.to_owned()) };
-        let upcoming = presence.upcoming().first();
         let away = status == MISTATUS_OUT_OF_OFFICE;
         let mut array = Self::new();
         let mut set = |place: PRESENCE_PROPERTY, value| array.0[place.0 as usize] = value;
@@ -143,38 +145,43 @@ impl PresenceProperties {
         set(PRESENCE_PROP_PRESENCE_NOTE, words(&presence.note));
         set(PRESENCE_PROP_IS_OOF, if away { words(&presence.note) } else { Variant::Empty });
         set(PRESENCE_PROP_TOOL_TIP, words(&tool_tip(presence)));
-        set(PRESENCE_PROP_CUSTOM_STATUS_STRING, words(&presence.note));
+        set(
+            PRESENCE_PROP_CUSTOM_STATUS_STRING,
+            presence.custom_status().map_or(Variant::Empty, |it| words(it)),
+        );
         set(
             PRESENCE_PROP_DEVICE_TYPE,
             device(presence, blocked).map_or(Variant::Empty, |it| Variant::I4(it.0)),
         );
-        let now = calendar(presence.availability, &presence.activities);
+        let calendar = presence.calendar();
+        let now = calendar.map_or(CALENDAR_STATE_NOT_AVAILABLE, |calendar| calendar_state(calendar.now));
         set(PRESENCE_PROP_CURRENT_CALENDAR_STATE, Variant::I4(now.0));
-        let next = upcoming.map(|next| {
-            let tentative = next.note.to_lowercase().starts_with("tentative");
-            if tentative { CALENDAR_STATE_TENTATIVE } else { calendar(next.availability, &next.activities) }
-        });
-        set(PRESENCE_PROP_NEXT_CALENDAR_STATE, next.map_or(Variant::Empty, |next| Variant::I4(next.0)));
-        set(
-            PRESENCE_PROP_NEXT_CALENDAR_STATE_TIME,
-            upcoming.map_or(Variant::Empty, |next| Variant::Date(next.from)),
-        );
+        let next = calendar.and_then(|calendar| calendar.next);
+        let state = next.map_or(Variant::Empty, |(state, _)| Variant::I4(calendar_state(state).0));
+        set(PRESENCE_PROP_NEXT_CALENDAR_STATE, state);
+        set(PRESENCE_PROP_NEXT_CALENDAR_STATE_TIME, next.map_or(Variant::Empty, |(_, at)| Variant::Date(at)));
         array
     }
 
     /// What to publish: availability, activity and note. `now` is what holds where the array says nothing.
-    pub(super) fn to_publish(&self, now: &Presence) -> Result<(Availability, &'static str, String)> {
+    pub(super) fn to_publish(&self, now: &Presence) -> Result<(Availability, String, String)> {
+        let known = now.availability.unwrap_or(Availability::Available);
         let (availability, activity) =
             match (self.get(PRESENCE_PROP_MSTATE), self.get(PRESENCE_PROP_AVAILABILITY)) {
+                // A status of one's own words goes with any availability.
+                (Variant::I4(status), Variant::I4(number)) if *status == MISTATUS_CUSTOM.0 => {
+                    (of_number(*number)?, "")
+                }
                 (Variant::I4(status), _) => of_status(MISTATUS(*status))?,
                 (_, Variant::I4(number)) => (of_number(*number)?, ""),
-                _ => (now.availability.unwrap_or(Availability::Available), ""),
+                _ => (known, ""),
             };
-        let note = [PRESENCE_PROP_CUSTOM_STATUS_STRING, PRESENCE_PROP_PRESENCE_NOTE, PRESENCE_PROP_IS_OOF];
-        let note = note.into_iter().find_map(|place| match self.get(place) {
-            Variant::Bstr(note) => Some(note.clone()),
+        let words = |place| match self.get(place) {
+            Variant::Bstr(words) => Some(words.clone()),
             _ => None,
-        });
+        };
+        let note = words(PRESENCE_PROP_PRESENCE_NOTE).or_else(|| words(PRESENCE_PROP_IS_OOF));
+        let activity = words(PRESENCE_PROP_CUSTOM_STATUS_STRING).unwrap_or_else(|| activity.to_owned());
         Ok((availability, activity, note.unwrap_or_else(|| now.note.to_string())))
     }
 }
@@ -195,26 +202,17 @@ fn device(presence: &Presence, blocked: bool) -> Option<EXTENDED_STATUS_TYPE> {
     if blocked {
         return Some(EXTENDED_STATUS_BLOCKED);
     }
-    let open = || presence.devices().iter().filter(|device| device.open != Some(false));
-    let mobile = open().any(|device| device.capabilities.as_ref().and_then(|it| it.mobile) == Some(true));
-    let web = open().any(|device| device.service_class.as_deref() == Some("web"));
+    let mobile = presence.device_kind() == Some(DeviceKind::Mobile);
+    let web = presence.devices().iter().any(|device| device.service_class.as_deref() == Some("web"));
     mobile.then_some(EXTENDED_STATUS_MOBILE).or(web.then_some(EXTENDED_STATUS_WEB))
 }
 
-fn calendar(availability: Option<Availability>, activities: &[std::sync::Arc<str>]) -> CALENDAR_STATE {
-    let said =
-        |words: &[&str]| activities.iter().any(|it| words.iter().any(|word| it.eq_ignore_ascii_case(word)));
-    if said(&["vacation", "holiday", "travel"]) {
-        CALENDAR_STATE_OUT_OF_OFFICE
-    } else if said(&["meeting", "appointment", "presentation", "performance"]) {
-        CALENDAR_STATE_BUSY
-    } else if said(&["sleeping", "permanent-absence"]) {
-        CALENDAR_STATE_NOTWORKING
-    } else {
-        match availability {
-            Some(Availability::Available | Availability::Idle) => CALENDAR_STATE_FREE,
-            Some(Availability::Busy | Availability::BusyIdle) => CALENDAR_STATE_BUSY,
-            _ => CALENDAR_STATE_NOT_AVAILABLE,
-        }
+fn calendar_state(state: CalendarState) -> CALENDAR_STATE {
+    match state {
+        CalendarState::Free => CALENDAR_STATE_FREE,
+        CalendarState::Tentative => CALENDAR_STATE_TENTATIVE,
+        CalendarState::NotWorking => CALENDAR_STATE_NOTWORKING,
+        CalendarState::Busy => CALENDAR_STATE_BUSY,
+        CalendarState::OutOfOffice => CALENDAR_STATE_OUT_OF_OFFICE,
     }
 }

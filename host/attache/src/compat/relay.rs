@@ -16,7 +16,7 @@ use std::{
 use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{ADDRESS_TYPE, Cookie, DMessengerEvents, HRESULT, Result, messenger::Inner, told::Told};
-use crate::{AccountId, Change, Code, Error, GroupId, Host, OwnDetails, Snapshot};
+use crate::{AccountId, Change, Code, Error, GroupId, Host, Snapshot};
 
 /// Changes that wait for callbacks.
 const QUEUE: usize = 256;
@@ -24,9 +24,8 @@ const QUEUE: usize = 256;
 /// Something to tell callbacks of.
 pub(super) enum Job {
     /// An account is there, as this says.
-    Account(crate::Messenger, Arc<Snapshot>, Arc<OwnDetails>),
+    Account(crate::Messenger, Arc<Snapshot>),
     Change(AccountId, Change),
-    Own(AccountId, Arc<OwnDetails>),
     Done(Done, HRESULT),
     /// An account is gone.
     Gone(AccountId),
@@ -101,8 +100,8 @@ impl Relay {
                 continue;
             }
             // The view is taken now: what the caller does next is a change.
-            let (view, own) = (account.view(), account.own_details());
-            runtime.spawn(pass_on(account, view, own, self.jobs.clone(), self.followed.clone()));
+            let view = account.view();
+            runtime.spawn(pass_on(account, view, self.jobs.clone(), self.followed.clone()));
         }
     }
 
@@ -134,12 +133,11 @@ impl Relay {
 async fn pass_on(
     account: crate::Messenger,
     mut view: crate::View,
-    mut own: Arc<OwnDetails>,
     jobs: mpsc::Sender<Job>,
     followed: Arc<Mutex<BTreeSet<AccountId>>>,
 ) {
     let id = account.address().account_id();
-    if jobs.send(Job::Account(account.clone(), view.snapshot, own.clone())).await.is_err() {
+    if jobs.send(Job::Account(account, view.snapshot)).await.is_err() {
         return;
     }
     loop {
@@ -148,10 +146,6 @@ async fn pass_on(
                 Some(change) => Job::Change(id, change),
                 None => break,
             },
-            changed = account.own_details_after(&own) => {
-                own = changed.clone();
-                Job::Own(id, changed)
-            }
             // Nobody is there to be told.
             () = jobs.closed() => return,
         };

@@ -10,14 +10,13 @@ use super::{
     MISTATUS_LOCAL_CONNECTING_TO_SERVER, MISTATUS_LOCAL_DISCONNECTING_FROM_SERVER, MISTATUS_OFFLINE,
     MPHONE_TYPE, MPHONE_TYPE_HOME, MPHONE_TYPE_MOBILE, MPHONE_TYPE_WORK, MSGR_E_DISCONNECTED,
     MessengerContact, MessengerConversationWnd, MessengerGroup, S_OK, Variant,
-    contact::blocks,
     messenger::{Inner, number_of, own_status},
     presence::status,
     relay::{Done, Job},
 };
 use crate::{
-    AccountId, Address, Change, Contact, ContactId, ConversationId, Error, EventKind, GroupId, OwnDetails,
-    Phones, Presence, SessionState, Snapshot,
+    AccountId, Address, Change, Contact, ContactId, ConversationId, Error, EventKind, GroupId, Phones,
+    Presence, Profile, SessionState, Snapshot,
 };
 
 const KINDS: [MPHONE_TYPE; 3] = [MPHONE_TYPE_HOME, MPHONE_TYPE_WORK, MPHONE_TYPE_MOBILE];
@@ -31,8 +30,7 @@ struct Account {
     messenger: crate::Messenger,
     session: SessionState,
     own_status: MISTATUS,
-    own_name: Arc<str>,
-    own: Arc<OwnDetails>,
+    own: Arc<Profile>,
     contacts: BTreeMap<ContactId, Known>,
     groups: BTreeMap<GroupId, Arc<str>>,
     conversations: BTreeMap<ConversationId, BTreeSet<Address>>,
@@ -51,8 +49,8 @@ impl Told {
     /// Tells callbacks of something; whether it was the end of the last account.
     pub(super) fn tell(&mut self, inner: &Arc<Inner>, job: Job) -> bool {
         match job {
-            Job::Account(messenger, snapshot, own) => {
-                let account = Account::new(messenger, &snapshot, own);
+            Job::Account(messenger, snapshot) => {
+                let account = Account::new(messenger, &snapshot);
                 self.0.insert(snapshot.account, account);
             }
             Job::Change(id, change) => {
@@ -62,11 +60,6 @@ impl Told {
                         Change::Event(event) => teller.event(&event.kind),
                         Change::Reset(snapshot) => teller.reset(&snapshot),
                     }
-                }
-            }
-            Job::Own(id, own) => {
-                if let Some(account) = self.0.get_mut(&id) {
-                    Teller { inner, account }.own_details(own);
                 }
             }
             Job::Done(done, hresult) => self.done(inner, &done, hresult),
@@ -117,12 +110,13 @@ impl Told {
 
 impl Account {
     /// What holds at the beginning is no news, but for presence: whoever is not offline is told after the sign-in.
-    fn new(messenger: crate::Messenger, snapshot: &Snapshot, own: Arc<OwnDetails>) -> Self {
+    fn new(messenger: crate::Messenger, snapshot: &Snapshot) -> Self {
         let known = |id: &ContactId| {
             let entry = snapshot.contacts.get(id)?;
             let mut known = Known::new(&entry.contact);
-            known.phones = messenger.phones_of(&entry.contact.address);
-            known.blocked = blocks(&snapshot.rules, &entry.contact.address);
+            known.phones = entry.profile().phones;
+            known.name = entry.display_name().clone();
+            known.blocked = snapshot.blocked.contains(id);
             Some((*id, known))
         };
         let contacts = snapshot.contacts.keys().filter_map(known).collect();
@@ -132,8 +126,7 @@ impl Account {
         Self {
             session: snapshot.session,
             own_status: MISTATUS_OFFLINE,
-            own_name: snapshot.display_name.clone(),
-            own,
+            own: snapshot.profile.clone(),
             contacts,
             groups: snapshot.groups.iter().map(|(id, group)| (*id, group.name.clone())).collect(),
             conversations,
@@ -178,7 +171,9 @@ impl Teller<'_> {
                 }
             }
             EventKind::OwnPresenceChanged(_) => self.own_presence(),
-            EventKind::RulesChanged(rules) => self.rules(rules),
+            EventKind::OwnProfileChanged { profile, .. } => self.own_profile(profile),
+            EventKind::ContactProfileChanged { contact, profile, .. } => self.profile(*contact, profile),
+            EventKind::ContactBlockedChanged { contact, blocked, .. } => self.blocked(*contact, *blocked),
             EventKind::ConversationOpened(conversation) => {
                 let present = conversation.present().cloned().collect();
                 self.conversation(conversation.id, present);
@@ -211,6 +206,8 @@ impl Teller<'_> {
         }
         for entry in snapshot.contacts.values() {
             self.contact(&entry.contact);
+            self.profile(entry.contact.id, &entry.profile());
+            self.blocked(entry.contact.id, snapshot.blocked.contains(&entry.contact.id));
             self.presence(entry.contact.id, &entry.presence);
         }
         let gone = |known: &ContactId| !snapshot.contacts.contains_key(known);
@@ -221,7 +218,7 @@ impl Teller<'_> {
         for id in self.account.groups.keys().copied().filter(gone).collect::<Vec<_>>() {
             self.group_gone(id);
         }
-        self.rules(&snapshot.rules);
+        self.own_profile(&snapshot.profile);
         for (id, entry) in snapshot.conversations.iter().filter(|(_, entry)| entry.conversation.is_open()) {
             self.conversation(*id, entry.conversation.present().cloned().collect());
         }
@@ -247,7 +244,6 @@ impl Teller<'_> {
             SessionState::SignedIn => {
                 self.tell(|sink| sink.on_signin(S_OK));
                 self.own_presence();
-                self.name();
                 let snapshot = self.account.messenger.snapshot();
                 for entry in snapshot.contacts.values() {
                     self.presence(entry.contact.id, &entry.presence);
@@ -290,39 +286,43 @@ impl Teller<'_> {
         self.tell(|sink| sink.on_contact_status_change(Some(&oneself), status));
     }
 
-    fn name(&mut self) {
-        let name = self.account.messenger.snapshot().display_name.clone();
-        let before = core::mem::replace(&mut self.account.own_name, name);
-        if before != self.account.own_name {
-            self.tell(|sink| sink.on_my_friendly_name_change(S_OK, &before));
-        }
-    }
-
-    fn own_details(&mut self, own: Arc<OwnDetails>) {
+    fn own_profile(&mut self, own: &Arc<Profile>) {
         let before = core::mem::replace(&mut self.account.own, own.clone());
+        if before.display_name != own.display_name {
+            self.tell(|sink| sink.on_my_friendly_name_change(S_OK, &before.display_name));
+        }
         for (kind, number) in changed(&before.phones, &own.phones) {
             self.tell(|sink| sink.on_my_phone_change(kind, &number));
         }
         if before.email != own.email {
-            let value = own.email.clone().map_or(Variant::Empty, Variant::Bstr);
+            let value = own.email.as_ref().map_or(Variant::Empty, |email| Variant::Bstr(email.to_string()));
             self.tell(|sink| sink.on_my_property_change(S_OK, MCONTACTPROP_EMAIL, &value));
+        }
+    }
+
+    /// The name that is shown of a contact, and its numbers.
+    fn profile(&mut self, id: ContactId, profile: &Profile) {
+        let Some(known) = self.account.contacts.get_mut(&id) else { return };
+        let name = core::mem::replace(&mut known.name, profile.display_name.clone());
+        let phones = core::mem::replace(&mut known.phones, profile.phones.clone());
+        let contact = MessengerContact::new(self.inner, &self.account.messenger, known.address.clone());
+        if name != profile.display_name {
+            self.tell(|sink| sink.on_contact_friendly_name_change(S_OK, Some(&contact), &name));
+        }
+        for (kind, number) in changed(&phones, &profile.phones) {
+            self.tell(|sink| sink.on_contact_phone_change(S_OK, Some(&contact), kind, &number));
         }
     }
 
     /// A contact that is there: a new one, or one with another name or in other groups.
     fn contact(&mut self, contact: &Contact) {
         let object = self.contact_of(&contact.address);
-        let Some(known) = self.account.contacts.get_mut(&contact.id) else {
+        if !self.account.contacts.contains_key(&contact.id) {
             let mut known = Known::new(contact);
             known.groups.clear();
-            known.blocked = blocks(&self.account.messenger.rules(), &contact.address);
+            known.blocked = self.account.messenger.snapshot().blocked.contains(&contact.id);
             self.account.contacts.insert(contact.id, known);
             self.tell(|sink| sink.on_contact_list_add(S_OK, Some(&object)));
-            return self.groups_of(contact, &object);
-        };
-        let before = core::mem::replace(&mut known.name, contact.name.clone());
-        if before != contact.name {
-            self.tell(|sink| sink.on_contact_friendly_name_change(S_OK, Some(&object), &before));
         }
         self.groups_of(contact, &object);
     }
@@ -362,26 +362,16 @@ impl Teller<'_> {
         let address = known.address.clone();
         let status = status(presence);
         let told = core::mem::replace(&mut known.status, status);
-        let phones = self.account.messenger.phones_of(&address);
-        let before = core::mem::replace(&mut known.phones, phones.clone());
         let contact = self.contact_of(&address);
         if told != status {
             self.tell(|sink| sink.on_contact_status_change(Some(&contact), status));
         }
-        for (kind, number) in changed(&before, &phones) {
-            self.tell(|sink| sink.on_contact_phone_change(S_OK, Some(&contact), kind, &number));
-        }
     }
 
-    fn rules(&mut self, rules: &[crate::Rule]) {
-        let mut changed = Vec::new();
-        for known in self.account.contacts.values_mut() {
-            let blocked = blocks(rules, &known.address);
-            if core::mem::replace(&mut known.blocked, blocked) != blocked {
-                changed.push((known.address.clone(), blocked));
-            }
-        }
-        for (address, blocked) in changed {
+    fn blocked(&mut self, id: ContactId, blocked: bool) {
+        let Some(known) = self.account.contacts.get_mut(&id) else { return };
+        if core::mem::replace(&mut known.blocked, blocked) != blocked {
+            let address = known.address.clone();
             let contact = self.contact_of(&address);
             self.tell(|sink| sink.on_contact_block_change(S_OK, Some(&contact), blocked));
         }

@@ -64,8 +64,9 @@ fn people_are_found_by_name_and_place() {
     let account = desk.messenger.modern().primary().expect("an account");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a thread");
     let bob = crate::common::address(BOB);
-    let profile = runtime.block_on(account.profile(&bob)).expect("known");
-    assert_eq!(profile.detail, "Works, room 12, Reykjavík");
+    let found = runtime.block_on(account.resolve(&attache::PersonQuery::Address(bob))).expect("known");
+    assert_eq!(found.found, attache::FoundIn::Directory);
+    assert_eq!(found.entry.expect("an entry").detail, "Works, room 12, Reykjavík");
     let none = Desk::new(office.config(office.account("bob")));
     let failure = none.messenger.find_contact("Bob", "", "", "", "").expect_err("no directory");
     assert_eq!(failure.hresult(), MSGR_E_NO_DIRECTORY);

@@ -113,6 +113,9 @@ fn own_presence_is_written_as_an_array_with_any_words_and_any_availability() {
     array.put(PRESENCE_PROP_MSTATE, Variant::I4(MISTATUS_CUSTOM.0)).expect("a place");
     array.put(PRESENCE_PROP_CUSTOM_STATUS_STRING, Variant::Bstr("gardening".to_owned())).expect("a place");
     assert_eq!(oneself.put_presence_properties(&array).expect("published"), S_OK);
+    bob.heard.wait(&format!("status {ALICE} 0x00b2"));
+    let seen = bob.messenger.get_contact(ALICE, "").expect("on the list").presence_properties();
+    assert_eq!(*seen.get(PRESENCE_PROP_CUSTOM_STATUS_STRING), Variant::Bstr("gardening".to_owned()));
     // Free text goes with being away as well, by the number of the availability.
     let mut away = PresenceProperties::new();
     away.put(PRESENCE_PROP_AVAILABILITY, Variant::I4(15500)).expect("a place");

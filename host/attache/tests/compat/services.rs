@@ -3,7 +3,8 @@
 use attache::compat::{
     E_FAIL, E_INVALIDARG, MCONTACTPROP_EMAIL, MCONTACTPROP_INVALID_PROPERTY, MMESSENGERPROP_PLCID,
     MMESSENGERPROP_VERSION, MMESSENGERPROPERTY, MPHONE_TYPE_ALL, MPHONE_TYPE_CUSTOM, MPHONE_TYPE_HOME,
-    MPHONE_TYPE_MOBILE, MPHONE_TYPE_WORK, MSGR_E_NOT_LOGGED_ON, MSGR_E_PHONE_INVALID_NUMBER, S_OK, Variant,
+    MPHONE_TYPE_MOBILE, MPHONE_TYPE_WORK, MSGR_E_INVALID_FRIENDLY_NAME, MSGR_E_NOT_LOGGED_ON,
+    MSGR_E_PHONE_INVALID_NUMBER, S_OK, Variant,
 };
 
 use crate::{
@@ -107,6 +108,35 @@ fn the_own_mail_address_is_a_property_whose_change_is_told() {
         .put_my_property(MCONTACTPROP_EMAIL, &Variant::Bstr("a@b.example".to_owned()))
         .expect("taken");
     desk.heard.wait("my property S_OK (0x00000000) 1 Bstr(\"a@b.example\")");
+}
+
+/// seed: DMessengerEvents.OnMyFriendlyNameChange DMessengerEvents.OnContactPhoneChange IMessengerContact.PhoneNumber
+/// seed: IMessengerContact.CanPage DMessengerEvents.OnContactPagerChange DMessengerEvents.OnContactFriendlyNameChange
+/// seed: MSGR_E_INVALID_FRIENDLY_NAME MOPT_PHONE_PAGE
+#[test]
+fn names_and_numbers_that_people_publish_reach_those_who_have_them_on_the_list() {
+    let office = Office::open();
+    let mut account = office.account("alice");
+    account.phones.work = Some(address("tel:+3545550100"));
+    let alice = Desk::new(office.config(account));
+    let bob = office.desk("bob");
+    let contact = bob.add("sip:alice@example.com");
+    alice.sign_in();
+    bob.heard.wait("phone S_OK (0x00000000) sip:alice@example.com 1 tel:+3545550100");
+    assert_eq!(contact.phone_number(MPHONE_TYPE_WORK).expect("published"), "tel:+3545550100");
+    assert_eq!(contact.phone_number(MPHONE_TYPE_MOBILE).expect_err("not published").hresult(), E_FAIL);
+    // A mobile number is what a text can go to.
+    alice.messenger.put_my_phone_number(MPHONE_TYPE_MOBILE, "+354 555 0123").expect("a number");
+    bob.heard.wait("phone S_OK (0x00000000) sip:alice@example.com 2 tel:+3545550123");
+    let account = bob.messenger.modern().primary().expect("an account");
+    let known = account.known_profile(&address("sip:alice@example.com"));
+    assert_eq!(known.phones.mobile, Some(address("tel:+3545550123")));
+    alice.messenger.put_my_friendly_name("Alice L.").expect("a name");
+    alice.heard.wait("my name S_OK (0x00000000) from ");
+    bob.heard.wait("renamed S_OK (0x00000000) sip:alice@example.com from ");
+    assert_eq!(contact.friendly_name(), "Alice L.");
+    let wrong = alice.messenger.put_my_friendly_name("A\tL").expect_err("no name");
+    assert_eq!(wrong.hresult(), MSGR_E_INVALID_FRIENDLY_NAME);
 }
 
 /// seed: IMessenger3.Property MMESSENGERPROPERTY.*

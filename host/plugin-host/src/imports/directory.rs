@@ -5,8 +5,8 @@ use std::sync::Arc;
 use attache_messenger::{
     call::PhoneKind,
     error::Error,
-    people::{DirectoryEntry, FoundIn, PersonQuery, Phones, Resolved},
-    presence::Presence,
+    people::{DirectoryEntry, FoundIn, PersonQuery, Resolved},
+    profile::Phones,
     snapshot::Snapshot,
 };
 
@@ -77,9 +77,9 @@ impl wit::directory::Host for GuestState {
             self.granted("directory.phones", Grant::DirectorySearch)?;
             let (snapshot, address) = (self.snapshot(account)?, address(&text)?);
             let contact = snapshot.by_address.get(&address).and_then(|id| snapshot.contacts.get(id));
-            let presence: Option<&Presence> = contact.map(|entry| &*entry.presence);
-            let presence = presence.or_else(|| snapshot.watched.get(&address).map(|entry| &*entry.presence));
-            Ok(wit_phones(&presence.map(Phones::said).unwrap_or_default()))
+            let said = || snapshot.watched.get(&address).and_then(|entry| entry.presence.phones().cloned());
+            let phones = contact.map(|entry| entry.profile().phones).or_else(said);
+            Ok(wit_phones(&phones.unwrap_or_default()))
         };
         answer(phones())
     }
@@ -88,9 +88,9 @@ impl wit::directory::Host for GuestState {
         self.spend_call()?;
         let own = || -> Result<_, Error> {
             self.granted("directory.own-details", Grant::DirectorySearch)?;
-            let account = self.account(account)?;
-            let own = self.plugin().backend.own_details(account).unwrap_or_default();
-            Ok(wit::directory::Oneself { email: own.email.clone(), phones: wit_phones(&own.phones) })
+            let own = &self.snapshot(account)?.profile;
+            let email = own.email.as_ref().map(ToString::to_string);
+            Ok(wit::directory::Oneself { email, phones: wit_phones(&own.phones) })
         };
         answer(own())
     }

@@ -69,6 +69,7 @@ exported!(
     "attache:plugin/participant-events",
     "attache_plugin::bindings::participant_events"
 );
+exported!(profile_events, "attache:plugin/profile-events", "attache_plugin::bindings::profile_events");
 exported!(call_events, "attache:plugin/call-events", "attache_plugin::bindings::call_events");
 
 /// The world `attache:plugin/timer-events`, which needs no types.

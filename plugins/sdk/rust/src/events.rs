@@ -219,6 +219,19 @@ pub trait ParticipantEvents: Plugin {
     }
 }
 
+/// Names, numbers and addresses of people. Needs the grant `contacts.read`.
+pub trait ProfileEvents: Plugin {
+    /// Those of a contact: the user edited them, or the person published others.
+    fn contact_profile_changed(&mut self, event: EventInfo, contact: ContactId, name: String) {
+        let _ = (event, contact, name);
+    }
+
+    /// The account's own.
+    fn own_profile_changed(&mut self, event: EventInfo, name: String) {
+        let _ = (event, name);
+    }
+}
+
 /// Calls of the account. Needs the grant `calls.read`.
 pub trait CallEvents: Plugin {
     /// A call began, went further, or ended.

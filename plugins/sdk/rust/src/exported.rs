@@ -13,6 +13,7 @@ use crate::bindings::mailbox_events::exports::attache::messenger::mailbox_events
 use crate::bindings::message_events::exports::attache::messenger::message_events;
 use crate::bindings::participant_events::exports::attache::messenger::participant_events;
 use crate::bindings::presence_events::exports::attache::messenger::presence_events;
+use crate::bindings::profile_events::exports::attache::messenger::profile_events;
 use crate::bindings::rule_events::exports::attache::messenger::rule_events;
 use crate::bindings::session_events::exports::attache::messenger::session_events;
 use crate::bindings::timer_events::exports::attache::messenger::timer_events;
@@ -23,9 +24,9 @@ use crate::{
     AlertEvents, Availability, Call, CallEvents, ComposingEvents, Contact, ContactEvents, ContactId,
     Conversation, ConversationEvents, ConversationId, Error, EventInfo, Group, GroupEvents, GroupId,
     IncomingMessage, MailboxEvents, MessageEvents, MessageId, MessageState, OutgoingMessage,
-    ParticipantEvents, Plugin, PresenceChange, PresenceEvents, RequestId, RuleEvents, SessionEvents,
-    SessionState, StartInfo, StopReason, TimerEvents, WatchedChange, WatchedPresenceEvents, WatcherEvents,
-    log,
+    ParticipantEvents, Plugin, PresenceChange, PresenceEvents, ProfileEvents, RequestId, RuleEvents,
+    SessionEvents, SessionState, StartInfo, StopReason, TimerEvents, WatchedChange, WatchedPresenceEvents,
+    WatcherEvents, log,
 };
 
 /// Where the plugin of a component is kept.
@@ -190,6 +191,16 @@ impl<P: Slot + ParticipantEvents> participant_events::Guest for Exported<P> {
 
     fn participant_left(event: EventInfo, id: ConversationId, address: String) {
         tell(|plugin: &mut P| plugin.participant_left(event, id, address));
+    }
+}
+
+impl<P: Slot + ProfileEvents> profile_events::Guest for Exported<P> {
+    fn contact_profile_changed(event: EventInfo, contact: ContactId, name: String) {
+        tell(|plugin: &mut P| plugin.contact_profile_changed(event, contact, name));
+    }
+
+    fn own_profile_changed(event: EventInfo, name: String) {
+        tell(|plugin: &mut P| plugin.own_profile_changed(event, name));
     }
 }
 

@@ -72,8 +72,8 @@ pub use bindings::presence_events::exports::attache::messenger::presence_events:
 pub use bindings::watched_presence_events::exports::attache::messenger::watched_presence_events::WatchedChange;
 pub use events::{
     AlertEvents, CallEvents, ComposingEvents, ContactEvents, ConversationEvents, GroupEvents, MailboxEvents,
-    MessageEvents, ParticipantEvents, Plugin, PresenceEvents, RuleEvents, SessionEvents, TimerEvents,
-    WatchedPresenceEvents, WatcherEvents,
+    MessageEvents, ParticipantEvents, Plugin, PresenceEvents, ProfileEvents, RuleEvents, SessionEvents,
+    TimerEvents, WatchedPresenceEvents, WatcherEvents,
 };
 
 /// One sentence about a failed call, for a log or for the result of an event: `not connected (not-signed-in)`.
@@ -161,6 +161,9 @@ macro_rules! __export_family {
     };
     (CallEvents $exported:ident) => {
         $crate::bindings::call_events::export!($exported with_types_in $crate::bindings::call_events);
+    };
+    (ProfileEvents $exported:ident) => {
+        $crate::bindings::profile_events::export!($exported with_types_in $crate::bindings::profile_events);
     };
     (TimerEvents $exported:ident) => {
         $crate::bindings::timer_events::export!($exported with_types_in $crate::bindings::timer_events);

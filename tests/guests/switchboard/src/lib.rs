@@ -5,11 +5,11 @@ use attache_plugin::directory::LookUp;
 use attache_plugin::messages::Purpose;
 use attache_plugin::watcher_types::Decision;
 use attache_plugin::{
-    AccountId, Call, CallEvents, ComposingEvents, Conversation, ConversationEvents, ConversationId, Error,
-    EventInfo, IncomingMessage, MailboxEvents, MessageEvents, ParticipantEvents, Plugin, RequestId,
-    RuleEvents, SessionEvents, SessionState, StartInfo, call_control, calls, conversation_editor,
-    conversations, directory, explain, mailbox, messages, presence, services, session_control,
-    watcher_editor, watchers,
+    AccountId, Call, CallEvents, ComposingEvents, ContactId, Conversation, ConversationEvents,
+    ConversationId, Error, EventInfo, IncomingMessage, MailboxEvents, MessageEvents, ParticipantEvents,
+    Plugin, ProfileEvents, RequestId, RuleEvents, SessionEvents, SessionState, StartInfo, call_control,
+    calls, conversation_editor, conversations, directory, explain, mailbox, messages, presence, services,
+    session_control, watcher_editor, watchers,
 };
 
 struct Switchboard {
@@ -196,6 +196,16 @@ impl CallEvents for Switchboard {
     }
 }
 
+impl ProfileEvents for Switchboard {
+    fn own_profile_changed(&mut self, event: EventInfo, name: String) {
+        self.say(event.account, &format!("event own name {name}"));
+    }
+
+    fn contact_profile_changed(&mut self, event: EventInfo, _: ContactId, name: String) {
+        self.say(event.account, &format!("event name {name}"));
+    }
+}
+
 impl RuleEvents for Switchboard {
     fn rules_changed(&mut self, event: EventInfo) {
         self.say(event.account, "event rules");
@@ -210,5 +220,5 @@ impl MailboxEvents for Switchboard {
 
 attache_plugin::export!(
     Switchboard: MessageEvents, SessionEvents, ConversationEvents, ParticipantEvents, ComposingEvents,
-    CallEvents, RuleEvents, MailboxEvents
+    CallEvents, RuleEvents, MailboxEvents, ProfileEvents
 );
