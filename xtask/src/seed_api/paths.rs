@@ -35,7 +35,7 @@ fn every_rust_path_of_the_seed_api_exists() {
 
 fn statement(path: &str) -> String {
     if let Some((owner, field)) = path.split_once('.') {
-        return format!("let _ = |it: &{owner}| drop(core::hint::black_box(&it.{field}));");
+        return format!("let _ = |it: &{owner}| {{ let _ = &it.{field}; }};");
     }
     let name = path.split("::<").next().unwrap_or(path);
     let (owner, last) = name.rsplit_once("::").unwrap_or(("", name));
@@ -46,7 +46,8 @@ fn statement(path: &str) -> String {
         (true, false) if TRAITS.iter().any(|name| owner.ends_with(&format!("::{name}"))) => {
             format!("let _ = <dyn {owner}>::{last};")
         }
-        (false, true) => format!("use {path} as _;"),
+        (false, true) if TRAITS.contains(&last) => format!("let _ = |_: &dyn {path}| ();"),
+        (false, true) => format!("let _ = |_: &{path}| ();"),
         _ => format!("let _ = {path};"),
     }
 }
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_path_is_looked_at_in_its_way() {
-        assert_eq!(statement("a::b::Type"), "use a::b::Type as _;");
+        assert_eq!(statement("a::b::Type"), "let _ = |_: &a::b::Type| ();");
         assert_eq!(statement("a::Type::f"), "let _ = a::Type::f;");
         assert_eq!(statement("a::Type::Case"), "let _ = |it: &a::Type| matches!(it, a::Type::Case { .. });");
         assert_eq!(statement("a::Shell::f"), "let _ = <dyn a::Shell>::f;");
