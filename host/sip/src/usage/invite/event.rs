@@ -48,7 +48,8 @@ pub enum InviteEvent {
         /// Its offer; `None` asks us for one.
         body: Option<Body>,
     },
-    /// Our [`reoffer`](crate::agent::Agent::reoffer) was accepted, or what we offered when the peer asked for an offer.
+    /// Our [`reoffer`](crate::agent::Agent::reoffer) was accepted, or what we offered when the peer asked for an offer. Also told
+    /// when a refresh (RFC 4028) found that the peer describes the session anew.
     OfferAnswered {
         /// The answer.
         body: Option<Body>,

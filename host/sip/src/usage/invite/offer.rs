@@ -180,7 +180,11 @@ impl Call {
         (self.raised, self.glares) = (false, 0);
         self.timer.agreed(core, now, answer);
         // A refresh changes nothing, unless the peer says so.
-        let refresh = inviting.refresh && (body.is_none() || body == self.remote_body);
+        let same = match (&body, &self.remote_body) {
+            (Some(body), Some(known)) => body.describes_the_same(known),
+            (body, _) => body.is_none(),
+        };
+        let refresh = inviting.refresh && same;
         if body.is_some() {
             self.remote_body.clone_from(&body);
         }
@@ -320,13 +324,21 @@ impl Call {
         }
         self.served = Some(Box::new(Served::new(core, transaction, message, flow, false)));
         let body = Body::of(message);
-        if body.is_some() && body == self.remote_body && self.local_body.is_some() {
+        if self.says_the_same(body.as_ref()) {
             // Nothing changes: the peer says that it is still there (RFC 4028 §7.4).
             let local = self.local_body.clone();
             return self.accept_reinvite(core, now, local);
         }
         self.pending = Some(Pending::TheirReinvite);
         self.tell(core, InviteEvent::Offer { body });
+    }
+
+    /// Whether an offer of the peer changes nothing, and there is something to answer it with.
+    fn says_the_same(&self, offer: Option<&Body>) -> bool {
+        match (offer, &self.remote_body, &self.local_body) {
+            (Some(offer), Some(known), Some(_)) => offer.describes_the_same(known),
+            _ => false,
+        }
     }
 
     fn admits_invite(&self) -> Result<(), Refusal> {
@@ -386,7 +398,7 @@ impl Call {
         let asked = Asked { transaction, message: message.clone(), flow: *flow, until };
         match body {
             None => self.answer_request(core, now, &asked, None),
-            Some(body) if Some(&body) == self.remote_body.as_ref() && self.local_body.is_some() => {
+            Some(body) if self.says_the_same(Some(&body)) => {
                 let local = self.local_body.clone();
                 self.answer_request(core, now, &asked, local);
             }

@@ -38,6 +38,15 @@ impl Body {
         Some(Self::new(String::from_utf8_lossy(content_type), message.body_bytes()))
     }
 
+    /// Whether it describes the same session as another one. Many programs count the version of a description up (RFC 4566, `o=`) without
+    /// any other change.
+    pub(crate) fn describes_the_same(&self, other: &Self) -> bool {
+        fn said(content: &[u8]) -> impl Iterator<Item = &[u8]> {
+            content.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"o="))
+        }
+        self.content_type == other.content_type && said(&self.content).eq(said(&other.content))
+    }
+
     /// As requests and answers take it.
     pub(crate) fn parts(&self) -> (String, Bytes) {
         (self.content_type.clone(), self.content.clone())
@@ -306,6 +315,16 @@ mod tests {
         for bad in ["", "a", "a;to-tag=1", "a;to-tag=;from-tag=2", "a b;to-tag=1;from-tag=2"] {
             assert_eq!(DialogName::parse(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_version_alone_is_no_change_of_a_session() {
+        let body = |version, direction| {
+            Body::sdp(format!("v=0\r\no=- 1 {version} IN IP4 127.0.0.1\r\ns=-\r\na={direction}\r\n"))
+        };
+        assert!(body(1, "sendrecv").describes_the_same(&body(2, "sendrecv")));
+        assert!(!body(1, "sendrecv").describes_the_same(&body(1, "sendonly")));
+        assert!(!Body::sdp("a").describes_the_same(&Body::new("text/plain", "a")));
     }
 
     #[test]
