@@ -333,12 +333,9 @@ impl Call {
         self.tell(core, InviteEvent::Offer { body });
     }
 
-    /// Whether an offer of the peer changes nothing, and there is something to answer it with.
+    /// Whether an offer of the peer changes nothing, its version included (RFC 3264 §8), and there is something to answer it with.
     fn says_the_same(&self, offer: Option<&Body>) -> bool {
-        match (offer, &self.remote_body, &self.local_body) {
-            (Some(offer), Some(known), Some(_)) => offer.describes_the_same(known),
-            _ => false,
-        }
+        offer.is_some() && offer == self.remote_body.as_ref() && self.local_body.is_some()
     }
 
     fn admits_invite(&self) -> Result<(), Refusal> {
