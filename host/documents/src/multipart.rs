@@ -390,6 +390,18 @@ impl Writer {
         self.out.put_slice(b"\r\n");
     }
 
+    /// Adds a part that says what is to be done with it (RFC 2183).
+    pub fn disposed_part(&mut self, content_type: &str, disposition: &str, body: &[u8]) {
+        self.out.reserve(self.overhead(content_type, None) + disposition.len() + 23 + body.len());
+        self.begin();
+        self.header("Content-Transfer-Encoding", "binary");
+        self.header("Content-Disposition", disposition);
+        self.header("Content-Type", content_type);
+        self.out.put_slice(b"\r\n");
+        self.out.put_slice(body);
+        self.out.put_slice(b"\r\n");
+    }
+
     /// Bytes that a part takes beside its body.
     #[must_use]
     pub fn overhead(&self, content_type: &str, content_id: Option<&str>) -> usize {

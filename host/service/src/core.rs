@@ -6,6 +6,7 @@ mod conference;
 mod documents;
 mod door;
 mod http;
+mod letters;
 mod message;
 mod notify;
 mod own;
@@ -54,7 +55,7 @@ pub(crate) use own::OwnWatch;
 pub(crate) use winfo::WatcherWatch;
 
 /// The extensions that are understood where a request demands them.
-const SUPPORTED: &str = "eventlist, gruu, outbound, path, recipient-list-subscribe";
+const SUPPORTED: &str = "eventlist, gruu, outbound, path, recipient-list-message, recipient-list-subscribe";
 /// Those that are understood beside them where there are conferences.
 const CONFERENCE_OPTIONS: &str = ", recipient-list-invite, multiple-refer, norefersub";
 /// What is served, in the order in which Allow names it.
@@ -171,6 +172,8 @@ pub struct Core {
     store_changes: VecDeque<StoreChange>,
     /// Senders that wait until their message is on disk.
     storing: HashMap<u64, Storing>,
+    /// Senders to many, who wait until all copies are.
+    storing_lists: letters::StoringLists,
     /// What our own requests are for.
     uses: HashMap<TransactionId, Use>,
     timers: Timers<Due>,
@@ -210,11 +213,13 @@ struct Storing {
     recipient: Aor,
     /// `None` when the sender has its answer.
     sender: Option<ServerTransactionId>,
+    /// The message to many that it is a copy of.
+    list: Option<u64>,
 }
 
 enum Use {
     Notify { subscription: u64, reach: Reach },
-    Relay { relay: u64, contact: attache_sip::uri::UriBuf, reach: Reach },
+    Relay { relay: u64, target: message::Target, plain: bool },
 }
 
 #[derive(Clone, Eq, Hash, PartialEq)]
@@ -308,6 +313,7 @@ impl Core {
             is_durable: config.is_durable,
             store_changes: VecDeque::new(),
             storing: HashMap::new(),
+            storing_lists: letters::StoringLists::default(),
             uses: HashMap::new(),
             timers: Timers::new(),
             run: rng.next_u64(),
@@ -547,7 +553,7 @@ impl Core {
     fn on_outcome(&mut self, now: Instant, what: Use, outcome: &Outcome) {
         match what {
             Use::Notify { subscription, reach } => self.notified(now, subscription, reach, outcome),
-            Use::Relay { relay, contact, reach } => self.relayed(now, relay, &contact, reach, outcome),
+            Use::Relay { relay, target, plain } => self.relayed(now, relay, &target, plain, outcome),
         }
     }
 

@@ -57,7 +57,7 @@
 //! - **MESSAGE** (RFC 3428): to every device at once; the first that takes it answers for all. What no device takes is kept
 //!   (202), on disk where there is a `data-dir`, and delivered in order after the next REGISTER, with the Date on which it
 //!   came. It is forgotten only after a 2xx, or when it is too old. Delivery is at least once: Call-ID, CSeq and From stay
-//!   those of the sender, so that a recipient can tell a repeat.
+//!   those of the sender, so that a recipient can tell a repeat. A MESSAGE to many (RFC 5365) becomes a copy for each.
 //! - **Calls**: INVITE, REFER and what follows within their dialogs go from user to user through a stateful proxy (RFC 3261,
 //!   section 16): all devices ring, one takes the call. The caller is asserted (RFC 3325) unless privacy is wanted. Routes
 //!   are signed, so requests within a dialog go to its other end and nowhere else. Telephone numbers of the

@@ -53,6 +53,8 @@ pub struct Limits {
     /// that a datagram, and many a client, can take.
     #[serde(deserialize_with = "units::bytes")]
     pub message_bytes: usize,
+    /// Recipients of one MESSAGE to many (RFC 5365). 100.
+    pub message_list_entries: usize,
     /// How long a sender waits for the recipient's devices before the message is kept for later. `"8s"`.
     #[serde(deserialize_with = "units::duration")]
     pub relay_timeout: Duration,
@@ -137,6 +139,7 @@ impl Default for Limits {
             list_notify_bytes: 256 * 1024,
             notify_interval: Duration::from_secs(1),
             message_bytes: 48 * 1024,
+            message_list_entries: 100,
             relay_timeout: Duration::from_secs(8),
             relays: 20_000,
             ring_timeout: Duration::from_secs(185),

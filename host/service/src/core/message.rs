@@ -15,7 +15,7 @@ use attache_sip::uri::UriBuf;
 
 use super::access::Challenger;
 use super::own::Package;
-use super::{Core, Due, Outcome, Storing, Use};
+use super::{Core, Due, Outcome, Storing, Use, letters};
 use crate::date::sip_date;
 use crate::directory::Aor;
 use crate::mailbox::{StoreChange, StoredMessage};
@@ -38,6 +38,7 @@ pub(super) struct Relay {
 }
 
 /// Where a message goes.
+#[derive(Clone)]
 pub(super) struct Target {
     pub(super) contact: UriBuf,
     pub(super) reach: Reach,
@@ -50,7 +51,7 @@ impl Target {
     }
 }
 
-enum Origin {
+pub(super) enum Origin {
     /// The sender waits.
     Live(ServerTransactionId),
     /// The sender waits, and means one device only: it is not kept.
@@ -120,6 +121,10 @@ impl Core {
         if self.authenticate(now, id, request, flow, Challenger::Proxy).is_none() {
             return;
         }
+        if letters::is_for_many(request) {
+            self.on_letters(now, id, request);
+            return;
+        }
         let Some(recipient) = self.addressee(now, id, request) else { return };
         let device = request.request_uri().ok().and_then(|uri| self.registrar.device(&uri));
         let device = device.map(|(_, device)| device);
@@ -159,7 +164,13 @@ impl Core {
         self.relay(now, &recipient, message, Origin::Live(id), None);
     }
 
-    fn letter(&mut self, now: Instant, request: &Message, recipient: &Aor, hops: u8) -> StoredMessage {
+    pub(super) fn letter(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        recipient: &Aor,
+        hops: u8,
+    ) -> StoredMessage {
         let mut headers = vec![(HOPS.to_owned(), hops.to_string())];
         for (name, known, value) in request.all() {
             if !NOT_PASSED_ON.contains(&known)
@@ -185,7 +196,7 @@ impl Core {
     }
 
     /// Sends a message to every device, or to the one that is meant.
-    fn relay(
+    pub(super) fn relay(
         &mut self,
         now: Instant,
         recipient: &Aor,
@@ -222,17 +233,30 @@ impl Core {
     }
 
     fn relay_to(&mut self, now: Instant, number: u64, relay: &mut Relay, target: Target) {
-        let Target { contact, reach, path } = target;
+        relay.tried.push((target.contact.clone(), target.reach));
+        self.relay_as(now, number, relay, target, None);
+    }
+
+    /// Sends a message to one device, or a `plain` one in its place.
+    fn relay_as(
+        &mut self,
+        now: Instant,
+        number: u64,
+        relay: &mut Relay,
+        target: Target,
+        plain: Option<&StoredMessage>,
+    ) {
         let is_late = matches!(relay.origin, Origin::Mailbox);
-        let mut request = outgoing(&relay.message, &contact, is_late);
-        for hop in path.iter() {
+        let mut request = outgoing(plain.unwrap_or(&relay.message), &target.contact, is_late);
+        for hop in target.path.iter() {
             request.push(HeaderName::Route, &**hop);
         }
-        relay.tried.push((contact.clone(), reach));
+        let reach = target.reach;
         match self.endpoint.send_request(now, &request, reach.destination, reach.flow) {
             Ok(transaction) => {
                 relay.open += 1;
-                self.uses.insert(transaction, Use::Relay { relay: number, contact, reach });
+                let plain = plain.is_some();
+                self.uses.insert(transaction, Use::Relay { relay: number, target, plain });
             }
             Err(error) => tracing::debug!(%error, "a MESSAGE cannot be passed on"),
         }
@@ -243,14 +267,19 @@ impl Core {
         &mut self,
         now: Instant,
         number: u64,
-        contact: &UriBuf,
-        reach: Reach,
+        target: &Target,
+        plain: bool,
         outcome: &Outcome,
     ) {
         let Some(mut relay) = self.relays.remove(&number) else { return };
-        let verdict = verdict(outcome, &relay.message, &reach);
+        let Target { contact, reach, .. } = target;
+        let verdict = verdict(outcome, &relay.message, reach);
         relay.open -= 1;
         match verdict {
+            // A device that reads no more than plain text still gets what is said.
+            Verdict::Refused(415) if !plain && let Some(bare) = letters::without_history(&relay.message) => {
+                self.relay_as(now, number, &mut relay, target.clone(), Some(&bare));
+            }
             Verdict::Taken(status) => {
                 self.taken(now, number, &mut relay, status);
             }
@@ -258,9 +287,9 @@ impl Core {
                 relay.refusal = Some(relay.refusal.map_or(status, |other| better(other, status)));
             }
             Verdict::Absent { gone } => {
-                let device = self.registrar.device_at(&relay.recipient, contact, &reach);
+                let device = self.registrar.device_at(&relay.recipient, contact, reach);
                 if gone {
-                    self.registrar.remove(&relay.recipient, contact, &reach);
+                    self.registrar.remove(&relay.recipient, contact, reach);
                     self.own_changed(now, &relay.recipient, Package::Registration);
                 }
                 // Another flow of the same device may be alive (RFC 5626, section 6).
@@ -351,11 +380,23 @@ impl Core {
         message: Arc<StoredMessage>,
         sender: Option<ServerTransactionId>,
     ) {
+        self.keep_for(now, recipient, message, sender, None);
+    }
+
+    /// The same for a copy of a message to many. Whether it is kept.
+    pub(super) fn keep_for(
+        &mut self,
+        now: Instant,
+        recipient: &Aor,
+        message: Arc<StoredMessage>,
+        sender: Option<ServerTransactionId>,
+        list: Option<u64>,
+    ) -> bool {
         if !is_storable(&message) || !self.mailboxes.has_room(recipient, message.size()) {
             if let Some(sender) = sender {
                 self.refuse(now, sender, 480, "");
             }
-            return;
+            return false;
         }
         // Out of the datagram or stream that it came in.
         let mut message = Arc::unwrap_or_clone(message);
@@ -366,15 +407,20 @@ impl Core {
         let until = message.until.duration_since(self.wall(now)).unwrap_or_default();
         self.timers.set(Due::Mailbox(Aor::clone(recipient)), now + until.min(RETRY));
         if self.is_durable {
-            self.storing.insert(message.id, Storing { recipient: Aor::clone(recipient), sender });
+            let storing = Storing { recipient: Aor::clone(recipient), sender, list };
+            self.storing.insert(message.id, storing);
             self.store_changes.push_back(StoreChange::Put(message));
         } else if let Some(sender) = sender {
             self.respond(now, sender, &Response::new(202));
         }
+        true
     }
 
     pub(super) fn message_stored(&mut self, now: Instant, id: u64, outcome: Result<(), &str>) {
         let Some(storing) = self.storing.remove(&id) else { return };
+        if let Some(list) = storing.list {
+            self.copy_stored(now, list, outcome.is_ok());
+        }
         match (outcome, storing.sender) {
             (Ok(()), Some(sender)) => self.respond(now, sender, &Response::new(202)),
             (Ok(()), None) => {}
@@ -420,7 +466,7 @@ impl Core {
 
     /// Delivers the next message that waits, if there is somebody to deliver it to and none is on its way. One after the
     /// other, so that they arrive in order.
-    fn deliver_next(&mut self, now: Instant, recipient: &Aor) {
+    pub(super) fn deliver_next(&mut self, now: Instant, recipient: &Aor) {
         if self.registrar.bindings(recipient, now).next().is_none() {
             return;
         }
@@ -463,7 +509,7 @@ fn outgoing(message: &StoredMessage, contact: &UriBuf, is_late: bool) -> Request
 }
 
 /// Signs of life, such as somebody's typing, are worth nothing later; and some messages say themselves that they are.
-fn is_storable(message: &StoredMessage) -> bool {
+pub(super) fn is_storable(message: &StoredMessage) -> bool {
     let kind = message.content_type.split(';').next().unwrap_or_default().trim();
     message.until > message.at && !kind.eq_ignore_ascii_case("application/im-iscomposing+xml")
 }
