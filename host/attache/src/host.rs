@@ -565,6 +565,7 @@ fn engine_config(config: AccountConfig, local: Vec<(Transport, SocketAddr)>, see
     engine.phone = config.phone;
     engine.conference = config.conference;
     engine.incoming_calls = config.incoming_calls;
+    config.messages.apply(&mut engine);
     config.tuning.apply(&mut engine);
     engine
 }

@@ -95,8 +95,8 @@ pub use attache_sip::{
     transport::{Destination, Transport},
 };
 pub use config::{
-    AccountConfig, ConfigError, Credential, HostConfig, Identity, PluginConfig, Problem, Roots, TlsConfig,
-    Tuning, TuningOutOfRange,
+    AccountConfig, ConfigError, Credential, HostConfig, Identity, MessageConfig, PluginConfig, Problem,
+    Roots, TlsConfig, Tuning, TuningOutOfRange,
 };
 pub use connection::{Connection, FlowFailure, FlowInfo, Lookup};
 pub use conversations::NewConversation;

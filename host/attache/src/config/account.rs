@@ -6,7 +6,10 @@ use attache_sip::uri::{Scheme, UriBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{AccountConfig, Credential, Identity, Roots, TlsConfig, Tuning, file::Reader, problem::suggest};
+use super::{
+    AccountConfig, Credential, Identity, Roots, TlsConfig, Tuning, file::Reader, messages::MessagesTable,
+    problem::suggest,
+};
 use crate::{Address, IncomingCalls, Phones, Secret};
 
 /// Values of the `transport` parameter of `service`.
@@ -41,6 +44,8 @@ pub(super) struct AccountTable {
     email: Option<String>,
     #[serde(default)]
     phones: PhonesTable,
+    #[serde(default)]
+    messages: MessagesTable,
     tuning: Option<Spanned<Tuning>>,
 }
 
@@ -151,6 +156,7 @@ impl Reader<'_> {
             self.check(factory.span(), parsed)
         });
         let tls = table.tls.map(|tls| self.tls(tls));
+        let messages = self.messages(table.messages);
         let tuning = match table.tuning {
             Some(tuning) => {
                 let span = tuning.span();
@@ -195,6 +201,7 @@ impl Reader<'_> {
             service_name: table.service_name,
             email: table.email,
             phones,
+            messages: messages?,
             tuning,
         })
     }

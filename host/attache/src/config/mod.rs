@@ -5,6 +5,7 @@
 
 mod account;
 mod file;
+mod messages;
 mod problem;
 mod table;
 mod tuning;
@@ -17,6 +18,7 @@ use std::{
 };
 
 pub use attache_plugin_host::PluginConfig;
+pub use messages::MessageConfig;
 pub use problem::{ConfigError, Problem};
 pub use tuning::{Tuning, TuningOutOfRange};
 
@@ -183,6 +185,8 @@ pub struct AccountConfig {
     pub email: Option<String>,
     /// The person's telephone numbers.
     pub phones: Phones,
+    /// What is told of messages, taken and kept.
+    pub messages: MessageConfig,
     /// Times and bounds.
     pub tuning: Tuning,
 }
@@ -221,6 +225,7 @@ impl AccountConfig {
             service_name: None,
             email: None,
             phones: Phones::default(),
+            messages: MessageConfig::default(),
             tuning: Tuning::default(),
         }
     }
