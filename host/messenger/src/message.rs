@@ -503,3 +503,48 @@ impl WaitReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::code::Code;
+
+    fn all() -> [MessageState; 6] {
+        [
+            MessageState::Accepted,
+            MessageState::Sent,
+            MessageState::Failed(Error::new(Code::Rejected, "refused")),
+            MessageState::Delivered,
+            MessageState::Displayed,
+            MessageState::Cancelled,
+        ]
+    }
+
+    #[test]
+    fn states_only_go_up() {
+        for (place, before) in all().iter().enumerate() {
+            for (later, after) in all().iter().enumerate() {
+                let cancelled = *after == MessageState::Cancelled;
+                let up = later > place && *before != MessageState::Cancelled && (!cancelled || place == 0);
+                assert_eq!(after.follows(before), up, "{} after {}", after.name(), before.name());
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_order_states_are_heard_in_the_highest_remains() {
+        let heard = [1, 2, 3, 4];
+        for first in heard {
+            for second in heard {
+                for third in heard {
+                    let end =
+                        [first, second, third].into_iter().fold(MessageState::Accepted, |state, place| {
+                            let next = all()[place].clone();
+                            if next.follows(&state) { next } else { state }
+                        });
+                    assert_eq!(end, all()[first.max(second).max(third)]);
+                }
+            }
+        }
+    }
+}

@@ -210,13 +210,17 @@ pub trait HttpServer: Send {
 
 type HttpAnswer = (Instant, HttpId, Result<http::Response<Bytes>, String>);
 
-/// When a process dies, relative to its store.
+/// When a process dies.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum Crash {
     /// Before the batch with this number (from 1, counted by the store) is kept.
     Before(u64),
     /// After it is kept, before the engine hears of it.
     After(u64),
+    /// Before its transmission with this number (from 1, counted by the node) leaves.
+    BeforeTransmit(u64),
+    /// After it has left.
+    AfterTransmit(u64),
 }
 
 /// An engine as a node of the simulated network.
@@ -233,6 +237,7 @@ pub struct EngineNode {
     http: Option<Arc<Mutex<dyn HttpServer>>>,
     http_answers: Vec<HttpAnswer>,
     crash: Option<Crash>,
+    transmitted: u64,
     dead: bool,
     stream_requests: VecDeque<StreamRequest>,
     next_token: u64,
@@ -258,6 +263,7 @@ impl EngineNode {
             http: None,
             http_answers: Vec::new(),
             crash: None,
+            transmitted: 0,
             dead: false,
             stream_requests: VecDeque::new(),
             next_token: 1,
@@ -282,7 +288,7 @@ impl EngineNode {
         self
     }
 
-    /// Lets the process die at a commit: it hears, sends and keeps nothing more, until another node takes its place.
+    /// Lets the process die at a commit or a transmission: it hears, sends and keeps nothing more, until another node takes its place.
     #[must_use]
     pub fn crash_at(mut self, crash: Crash) -> Self {
         self.crash = Some(crash);
@@ -393,7 +399,7 @@ impl EngineNode {
         &self.store
     }
 
-    /// Whether it died at a commit.
+    /// Whether it died as [`crash_at`](Self::crash_at) said.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.dead
@@ -472,7 +478,17 @@ impl Node for EngineNode {
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        if self.dead || self.asleep { None } else { self.engine.poll_transmit() }
+        if self.dead || self.asleep {
+            return None;
+        }
+        let transmit = self.engine.poll_transmit()?;
+        self.transmitted += 1;
+        self.dead = match self.crash {
+            Some(Crash::BeforeTransmit(number) | Crash::AfterTransmit(number)) => number == self.transmitted,
+            _ => false,
+        };
+        let stays = self.crash == Some(Crash::BeforeTransmit(self.transmitted));
+        (!stays).then_some(transmit)
     }
 
     fn poll_timeout(&mut self) -> Option<Instant> {

@@ -245,7 +245,7 @@ fn select(account: AccountId, query: &ArchiveQuery, paged: bool) -> Result<Optio
         Some(peer) => {
             values.push(Value::Text(peer.canonical().to_owned()));
             let place = values.len();
-            let further = format!("archive_other o CROSS JOIN {}", from);
+            let further = format!("archive_other o CROSS JOIN {from}");
             vec![
                 whole(&from, format!(" AND a.peer_key = ?{place}")),
                 whole(

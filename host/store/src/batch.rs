@@ -147,7 +147,7 @@ fn apply(connection: &Connection, account: AccountId, write: &Write) -> Result<(
                 .execute(params![owner, signed(entry.message.id.0)?, record::outbox_to_json(entry)?])?;
         }
         Write::FinishOutbox { message, recipients } => {
-            finish_outbox(connection, owner, *message, recipients)?
+            finish_outbox(connection, owner, *message, recipients)?;
         }
         Write::KeepLine { line, forget } => archive::keep_line(connection, account, line, *forget)?,
         Write::AppendJournal(entry) => journal::append(connection, account, entry)?,

@@ -28,6 +28,9 @@ use crate::{
 /// What a row costs beside its texts, roughly.
 const ROW: usize = 256;
 
+/// A message of the archive, and whether a plugin archived it.
+type Line = (Arc<ArchiveEntry>, bool);
+
 /// A record by the name of its kind, and its key.
 type RecordName = (&'static str, Arc<str>);
 
@@ -62,8 +65,7 @@ struct Account {
     journal: Tree<u64, Arc<JournalEntry>>,
     last_seq: u64,
     cursors: Tree<String, u64>,
-    /// With whether a plugin archived it.
-    archive: Tree<(Timestamp, MessageId), (Arc<ArchiveEntry>, bool)>,
+    archive: Tree<(Timestamp, MessageId), Line>,
     archived: Tree<MessageId, Timestamp>,
     values: Tree<(String, String), Arc<[u8]>>,
     buckets: Tree<String, u64>,
@@ -333,11 +335,11 @@ impl Account {
     fn matching<'a>(
         &'a self,
         query: &'a ArchiveQuery,
-    ) -> Result<Option<impl Fn(&(Arc<ArchiveEntry>, bool)) -> bool + use<'a>>, StorageError> {
+    ) -> Result<Option<impl Fn(&Line) -> bool + use<'a>>, StorageError> {
         let Some(matcher) = Matcher::new(&terms::parse(query.text.as_deref().unwrap_or_default())?) else {
             return Ok(None);
         };
-        Ok(Some(move |(entry, archived): &(Arc<ArchiveEntry>, bool)| {
+        Ok(Some(move |(entry, archived): &Line| {
             query.since.is_none_or(|since| entry.at >= since)
                 && query.until.is_none_or(|until| entry.at < until)
                 && query.peer.as_ref().is_none_or(|peer| entry.peer == *peer || entry.others.contains(peer))
@@ -352,7 +354,7 @@ impl Account {
 
     fn search(&self, query: &ArchiveQuery) -> Result<Vec<ArchiveEntry>, StorageError> {
         let Some(matches) = self.matching(query)? else { return Ok(Vec::new()) };
-        let found = |entries: &mut dyn Iterator<Item = &(Arc<ArchiveEntry>, bool)>| {
+        let found = |entries: &mut dyn Iterator<Item = &Line>| {
             let found = entries.filter(|entry| matches(entry)).take(query.limit as usize);
             found.map(|(entry, _)| ArchiveEntry::clone(entry)).collect()
         };

@@ -313,6 +313,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_archived_before_there_were_transcripts_stays_archived() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(VERSION_1).unwrap();
+        connection.execute_batch(VERSION_2).unwrap();
+        let old = "INSERT INTO archive (account, message, conversation, at, outgoing, peer, peer_key, text, automatic)
+            VALUES (1, 2, 3, 4, 0, 'sip:bob@example.com', 'sip:bob@example.com', 'tea', 0)";
+        connection.execute(old, []).unwrap();
+        migrate(&mut connection, 2).unwrap();
+        let kept: (i64, Option<String>) = connection
+            .query_row("SELECT archived, media_type FROM archive", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
+        assert_eq!(kept, (1, None));
+    }
+
+    #[test]
     fn a_failed_upgrade_leaves_the_old_version() {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE kv_bucket (a)").unwrap();

@@ -54,7 +54,7 @@ impl Engine {
         let signed_in = self.view.session == SessionState::SignedIn;
         for person in people {
             if active && signed_in && self.reads(&person).composing {
-                self.writes_to(person);
+                self.writes_to(&person);
             } else if !active && self.composers.own.remove(&person).is_some() && signed_in {
                 self.queue_note(&person, Note::Composing(false));
             }
@@ -62,14 +62,14 @@ impl Engine {
         self.complete(ticket.request, Ok(()));
     }
 
-    fn writes_to(&mut self, person: Address) {
+    fn writes_to(&mut self, person: &Address) {
         let now = self.now.instant;
-        if let Some(writing) = self.composers.own.get_mut(&person) {
+        if let Some(writing) = self.composers.own.get_mut(person) {
             writing.idle_at = now + IDLE;
         } else if self.composers.own.len() < self.config.limits.composing {
             let writing = Writing { idle_at: now + IDLE, again_at: now + AGAIN };
             self.composers.own.insert(person.clone(), writing);
-            self.queue_note(&person, Note::Composing(true));
+            self.queue_note(person, Note::Composing(true));
         }
     }
 

@@ -23,7 +23,7 @@ use crate::{
         own::Choice,
         receipts::Want,
         roster::Edit,
-        sync::Records,
+        sync::{self, Records},
     },
     event::{Event, EventKind},
     id::{AccountId, ContactId, ConversationId, MessageId, RequestId},
@@ -191,7 +191,7 @@ impl Effect {
                 put_records(&incoming.records, writes);
                 put_line(incoming.line.as_ref(), writes);
             }
-            Self::Displayed { message, want, .. } => put_records(&[want.record(*message)], writes),
+            Self::Displayed { message, want, .. } => writes.push(put_record(want.record(*message))),
             Self::Accepted { entry, records, line, .. } => {
                 writes.push(Write::PutOutbox(entry.clone()));
                 writes.push(journal(JournalEvent::MessageAccepted(entry.message.clone())));
@@ -218,9 +218,12 @@ impl Effect {
     }
 }
 
-fn put_records(records: &[(RecordKind, Arc<str>, Option<Arc<str>>)], writes: &mut Vec<Write>) {
-    let records = records.iter().cloned();
-    writes.extend(records.map(|(kind, key, value)| Write::PutRecord { kind, key, value }));
+fn put_records(records: &Records, writes: &mut Vec<Write>) {
+    writes.extend(records.iter().cloned().map(put_record));
+}
+
+fn put_record((kind, key, value): sync::Kept) -> Write {
+    Write::PutRecord { kind, key, value }
 }
 
 fn put_line(line: Option<&Line>, writes: &mut Vec<Write>) {

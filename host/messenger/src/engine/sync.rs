@@ -53,7 +53,9 @@ const GATHER: Duration = Duration::from_millis(250);
 const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 
 /// What is written for the engine itself, together with something else: kind, key, and value or nothing.
-pub(super) type Records = Vec<(RecordKind, Arc<str>, Option<Arc<str>>)>;
+pub(super) type Records = Vec<Kept>;
+/// One of them.
+pub(super) type Kept = (RecordKind, Arc<str>, Option<Arc<str>>);
 
 /// A document as the service had it last.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

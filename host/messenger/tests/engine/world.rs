@@ -143,6 +143,15 @@ impl World {
         self.start(name, send(to, text))
     }
 
+    /// Both people see every message that has arrived.
+    pub(crate) fn see_everything(&mut self) {
+        for name in [ALICE, BOB] {
+            for message in received(&self.store(name)) {
+                self.start(name, Command::MarkDisplayed(message.id));
+            }
+        }
+    }
+
     pub(crate) fn snapshot(&mut self, name: &str) -> Snapshot {
         self.with(name, |node| node.snapshot())
     }

@@ -556,6 +556,7 @@ fn a_process_that_dies_at_any_commit_loses_no_edit_and_makes_none_twice() {
             let crash = match crash {
                 Crash::Before(n) => Crash::Before(base + n),
                 Crash::After(n) => Crash::After(base + n),
+                other => other,
             };
             world.restart(0, |node| node.commit_delay(Duration::from_millis(5)).crash_at(crash));
             let mut accepted = Vec::new();

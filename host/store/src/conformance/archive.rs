@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use attache_messenger::{
     id::{ConversationId, MessageId},
-    storage::{ArchiveEntry, ArchiveQuery, Direction, Storage},
+    message::{Content, Payload, Text},
+    storage::{ArchiveEntry, ArchiveQuery, Direction, Order, Storage},
     time::Timestamp,
 };
 
@@ -224,4 +225,107 @@ pub async fn a_long_archive_is_purged_completely(store: Arc<dyn Storage>) {
     }
     assert_eq!(ok(store.purge(ALICE, at(2999), None).await), 2999);
     assert_eq!(found(&store, query("tea")).await, [2999]);
+}
+
+/// Found like what was archived, but for those who ask for that alone; and archiving it makes it that.
+pub async fn a_line_of_a_transcript_is_found_until_its_time_is_over(store: Arc<dyn Storage>) {
+    let line = |message: u64| archived(message, message, "sip:bob@example.com", "tea");
+    commit(&store, [keep_line(line(10), 0), keep_line(line(20), 0), keep_line(line(10), 0)]).await;
+    assert!(ok(store.archive(ALICE, archived(15, 15, "sip:bob@example.com", "tea")).await));
+    assert_eq!(found(&store, query("tea")).await, [20, 15, 10]);
+    let archived_only = || ArchiveQuery { archived_only: true, ..query("tea") };
+    assert_eq!(found(&store, archived_only()).await, [15]);
+    assert!(ok(store.archive(ALICE, line(20)).await), "it is new in the archive");
+    assert!(!ok(store.archive(ALICE, line(20)).await));
+    assert_eq!(found(&store, archived_only()).await, [20, 15]);
+    commit(&store, [keep_line(line(30), 25)]).await;
+    assert_eq!(found(&store, query("tea")).await, [30, 20, 15], "what was archived stays");
+}
+
+/// Whichever of them is asked for, in one order with the others.
+pub async fn a_message_to_several_people_is_found_by_each_of_them(store: Arc<dyn Storage>) {
+    let people = ["sip:carol@example.com", "sip:dave@example.com"];
+    let mut several = archived(2, 2, "sip:bob@example.com", "tea for three");
+    several.others = people.iter().map(|person| address(person)).collect();
+    assert!(ok(store.archive(ALICE, several).await));
+    for (message, person) in [(1, people[0]), (3, people[0]), (4, people[1])] {
+        assert!(ok(store.archive(ALICE, archived(message, message, person, "tea")).await));
+    }
+    let with = |person: &str, order| ArchiveQuery { peer: Some(address(person)), order, ..query("tea") };
+    assert_eq!(found(&store, with("carol@EXAMPLE.com", Order::NewestFirst)).await, [3, 2, 1]);
+    assert_eq!(found(&store, with("carol@EXAMPLE.com", Order::OldestFirst)).await, [1, 2, 3]);
+    assert_eq!(found(&store, with("sip:bob@example.com", Order::NewestFirst)).await, [2]);
+    let two = ArchiveQuery { limit: 2, ..with("sip:carol@example.com", Order::NewestFirst) };
+    assert_eq!(found(&store, two).await, [3, 2]);
+    assert_eq!(ok(store.count(ALICE, with("sip:carol@example.com", Order::NewestFirst)).await), 3);
+    assert_eq!(ok(store.purge(ALICE, at(100), Some(address("sip:bob@example.com"))).await), 1);
+    assert_eq!(found(&store, with("sip:carol@example.com", Order::NewestFirst)).await, [3, 1]);
+}
+
+/// Each field narrows what is found, and all of them together.
+pub async fn every_field_of_a_query_narrows_it(store: Arc<dyn Storage>) {
+    let png = Content::Other { media_type: "image/png".into(), bytes: Payload::new(&b"\x89PNG"[..]) };
+    let html = Content::Html { html: Text::new("<b>tea</b>"), plain: Text::new("tea") };
+    for (message, conversation, direction, automatic, content) in [
+        (1, 5, Direction::Incoming, false, Content::from("tea")),
+        (2, 5, Direction::Outgoing, false, html.clone()),
+        (3, 6, Direction::Incoming, true, Content::from("tea")),
+        (4, 5, Direction::Incoming, false, png.clone()),
+    ] {
+        let conversation = ConversationId(conversation);
+        let entry = archived(message, message, "sip:bob@example.com", "");
+        let entry = ArchiveEntry { conversation, direction, automatic, content, ..entry };
+        assert!(ok(store.archive(ALICE, entry).await));
+    }
+    let all = || query("");
+    for (query, expected) in [
+        (ArchiveQuery { conversation: Some(ConversationId(5)), ..all() }, vec![4, 2, 1]),
+        (ArchiveQuery { direction: Some(Direction::Incoming), ..all() }, vec![4, 3, 1]),
+        (ArchiveQuery { automatic: Some(true), ..all() }, vec![3]),
+        (ArchiveQuery { automatic: Some(false), ..all() }, vec![4, 2, 1]),
+        (ArchiveQuery { attachment: Some(true), ..all() }, vec![4]),
+        (ArchiveQuery { attachment: Some(false), ..all() }, vec![3, 2, 1]),
+        (ArchiveQuery { conversation: Some(ConversationId(5)), ..query("tea") }, vec![2, 1]),
+        (
+            ArchiveQuery {
+                conversation: Some(ConversationId(5)),
+                direction: Some(Direction::Incoming),
+                automatic: Some(false),
+                attachment: Some(false),
+                peer: Some(address("sip:bob@example.com")),
+                since: Some(at(0)),
+                until: Some(at(5)),
+                archived_only: true,
+                ..query("tea")
+            },
+            vec![1],
+        ),
+        (ArchiveQuery { conversation: Some(ConversationId(7)), ..all() }, vec![]),
+    ] {
+        assert_eq!(ok(store.count(ALICE, query.clone()).await), expected.len() as u64, "{query:?}");
+        assert_eq!(found(&store, query.clone()).await, expected, "{query:?}");
+        let oldest: Vec<u64> = expected.into_iter().rev().collect();
+        assert_eq!(found(&store, ArchiveQuery { order: Order::OldestFirst, ..query }).await, oldest);
+    }
+    let found = ok(store.search(ALICE, all()).await);
+    assert_eq!((&found[0].content, &found[2].content), (&png, &html));
+}
+
+/// From the oldest to the newest as well.
+pub async fn pages_follow_each_other_from_the_oldest_too(store: Arc<dyn Storage>) {
+    for (message, millis) in [(1, 10), (2, 20), (3, 20), (4, 20), (5, 30)] {
+        assert!(ok(store.archive(ALICE, archived(message, millis, "sip:bob@example.com", "tea")).await));
+    }
+    for peer in [None, Some(address("sip:bob@example.com"))] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let order = Order::OldestFirst;
+            let query = ArchiveQuery { limit: 2, after, order, peer: peer.clone(), ..query("") };
+            let page = ok(store.search(ALICE, query).await);
+            let Some(last) = page.last() else { break };
+            after = Some((last.at, last.message));
+            seen.extend(page.iter().map(|entry| entry.message.0));
+        }
+        assert_eq!(seen, [1, 2, 3, 4, 5]);
+    }
 }

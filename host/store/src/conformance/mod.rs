@@ -116,6 +116,10 @@ macro_rules! __for_each_rule {
             purging_can_be_for_one_peer
             a_purged_message_is_not_found
             a_long_archive_is_purged_completely
+            a_line_of_a_transcript_is_found_until_its_time_is_over
+            a_message_to_several_people_is_found_by_each_of_them
+            every_field_of_a_query_narrows_it
+            pages_follow_each_other_from_the_oldest_too
             a_value_comes_back_as_it_was
             a_deleted_value_is_gone
             keys_come_in_order

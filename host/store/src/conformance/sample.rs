@@ -188,6 +188,11 @@ pub(super) fn archived(message: u64, millis: u64, peer: &str, text: &str) -> Arc
     }
 }
 
+/// A line of a transcript; lines from before so many milliseconds after noon are forgotten.
+pub(super) fn keep_line(line: ArchiveEntry, forget: u64) -> Write {
+    Write::KeepLine { line: Arc::new(line), forget: at(forget) }
+}
+
 /// Archives a text of Bob's under each handle, which is also its time.
 pub(super) async fn archive_texts(store: &Arc<dyn Storage>, texts: &[(u64, &str)]) {
     for (message, text) in texts {
