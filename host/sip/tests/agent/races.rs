@@ -332,6 +332,24 @@ fn a_peer_that_says_anything_at_all_breaks_nothing() {
 }
 
 #[test]
+fn a_flood_of_calls_takes_no_more_room_than_allowed() {
+    let mut duo = Duo::with(|who, config| config.invite.max = if who == Alice { 1_000 } else { 4 });
+    for round in 0..200 {
+        let params = InviteParams::new(uri("sip:bob@example.com"), Some(offer()));
+        let ours = duo.agent(Alice, |agent, now| agent.invite(now, params)).unwrap();
+        duo.run(seconds(1) / 20);
+        if round % 3 == 0 {
+            duo.hang_up(Alice, ours);
+        }
+        duo.agent(Bob, |agent, _| {
+            assert!(agent.sessions() <= 4 && agent.remembered() <= 16);
+        });
+    }
+    let ended = duo.packets(Bob, "SIP/2.0 486").len();
+    assert!(ended > 100, "{ended}");
+}
+
+#[test]
 fn an_end_is_told_once_whatever_was_lost() {
     for seed in 100..130 {
         let mut duo = Duo::lossy(seed, 0.3);

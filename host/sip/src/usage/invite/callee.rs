@@ -8,7 +8,7 @@ use smallvec::smallvec;
 use super::reliable::Provisional;
 use super::{
     AnswerMode, Body, Call, CallError, DialogName, EndedBy, Incoming, InviteEvent, Invites, Leg, Pending,
-    Phase, Reason, SessionTimer, capabilities, lists, local_tag,
+    Phase, Reason, SessionTimer, capabilities, local_tag,
 };
 use crate::agent::core::Core;
 use crate::agent::{AgentEvent, InviteId};
@@ -161,27 +161,21 @@ impl Invites {
         if message.contacts().next().and_then(Result::ok).is_none() {
             return refused(400, "an INVITE without Contact");
         }
-        let replaces: Vec<&[u8]> = message.headers(HeaderName::Replaces).collect();
-        let joins: Vec<&[u8]> = message.headers(HeaderName::Join).collect();
-        if replaces.len() + joins.len() > 1 {
+        let replaced: Vec<&[u8]> = message.headers(HeaderName::Replaces).collect();
+        let joined: Vec<&[u8]> = message.headers(HeaderName::Join).collect();
+        if replaced.len() + joined.len() > 1 {
             return refused(400, "more than one dialog is to be replaced or joined");
-        }
-        if !joins.is_empty() && !core.config.invite.join {
-            // Whoever does not know the header passes over it, unless it is required.
-            if lists(message, HeaderName::Require, "join") {
-                let header = Some((HeaderName::Unsupported, "join".to_owned()));
-                return Err(Refusal { header, ..Refusal::new(420, "sessions cannot be joined") });
-            }
         }
         if let Some(minimum) = SessionTimer::too_small(core, message) {
             let header = Some((HeaderName::MinSe, minimum.to_string()));
             return Err(Refusal { header, ..Refusal::new(422, "the session interval is too small") });
         }
-        let replaced = match replaces.first() {
+        let replaces = match replaced.first() {
             Some(value) => Some(self.replaced(value)?),
             None => None,
         };
-        let joined = match joins.first().filter(|_| core.config.invite.join) {
+        // Whoever does not know the header passes over it; that it must be known, Require would say.
+        let join = match joined.first().filter(|_| core.config.invite.join) {
             Some(value) => {
                 let name = DialogName::parse(value).ok_or_else(|| Refusal::new(400, "a malformed Join"))?;
                 let call = self.named(&name).filter(|call| !call.is_over());
@@ -191,10 +185,10 @@ impl Invites {
         };
         // One that takes the place of another makes none more, but both are there for a while.
         let most = core.config.invite.max.saturating_mul(2);
-        if !self.has_room(core) && (replaced.is_none() || self.len() >= most) {
+        if !self.has_room(core) && (replaces.is_none() || self.len() >= most) {
             return refused(486, "there are too many sessions");
         }
-        Ok(Wishes { replaces: replaced, join: joined })
+        Ok(Wishes { replaces, join })
     }
 
     /// The call that a Replaces means (RFC 3891 §3).
