@@ -1,11 +1,14 @@
 //! Changes of a session that stands (RFC 3261 §14, RFC 3311, RFC 6141).
 
+use attache_sip::agent::AgentEvent;
+use attache_sip::endpoint::Response;
+use attache_sip::message::HeaderName;
 use attache_sip::sim::Fate;
 use attache_sip::transport::Transport;
-use attache_sip::usage::{Body, CallError, EndedBy, InviteEvent};
+use attache_sip::usage::{Body, CallError, EndedBy, InviteEvent, InviteParams};
 
 use crate::duo::{Alice, Bob, Duo, Who, answer, offer};
-use crate::pair::seconds;
+use crate::pair::{Pair, seconds, uri};
 
 fn hold() -> Body {
     Body::sdp("v=0\r\no=- 1 2 IN IP4 127.0.0.2\r\ns=-\r\na=sendonly\r\n")
@@ -74,9 +77,7 @@ fn two_changes_that_cross_are_both_made_one_after_the_other() {
         for _ in 0..40 {
             for who in [Alice, Bob] {
                 while let Some(event) = duo.event_within(who, seconds(0)) {
-                    let attache_sip::agent::AgentEvent::Invite { event, .. } = event else {
-                        panic!("{event:?}")
-                    };
+                    let AgentEvent::Invite { event, .. } = event else { panic!("{event:?}") };
                     match event {
                         InviteEvent::Offer { .. } => {
                             duo.agent(who, |agent, now| agent.answer_offer(now, id(who), Ok(held())))
@@ -94,6 +95,29 @@ fn two_changes_that_cross_are_both_made_one_after_the_other() {
         duo.hang_up(Alice, ours);
         duo.nothing_left();
     }
+}
+
+#[test]
+fn a_change_that_meets_an_unanswered_one_is_tried_again_when_the_peer_says_so() {
+    let mut pair = Pair::with(|config| config.invite.max = 4);
+    let params = InviteParams::new(uri("sip:bob@example.com"), Some(offer()));
+    let id = pair.agent(|agent, now| agent.invite(now, params)).unwrap();
+    let invite = pair.expect("INVITE");
+    let accepted = || {
+        let contact = "<sip:127.0.0.1:5060>";
+        let response = Response::new(200).to_tag("bob").header(HeaderName::Contact, contact);
+        response.body("application/sdp", answer().content)
+    };
+    pair.respond(&invite, &accepted());
+    pair.event();
+    pair.agent(|agent, now| agent.reoffer(now, id, Some(hold()))).unwrap();
+    let first = pair.expect("INVITE");
+    pair.respond(&first, &Response::new(500).header(HeaderName::RetryAfter, "7"));
+    pair.quiet(seconds(6));
+    let second = pair.expect_within("INVITE", seconds(2));
+    assert_eq!(second.message.body(), first.message.body());
+    pair.respond(&second, &accepted());
+    assert!(matches!(pair.event(), AgentEvent::Invite { event: InviteEvent::OfferAnswered { .. }, .. }));
 }
 
 #[test]
@@ -125,7 +149,7 @@ fn a_peer_that_no_longer_knows_the_session_ends_it() {
     let (ours, _) = duo.talk();
     let config = |who: Who| {
         let local = vec![(Transport::Udp, who.addr()), (Transport::Tcp, who.addr())];
-        attache_sip::agent::AgentConfig::new(crate::pair::uri("sip:bob@example.com"), "secret", local)
+        attache_sip::agent::AgentConfig::new(uri("sip:bob@example.com"), "secret", local)
     };
     // Bob's program was started anew.
     let fresh = attache_sip::agent::Agent::new(config(Bob), [9; 32]);

@@ -108,6 +108,19 @@ fn accept_refresh(pair: &mut Pair, refresh: &Incoming) {
 }
 
 #[test]
+fn a_peer_that_only_says_that_it_knows_update_is_refreshed_all_the_same() {
+    let mut pair = Pair::with(|config| config.invite.max = 4);
+    let invite = call(&mut pair);
+    let granted = [(HeaderName::SessionExpires, "200;refresher=uac"), (HeaderName::Allow, "INVITE, UPDATE")];
+    accept(&mut pair, &invite, &granted);
+    let update = pair.expect_within("UPDATE", seconds(101));
+    pair.answer(&update, 501);
+    let refresh = pair.expect_within("INVITE", seconds(40));
+    accept_refresh(&mut pair, &refresh);
+    pair.no_event(seconds(60));
+}
+
+#[test]
 fn a_peer_that_refreshes_is_waited_for_and_given_up() {
     let mut pair = Pair::with(|config| config.invite.max = 4);
     let invite = call(&mut pair);

@@ -64,6 +64,9 @@ pub(super) struct Glare {
 /// How often in a row an offer meets one of the peer's before it is given up.
 const MAX_GLARES: u8 = 10;
 
+/// The longest wait that a 500 asks for when an offer of the peer is in the way (RFC 3261 §14.2).
+const SOON: Duration = Duration::from_secs(10);
+
 /// What is wrong with an INVITE or UPDATE that comes now.
 type Refusal = (u16, bool);
 
@@ -239,20 +242,29 @@ impl Call {
         body: Option<Body>,
         refresh: bool,
     ) {
-        let cause = match outcome {
+        let (cause, wait) = match outcome {
             Ok(answer) if answer.status() == Some(422) && self.raise(&answer) => {
                 let at = now;
                 self.glare = Some(Glare { at, body, refresh });
                 return;
             }
-            Ok(answer) => refusal(&answer).0,
-            Err(cause) => cause,
+            Ok(answer) => refusal(&answer),
+            Err(cause) => (cause, None),
         };
+        // What the peer itself began is not answered yet (RFC 3261 §14.2, RFC 3311 §5.2).
+        let soon = wait.filter(|wait| cause.status() == Some(500) && *wait <= SOON);
         match (&cause, cause.status()) {
-            (_, Some(491)) if self.glares < MAX_GLARES => {
+            (_, Some(491 | 500))
+                if self.glares < MAX_GLARES && (soon.is_some() || cause.status() == Some(491)) =>
+            {
                 self.glares += 1;
-                let at = now + self.glare_wait(core);
+                let at = now + soon.unwrap_or_else(|| self.glare_wait(core));
                 self.glare = Some(Glare { at, body, refresh });
+            }
+            // It says that it knows UPDATE, and does not.
+            (_, Some(405 | 501)) if refresh && self.peer_updates => {
+                self.peer_updates = false;
+                self.timer.refused(core, now);
             }
             (_, Some(481)) => self.lost(core, now, false),
             (Cause::Timeout, _) | (_, Some(408)) => self.lost(core, now, true),

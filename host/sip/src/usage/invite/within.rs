@@ -185,8 +185,19 @@ impl Call {
 
     /// The peer is gone, or does not know us any more.
     pub(super) fn lost(&mut self, core: &mut Core, now: Instant, bye: bool) {
-        self.drop_open(core, now);
         let ended = InviteEvent::Ended { by: EndedBy::Lost, reason: None };
+        match self.phase {
+            Phase::Calling => {
+                core.cancel(now, Purpose::Invite(self.id, Errand::Begin), None);
+                return self.end(core, ended, None);
+            }
+            Phase::Ringing => {
+                self.refuse(core, now, 480, Vec::new());
+                self.end(core, ended, Some(now));
+                return self.phase = Phase::Gone;
+            }
+            _ => self.drop_open(core, now),
+        }
         if bye {
             self.tell(core, ended);
             self.part(core, now, None);
