@@ -6,6 +6,7 @@ use attache_messenger::{
     code::Code,
     command::Command,
     conversation::Mode,
+    engine::EngineConfig,
     error::Error,
     id::ConversationId,
     message::{Draft, MessageState, Text},
@@ -18,25 +19,33 @@ use crate::{
     world::*,
 };
 
-struct Sessions {
-    world: World,
-    wires: Wires,
+pub(crate) struct Sessions {
+    pub(crate) world: World,
+    pub(crate) wires: Wires,
 }
 
 impl Sessions {
     fn new(seed: u64, people: &[&'static str]) -> Self {
+        Self::with(seed, people, |config| config)
+    }
+
+    pub(crate) fn with(
+        seed: u64,
+        people: &[&'static str],
+        change: impl Fn(EngineConfig) -> EngineConfig,
+    ) -> Self {
         let mut world = World::new(seed, &[]);
         for name in people {
             world.begin(name, |mut engine| {
                 engine.msrp = Some(config(name));
-                engine
+                change(engine)
             });
         }
         world.settle();
         Self { world, wires: Wires::new(people) }
     }
 
-    fn run(&mut self, name: &str, command: Command) -> Result<(), Error> {
+    pub(crate) fn run(&mut self, name: &str, command: Command) -> Result<(), Error> {
         let token = self.world.start(name, command);
         let done = self.wires.run_until(&mut self.world, Duration::from_secs(120), |world| {
             world.outcome(name, token).is_some()
@@ -45,7 +54,7 @@ impl Sessions {
         self.world.outcome(name, token).unwrap()
     }
 
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.wires.run_for(&mut self.world, Duration::from_secs(5));
     }
 
@@ -63,7 +72,7 @@ impl Sessions {
         id
     }
 
-    fn say(&mut self, name: &str, id: ConversationId, text: &str) -> Result<(), Error> {
+    pub(crate) fn say(&mut self, name: &str, id: ConversationId, text: &str) -> Result<(), Error> {
         self.run(name, Command::Send(Draft::new(id, text)))
     }
 
@@ -75,7 +84,7 @@ impl Sessions {
         self.world.store(name).journal().into_iter().filter_map(state).collect()
     }
 
-    fn received(&self, name: &str) -> Vec<String> {
+    pub(crate) fn received(&self, name: &str) -> Vec<String> {
         let text = |entry: attache_messenger::storage::JournalEntry| match entry.event {
             JournalEvent::MessageReceived(message) => Some(message.content.text().to_owned()),
             _ => None,

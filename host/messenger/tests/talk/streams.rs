@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use attache_messenger::sim::{EngineNode, Simulation};
 use attache_msrp::{MsrpConfig, StreamId, StreamInput, StreamRequest};
 
-use crate::world::{World, at};
+use crate::world::{Service, World, at};
 
 /// How often bytes are carried on.
 const STEP: Duration = Duration::from_millis(20);
@@ -29,13 +29,26 @@ pub(crate) fn config(name: &str) -> MsrpConfig {
 
 impl Wires {
     pub(crate) fn new(nodes: &[&'static str]) -> Self {
-        Self { nodes: nodes.to_vec(), ..Self::default() }
+        let nodes = nodes.iter().copied().chain(["service"]).collect();
+        Self { nodes, ..Self::default() }
     }
 
     /// Breaks every connection.
     pub(crate) fn cut(&mut self) {
         for (name, stream) in core::mem::take(&mut self.ends).into_keys() {
             self.waiting.push((name, StreamInput::Closed { stream, reason: "cut".into() }));
+        }
+    }
+
+    /// Breaks the connections of one node.
+    pub(crate) fn cut_off(&mut self, name: &'static str) {
+        let ends: Vec<End> = self.ends.keys().filter(|(known, _)| *known == name).copied().collect();
+        for end in ends {
+            let Some(other) = self.ends.remove(&end) else { continue };
+            self.ends.remove(&other);
+            for (name, stream) in [end, other] {
+                self.waiting.push((name, StreamInput::Closed { stream, reason: "cut".into() }));
+            }
         }
     }
 
@@ -107,9 +120,15 @@ impl Wires {
 }
 
 fn requests(sim: &mut Simulation, name: &str) -> Vec<StreamRequest> {
-    sim.with(at(name), |node: &mut EngineNode, _| node.take_streams())
+    match name {
+        "service" => sim.with(at(name), |service: &mut Service, now| service.take_streams(now)),
+        _ => sim.with(at(name), |node: &mut EngineNode, _| node.take_streams()),
+    }
 }
 
 fn hand(sim: &mut Simulation, name: &str, input: StreamInput) {
-    sim.with(at(name), |node: &mut EngineNode, now| node.handle_stream(now, input));
+    match name {
+        "service" => sim.with(at(name), |service: &mut Service, now| service.handle_stream(now, input)),
+        _ => sim.with(at(name), |node: &mut EngineNode, now| node.handle_stream(now, input)),
+    }
 }

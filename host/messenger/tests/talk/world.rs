@@ -17,11 +17,15 @@ use attache_messenger::{
     sim::{BEGINNING, EngineNode, MemoryStore, Node, Simulation},
     snapshot::{Snapshot, TranscriptEntry},
 };
-use attache_service::{Core, CoreConfig, ServiceConfig, StoreChange};
+use attache_msrp::{StreamInput, StreamRequest};
+use attache_service::{ConferenceConfig, Core, CoreConfig, ServiceConfig, StoreChange};
 use attache_sip::transport::{Destination, Flow, FlowId, Transmit, Transport};
 use bytes::Bytes;
 
 pub(crate) const PEOPLE: [&str; 5] = ["alice", "bob", "carol", "dave", "desk"];
+
+/// Where conferences are made.
+pub(crate) const FACTORY: &str = "sip:conference@example.com";
 
 /// The service, with a store that keeps everything at once.
 pub(crate) struct Service(Core);
@@ -34,9 +38,24 @@ impl Service {
             .collect();
         let users = format!("[service]\ndomains = [\"example.com\"]\n{users}");
         let accounts = ServiceConfig::parse(&users).unwrap().accounts().unwrap();
-        let config = CoreConfig::new("example.com", accounts, at("service"));
+        let mut config = CoreConfig::new("example.com", accounts, at("service"));
+        config.conference = Some(ConferenceConfig {
+            factory: FACTORY.to_owned(),
+            host: at("service").ip(),
+            port: 2855,
+            tls_port: 9,
+        });
         let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(BEGINNING.as_millis()) + sim.elapsed();
         Self(Core::new(config, sim.now(), wall, [9; 32]))
+    }
+
+    pub(crate) fn take_streams(&mut self, now: Instant) -> Vec<StreamRequest> {
+        core::iter::from_fn(|| self.0.poll_stream(now)).collect()
+    }
+
+    pub(crate) fn handle_stream(&mut self, now: Instant, input: StreamInput) {
+        self.0.handle_stream(now, input);
+        self.keep(now);
     }
 
     fn keep(&mut self, now: Instant) {
