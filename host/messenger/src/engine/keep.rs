@@ -141,8 +141,14 @@ impl Engine {
             .map(|address| (RecordKind::Presence, address.canonical().into(), self.person_record(address)))
             .collect();
         let mut summary = Summary { alive: self.true_until(is_last), list: None };
-        if is_last && let Some((list, etag, state)) = self.watch.known_list() {
-            summary.list = Some((list.to_owned(), etag.to_string()));
+        if is_last
+            && let Some((list, etag, state)) = self.watch.known_list()
+            && let name = Some((list.to_owned(), etag.to_string()))
+            // In an outage nobody vouches for anything; what was so when this tag was kept is so still.
+            && (self.keeping.summary.as_ref().is_some_and(|kept| kept.list == name)
+                || self.presences.are_vouched(|address| self.watch.is_listed(address)))
+        {
+            summary.list = name;
             let members = state.fingerprint();
             if self.keeping.members != Some(members) {
                 records.push((RecordKind::Watching, MEMBERS.into(), json(&state.record())));

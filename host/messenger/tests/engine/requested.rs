@@ -170,3 +170,29 @@ fn changes_to_a_document_within_a_list_are_applied_and_a_gap_is_asked_about() {
     world.settle();
     assert_eq!(live(&mut world, "bob").as_deref(), Some("whole again"));
 }
+
+#[test]
+fn a_tag_of_a_list_that_left_documents_out_is_not_kept() {
+    let mut world = everybody(37, Some("friends"));
+    world.service(|s| {
+        s.lists.etag = "first".to_owned();
+        s.set_list("friends", &["bob", "carol", "dave"]);
+    });
+    sign_in(&mut world);
+    world.sim.run_for(Duration::from_secs(60));
+    // Another state: what bob says is another thing, and is not told yet.
+    let mut service = World::fresh_service(&world.sim);
+    service.lists.etag = "second".to_owned();
+    service.lists.first_is_bare = true;
+    service.set_list("friends", &["bob", "carol", "dave"]);
+    world.sim.add(SERVICE.into(), service);
+    world.sim.run_for(Duration::from_secs(1200));
+    assert!(matches!(shown(&mut world, "bob").freshness, Freshness::Stale(_)));
+    let list = |config| attache_messenger::engine::EngineConfig {
+        list: Some("sip:friends@example.com".to_owned()),
+        ..config
+    };
+    world.restart_with(ALICE, list, |node| node);
+    sign_in(&mut world);
+    assert_eq!(live(&mut world, "bob"), None, "nobody has said that this is so still");
+}

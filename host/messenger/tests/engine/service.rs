@@ -396,7 +396,8 @@ impl Service {
             contact,
         };
         if let Some(members) = members {
-            self.lists.add(watcher, members);
+            let known = request.header(HeaderName::SuppressIfMatch);
+            self.lists.add(watcher, members, known);
             return self.notify_list(&call_id, None, false);
         }
         self.watchers.insert(call_id.clone(), watcher);

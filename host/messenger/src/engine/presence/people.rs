@@ -181,6 +181,14 @@ impl Presences {
         contacts.into_iter().any(|person| matches!(person.shown.freshness, Freshness::Stale(_)))
     }
 
+    /// Whether somebody vouches for every document of those contacts.
+    pub(in crate::engine) fn are_vouched(&self, which: impl Fn(&Address) -> bool) -> bool {
+        let doubtful = self.people.iter().filter(|(_, person)| {
+            person.contact.is_some() && !person.vouched && !person.documents.is_empty()
+        });
+        doubtful.map(|(address, _)| address).all(|address| !which(address))
+    }
+
     /// What is known of a contact, to be kept.
     pub(in crate::engine) fn known(&self, address: &Address) -> Option<Known<'_>> {
         let person = self.people.get(address).filter(|person| person.contact.is_some())?;

@@ -33,6 +33,8 @@ pub(crate) struct Lists {
     pub(crate) skip: u32,
     /// So many members of a list in a request are taken.
     pub(crate) most: Option<usize>,
+    /// The tag of the state of lists (RFC 5839); empty for none.
+    pub(crate) etag: String,
     /// What is sent for a list is none.
     pub(crate) broken: bool,
     /// Lists are refused so.
@@ -46,6 +48,8 @@ pub(super) struct ListWatcher {
     pub(super) dialog: Watcher,
     members: Vec<String>,
     version: u32,
+    /// It knows the state already.
+    informed: bool,
 }
 
 impl Lists {
@@ -71,8 +75,9 @@ impl Lists {
         self.watchers.values().map(|watcher| watcher.members.clone()).collect()
     }
 
-    pub(super) fn add(&mut self, dialog: Watcher, members: Vec<String>) {
-        let watcher = ListWatcher { dialog, members, version: 0 };
+    pub(super) fn add(&mut self, dialog: Watcher, members: Vec<String>, known: Option<&[u8]>) {
+        let informed = !self.etag.is_empty() && known == Some(self.etag.as_bytes());
+        let watcher = ListWatcher { dialog, members, version: 0, informed };
         self.watchers.insert(watcher.dialog.call_id.clone(), watcher);
     }
 }
@@ -165,6 +170,7 @@ impl Service {
             }
         }
         let dialog = &watcher.dialog;
+        let dialog_destination = dialog.destination;
         let state = if last {
             "terminated;reason=timeout".into()
         } else {
@@ -179,12 +185,20 @@ impl Service {
             .header(HeaderName::Require, "eventlist")
             .header(HeaderName::SubscriptionState, state)
             .header(HeaderName::Contact, "<sip:10.0.0.9:5060>");
+        if !self.lists.etag.is_empty() {
+            request.push(HeaderName::SipEtag, self.lists.etag.clone());
+        }
+        if core::mem::take(&mut watcher.informed) {
+            let destination = dialog_destination;
+            self.endpoint.send_request(self.now, &request, destination, None).unwrap();
+            return;
+        }
         if !last {
             let kind = writer.related_type(rlmi::MEDIA_TYPE, "root@x.invalid");
             let body = if self.lists.broken { Bytes::from_static(b"no list") } else { writer.finish() };
             request = request.body(kind, body);
         }
-        let destination = dialog.destination;
+        let destination = dialog_destination;
         self.endpoint.send_request(self.now, &request, destination, None).unwrap();
         if last {
             self.lists.watchers.remove(call_id);
