@@ -390,6 +390,23 @@ fn a_member_whose_connection_breaks_is_hung_up() {
 }
 
 #[test]
+fn a_member_who_reads_nothing_loses_the_seat_and_holds_nobody_up() {
+    let (mut net, mut streams) = net();
+    let alice = streams.join(&mut net, ALICE, FACTORY);
+    streams.join(&mut net, BOB, &alice.conference);
+    let carol = streams.join(&mut net, CAROL, &alice.conference);
+    streams.frozen.push(BOB.to_owned());
+    let text = "x".repeat(1_500);
+    for _ in 0..400 {
+        streams.write(&mut net, &alice, IS_ALICE, &carol.conference, &text);
+    }
+    streams.run(&mut net, 1);
+    assert_eq!(streams.heard(CAROL).len(), 400);
+    assert_eq!(net.rings(BOB).method(), Some(Method::Bye));
+    assert_eq!(conferences(&mut net), 1);
+}
+
+#[test]
 fn a_caller_who_never_opens_the_session_does_not_stay() {
     let (mut net, mut streams) = net();
     for _ in 0..3 {
