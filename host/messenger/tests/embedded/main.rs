@@ -89,6 +89,7 @@ fn at(name: &str) -> SocketAddr {
     let last = match name {
         "alice" => 1,
         "bob" => 2,
+        "elsewhere" => 3,
         _ => 9,
     };
     ([10, 0, 0, last], 5060).into()
@@ -375,4 +376,22 @@ fn the_embedded_service_gathers_changes_of_lists_as_asked_and_that_is_reported()
     let report = world.sim.with(at("alice"), |node: &mut EngineNode, _| node.snapshot().report);
     let list = report.watching.iter().find(|way| way.strategy == Strategy::ServerList).unwrap();
     assert_eq!(list.rate, Some(1_000), "one a second, as `max-rate` asked for");
+}
+
+#[test]
+fn the_embedded_service_tells_an_account_its_devices() {
+    let mut world = World::new("tcp");
+    let known = world.sim.with(at("alice"), |node: &mut EngineNode, _| node.snapshot().devices);
+    assert!(known.len() == 1 && known[0].this, "{known:?}");
+    let elsewhere = at("elsewhere");
+    let local = vec![(Transport::Tcp, elsewhere)];
+    let mut config = EngineConfig::new(address("alice"), "a", local, [77; 32]);
+    config.service = Some("sip:10.0.0.9:5060;transport=tcp".to_owned());
+    let node = EngineNode::new(&world.sim, config, MemoryStore::new());
+    world.sim.add(elsewhere, node);
+    world.sim.with(elsewhere, |node: &mut EngineNode, now| node.command(now, Command::SignIn));
+    world.settle();
+    let devices = world.sim.with(at("alice"), |node: &mut EngineNode, _| node.snapshot().devices);
+    assert_eq!(devices.iter().filter(|device| device.this).count(), 1);
+    assert_eq!(devices.len(), 2, "{devices:?}");
 }
