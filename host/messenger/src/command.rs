@@ -8,7 +8,8 @@ use crate::{
     call::{CallMethod, Callee, Media},
     conversation::{Context, Mode},
     error::Error,
-    id::{CallId, ConflictId, ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
+    file::FileHash,
+    id::{CallId, ConflictId, ContactId, ConversationId, FileId, GroupId, LeaseId, MessageId, RequestId},
     message::{Draft, Target},
     presence::{Availability, Fact},
     privacy::{Decision, Who},
@@ -267,6 +268,25 @@ pub enum Command {
         /// To whom.
         to: TransferTarget,
     },
+    /// Offers a file to somebody (RFC 5547). [`Accepted::file`] names it; completes when all of it is there, or with the reason why
+    /// not. Whoever runs the engine reads it: see [`Engine::poll_file`](crate::engine::Engine::poll_file).
+    OfferFile {
+        /// To whom.
+        to: Address,
+        /// Its name; folders are left out.
+        name: Arc<str>,
+        /// Its media type, such as `application/pdf`.
+        media_type: Arc<str>,
+        /// Its length in bytes.
+        size: u64,
+        /// Its hash, by which the other side knows that it got all of it as it is.
+        hash: Option<FileHash>,
+    },
+    /// Takes a file that was offered. Whoever runs the engine writes it. Completes when all of it is there and is what was
+    /// offered.
+    AcceptFile(FileId),
+    /// Declines a file that was offered, or calls one off that is on its way.
+    DeclineFile(FileId),
 }
 
 /// Where a call is transferred to.
@@ -290,6 +310,8 @@ pub struct Accepted {
     pub lease: Option<LeaseId>,
     /// The conversation, for [`Command::StartConversation`].
     pub conversation: Option<ConversationId>,
+    /// The file, for [`Command::OfferFile`].
+    pub file: Option<FileId>,
     /// The call, for [`Command::Call`] and [`Command::StartMedia`].
     pub call: Option<CallId>,
 }
@@ -298,7 +320,7 @@ impl Accepted {
     /// A command without anything of its own to name.
     #[must_use]
     pub const fn new(request: RequestId) -> Self {
-        Self { request, message: None, lease: None, conversation: None, call: None }
+        Self { request, message: None, lease: None, conversation: None, file: None, call: None }
     }
 }
 

@@ -55,6 +55,7 @@ mod conference;
 mod config;
 mod conversations;
 mod deliveries;
+mod files;
 mod inbox;
 mod keep;
 mod leases;
@@ -118,6 +119,7 @@ use conference::Asked;
 pub use config::{EngineConfig, Limits};
 use conversations::Conversations;
 use deliveries::Deliveries;
+use files::Files;
 use inbox::Inbox;
 use keep::Keeping;
 use leases::{Leases, restored_alerts};
@@ -153,6 +155,7 @@ pub struct Engine {
     conversations: Conversations,
     lines: Lines,
     streams: Streams,
+    files: Files,
     /// What focuses of conferences were asked to do.
     asked: Asked,
     outbox: Outbox,
@@ -266,6 +269,7 @@ impl Engine {
             conversations: Conversations::default(),
             lines: Lines::default(),
             streams,
+            files: Files::default(),
             asked: Asked::default(),
             outbox: Outbox::default(),
             inbox,
@@ -413,6 +417,11 @@ impl Engine {
             Command::AnswerMedia { call, description } => {
                 self.answer_media(ticket, call, description.as_ref());
             }
+            Command::OfferFile { to, name, media_type, size, hash } => {
+                self.offer_file(ticket, &to, (&name, &media_type, size, hash));
+            }
+            Command::AcceptFile(file) => self.accept_file(ticket, file),
+            Command::DeclineFile(file) => self.decline_file(ticket, file),
             Command::AnswerCall(call) => self.answer_call(ticket, call),
             Command::HangUp(call) => self.hang_up(ticket, call),
             Command::Transfer { call, to } => self.transfer(ticket, call, &to),

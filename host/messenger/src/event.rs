@@ -9,6 +9,7 @@ use crate::{
     call::{Call, MediaWanted},
     conversation::Participant,
     error::Error,
+    file::FileTransfer,
     id::{AccountId, CallId, ContactId, ConversationId, GroupId, MessageId, RequestId},
     mailbox::{MessagesWaiting, OwnDevice},
     message::{IncomingMessage, MessageState, OutboxItem, OutgoingMessage},
@@ -177,6 +178,9 @@ pub enum EventKind {
     },
     /// A call began, went further, or ended. In `wit/`: `call-changed`.
     CallChanged(Arc<Call>),
+    /// A file was offered, goes on, is there, or came to nothing. Progress is told twice a second at most. In `wit/`:
+    /// `file-changed`.
+    FileChanged(Arc<FileTransfer>),
     /// A call needs the application's media; [`AnswerMedia`](crate::command::Command::AnswerMedia) gives it.
     MediaWanted(Arc<MediaWanted>),
     /// The other side answered an offer of the application's media: its session description.
@@ -239,6 +243,7 @@ impl EventKind {
             Self::ParticipantJoined { .. } => "participant-joined",
             Self::ParticipantLeft { .. } => "participant-left",
             Self::CallChanged(_) => "call-changed",
+            Self::FileChanged(_) => "file-changed",
             Self::MediaWanted(_) => "media-wanted",
             Self::MediaAgreed { .. } => "media-agreed",
             Self::TokenNeeded(_) => "token-needed",

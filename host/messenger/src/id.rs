@@ -43,6 +43,8 @@ handle! {
     ConflictId;
     /// One call.
     CallId;
+    /// One file on its way.
+    FileId;
     /// One lease on the presence of somebody who need not be a contact.
     LeaseId;
 }

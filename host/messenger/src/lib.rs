@@ -12,7 +12,7 @@
 //! | [`command`], [`event`], [`snapshot`] | what goes in and comes out |
 //! | [`report`] | what the service can do, and how it is used |
 //! | [`privacy`], [`sync`] | who may see one's presence; the contact list on the service |
-//! | [`conversation`], [`call`] | conversations of two and more; calls between phones |
+//! | [`conversation`], [`call`], [`file`] | conversations of two and more; calls between phones; files on their way |
 //! | [`profile`] | names, telephones, calendars |
 //! | [`mailbox`] | what the service tells of the account itself |
 //! | [`compose`] | presence documents into a person's presence, and why |
@@ -33,6 +33,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod export;
+pub mod file;
 pub mod id;
 pub mod mailbox;
 pub mod message;

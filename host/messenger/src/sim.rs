@@ -51,6 +51,7 @@ use crate::{
     command::{Answer, Command},
     engine::{Engine, EngineConfig, HttpId},
     event::{Contact, Event, EventKind, Group},
+    file::{FileInput, FileRequest},
     id::{ContactId, GroupId, MessageId, RequestId},
     snapshot::Snapshot,
     storage::{
@@ -366,6 +367,19 @@ impl EngineNode {
     pub fn handle_stream(&mut self, now: Instant, input: StreamInput) {
         if !self.dead && !self.asleep {
             self.engine.handle_stream(self.clock(now), input);
+            self.drain(now);
+        }
+    }
+
+    /// What it wants of files, since the last time.
+    pub fn take_files(&mut self) -> Vec<FileRequest> {
+        core::iter::from_fn(|| self.engine.poll_file()).collect()
+    }
+
+    /// Tells it what became of that.
+    pub fn handle_file(&mut self, now: Instant, input: FileInput) {
+        if !self.dead && !self.asleep {
+            self.engine.handle_file(self.clock(now), input);
             self.drain(now);
         }
     }

@@ -14,7 +14,8 @@ use crate::{
     conversation::Participant,
     error::Error,
     event::{Contact, Conversation, Group, SessionState},
-    id::{AccountId, CallId, ConflictId, ContactId, ConversationId, GroupId, MessageId},
+    file::FileTransfer,
+    id::{AccountId, CallId, ConflictId, ContactId, ConversationId, FileId, GroupId, MessageId},
     mailbox::{MessagesWaiting, OwnDevice},
     message::{Delivery, IncomingMessage, OutboxItem, OutgoingMessage},
     presence::{Presence, UnknownReason},
@@ -62,6 +63,8 @@ pub struct Snapshot {
     pub conversations: RedBlackTreeMapSync<ConversationId, ConversationEntry>,
     /// Calls by handle, those in progress and some that ended lately.
     pub calls: RedBlackTreeMapSync<CallId, Arc<Call>>,
+    /// Files by handle, those on their way and some that ended lately.
+    pub files: RedBlackTreeMapSync<FileId, Arc<FileTransfer>>,
     /// Messages of this account that have not gone to every recipient, and why not.
     pub outbox: RedBlackTreeMapSync<MessageId, Arc<OutboxItem>>,
     /// What became of messages of this account, for each recipient; the latest
@@ -107,6 +110,7 @@ impl Snapshot {
             groups: RedBlackTreeMapSync::new_sync(),
             conversations: RedBlackTreeMapSync::new_sync(),
             calls: RedBlackTreeMapSync::new_sync(),
+            files: RedBlackTreeMapSync::new_sync(),
             outbox: RedBlackTreeMapSync::new_sync(),
             deliveries: RedBlackTreeMapSync::new_sync(),
             composing: HashTrieMapSync::new_sync(),

@@ -259,7 +259,7 @@ impl Engine {
 
     /// Something happened to a session.
     pub(super) fn on_session_event(&mut self, leg: InviteId, event: InviteEvent) {
-        if self.on_chat_event(leg, &event) {
+        if self.on_chat_event(leg, &event) || self.on_file_invite(leg, &event) {
             return;
         }
         if let InviteEvent::Incoming(incoming) = event {

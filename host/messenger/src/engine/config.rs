@@ -110,6 +110,8 @@ pub struct EngineConfig {
     /// Sessions of messages (RFC 4975): where connections for them are accepted, and bounds. `None` has no such sessions, and
     /// no conferences. Whoever runs the engine serves [`Engine::poll_stream`](super::Engine::poll_stream) then.
     pub msrp: Option<attache_msrp::MsrpConfig>,
+    /// Longest file that may be offered to this account, in bytes; others are refused without asking. Default 1 GiB.
+    pub largest_file: u64,
     /// Address of a list that the service holds (RFC 4662), such as `sip:alice-list@example.com`. `None` asks for none
     /// unless the engine made one.
     pub list: Option<String>,
@@ -236,6 +238,7 @@ impl EngineConfig {
             incoming_calls: IncomingCalls::default(),
             conference: None,
             msrp: None,
+            largest_file: 1024 * 1024 * 1024,
             receipts: ReceiptPolicy::default(),
             message_list: None,
             accept: Vec::new(),

@@ -153,6 +153,7 @@ impl Engine {
                 let now = self.now.instant;
                 self.drop_calls();
                 self.drop_chats();
+                self.drop_files();
                 self.change_session(SessionState::SigningOut, None);
                 self.session.probe = None;
                 self.unpublish();

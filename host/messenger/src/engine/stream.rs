@@ -95,6 +95,8 @@ pub(super) struct Streams {
     pub(super) by_invite: HashMap<InviteId, u64>,
     by_session: HashMap<SessionId, u64>,
     outcomes: VecDeque<(u64, Outcome)>,
+    /// Sessions whose other side ends them.
+    lingering: HashMap<InviteId, SessionId>,
     next: u64,
 }
 
@@ -238,6 +240,12 @@ impl Engine {
 
     // ---- beginning ----
 
+    /// Whoever accepts no connections opens them.
+    pub(super) fn own_setup(&self) -> Setup {
+        let listens = self.config.msrp.as_ref().is_some_and(|config| config.port != 9);
+        if listens { Setup::Either } else { Setup::Active }
+    }
+
     /// A session of our own and its description.
     fn offer(&mut self, role: Option<Setup>, chatroom: Option<Vec<String>>) -> Option<(SessionId, Media)> {
         let now = self.now.instant;
@@ -287,9 +295,7 @@ impl Engine {
         if self.streams.chats.len() >= MAX_CHATS {
             return None;
         }
-        // Whoever accepts no connections opens them.
-        let listens = self.config.msrp.as_ref().is_some_and(|config| config.port != 9);
-        let setup = if listens { Setup::Either } else { Setup::Active };
+        let setup = self.own_setup();
         let (session, media) = self.offer(Some(setup), None)?;
         let subject = self.conversations.held.get(&id).map(|held| held.kept.conversation.subject.clone());
         let subject = subject.filter(|subject| !subject.is_empty());
@@ -327,7 +333,7 @@ impl Engine {
         Some(number)
     }
 
-    fn description(&mut self, media: Vec<Media>, subject: Option<&str>) -> Body {
+    pub(super) fn description(&mut self, media: Vec<Media>, subject: Option<&str>) -> Body {
         let address = self.config.local.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |(_, at)| at.ip());
         let id = self.random();
         let mut session = sdp::session(id, 1, address, media);
@@ -366,7 +372,7 @@ impl Engine {
         let place = offered.medias.iter().position(MessageMedia::is_one).ok_or(488_u16)?;
         let theirs = MessageMedia::read(offered, &offered.medias[place]).map_err(|_| 488_u16)?;
         if theirs.file.is_some() {
-            return Err(488);
+            return self.on_file_offered(leg, &caller, (offered.clone(), place, theirs));
         }
         let (setup, role) = Setup::answer(theirs.setup, Role::Active);
         let (session, ours) = self.offer(setup, None).ok_or(486_u16)?;
@@ -491,6 +497,7 @@ impl Engine {
     }
 
     pub(super) fn on_stream_event(&mut self, event: MsrpEvent) {
+        let Some(event) = self.on_file_event(event) else { return };
         match event {
             MsrpEvent::Disconnected { session, failure } => {
                 if let Some(&number) = self.streams.by_session.get(&session) {
@@ -604,6 +611,58 @@ impl Engine {
     }
 }
 
+/// What files need of the sessions.
+impl Streams {
+    pub(super) fn open(&mut self, now: Instant, params: SessionParams) -> Option<(SessionId, MessageMedia)> {
+        let msrp = self.msrp.as_mut()?;
+        let session = msrp.open(now, params).ok()?;
+        Some((session, MessageMedia::new(msrp.local_path(session)?)))
+    }
+
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        message: Outgoing,
+    ) -> Result<OutgoingId, MsrpError> {
+        self.msrp.as_mut().ok_or(MsrpError::Unknown)?.send(now, session, message)
+    }
+
+    pub(super) fn supply(&mut self, message: OutgoingId, bytes: Bytes) -> Result<(), MsrpError> {
+        self.msrp.as_mut().ok_or(MsrpError::Unknown)?.supply(message, bytes)
+    }
+
+    pub(super) fn taken(&mut self, message: IncomingId, bytes: usize) {
+        if let Some(msrp) = &mut self.msrp {
+            msrp.taken(message, bytes);
+        }
+    }
+
+    pub(super) fn accept(&mut self, now: Instant, message: IncomingId) {
+        if let Some(msrp) = &mut self.msrp {
+            msrp.accept(now, message);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, now: Instant, message: IncomingId, status: u16, comment: &str) {
+        if let Some(msrp) = &mut self.msrp {
+            msrp.refuse(now, message, status, comment);
+        }
+    }
+
+    /// The last answer of a session is on its way; its other side ends it.
+    pub(super) fn linger(&mut self, session: SessionId, invite: InviteId) {
+        self.lingering.insert(invite, session);
+    }
+
+    /// The other side has ended a session that lingered.
+    pub(super) fn end_lingering(&mut self, now: Instant, invite: InviteId) -> bool {
+        let Some(session) = self.lingering.remove(&invite) else { return false };
+        self.close(now, session);
+        true
+    }
+}
+
 impl Streams {
     fn put(&mut self, number: u64, chat: Chat) {
         self.by_invite.insert(chat.invite, number);
@@ -618,13 +677,19 @@ impl Streams {
         Some(chat)
     }
 
-    fn close(&mut self, now: Instant, session: SessionId) {
+    pub(super) fn close(&mut self, now: Instant, session: SessionId) {
         if let Some(msrp) = &mut self.msrp {
             msrp.close(now, session);
         }
     }
 
-    fn connect(&mut self, now: Instant, session: SessionId, theirs: &MessageMedia, role: Role) -> bool {
+    pub(super) fn connect(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        theirs: &MessageMedia,
+        role: Role,
+    ) -> bool {
         let msrp = self.msrp.as_mut();
         msrp.is_some_and(|msrp| msrp.connect(now, session, theirs.peer(role, false)).is_ok())
     }

@@ -4,6 +4,7 @@
 mod calls;
 mod conferences;
 mod conversations;
+mod files;
 mod phone;
 mod sessions;
 mod streams;
