@@ -15,6 +15,7 @@ mod proxy;
 mod publish;
 mod register;
 mod rls;
+mod setup;
 mod subscribe;
 mod view;
 mod winfo;
@@ -32,11 +33,10 @@ use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
 
-use crate::config::{Account, ListConfig};
 use crate::directory::{Aor, Directory};
 use crate::limits::Limits;
 use crate::lists::Lists;
-use crate::mailbox::{Bounds, Mailboxes, StoreChange, StoredMessage};
+use crate::mailbox::{Bounds, Mailboxes, StoreChange};
 use crate::presence::Presence;
 use crate::reach::Reach;
 use crate::registrar::Registrar;
@@ -45,13 +45,14 @@ use crate::rules::{DefaultPolicy, Rules};
 use crate::throttle::{Guesses, Rate};
 use crate::timers::Timers;
 use crate::tokens::{AccessToken, Tokens};
-use crate::xcap::{Documents, StoredDocument};
+use crate::xcap::Documents;
 
 use access::Challenger;
 pub(crate) use changes::DocumentWatch;
 pub use conference::ConferenceConfig;
 pub(crate) use conference::RosterWatch;
 pub(crate) use own::OwnWatch;
+pub use setup::{CoreConfig, Statistics};
 pub(crate) use winfo::WatcherWatch;
 
 /// The extensions that are understood where a request demands them.
@@ -67,64 +68,6 @@ const ALLOW_EVENTS: &str = "presence, presence.winfo, xcap-diff, message-summary
 const PRESENCE: &str = "presence";
 /// NOTIFYs that are begun before other work gets its turn.
 const NOTIFY_SLICE: usize = 256;
-
-/// What a [`Core`] is made with.
-#[derive(Clone, Debug)]
-pub struct CoreConfig {
-    /// The users.
-    pub accounts: Vec<Account>,
-    /// The domains, in lower case.
-    pub domains: Vec<String>,
-    /// The realm of passwords.
-    pub realm: String,
-    /// The bounds.
-    pub limits: Limits,
-    /// Where peers reach the service, by transport.
-    pub local: Vec<(Transport, SocketAddr)>,
-    /// The timers of transactions.
-    pub timers: attache_sip::transaction::Timers,
-    /// The way that registered clients are to send their requests (RFC 3608), each an address in angle brackets.
-    pub service_route: Vec<String>,
-    /// Lists of resources that everybody may watch, or those who are named.
-    pub lists: Vec<ListConfig>,
-    /// Messages that were kept before a restart, in order of their ids.
-    pub stored: Vec<StoredMessage>,
-    /// Users' documents that were kept before a restart.
-    pub documents: Vec<StoredDocument>,
-    /// What holds for watchers of users who keep no rules.
-    pub default_policy: DefaultPolicy,
-    /// The root of documents as others name it: an HTTP URI that ends with `/xcap-root`.
-    pub xcap_root: String,
-    /// Where users get access tokens and what for: the address of the authorization server, and the scope.
-    pub tokens: Option<(String, Option<String>)>,
-    /// Where conferences are made; nowhere for `None`.
-    pub conference: Option<ConferenceConfig>,
-    /// Whether somebody takes [`Core::poll_store`] and answers. If not, messages are kept in memory only.
-    pub is_durable: bool,
-}
-
-impl CoreConfig {
-    /// Default settings for users of one domain, at one address for UDP and TCP.
-    pub fn new(domain: &str, accounts: Vec<Account>, local: SocketAddr) -> Self {
-        Self {
-            accounts,
-            domains: vec![domain.to_owned()],
-            realm: domain.to_owned(),
-            limits: Limits::default(),
-            local: vec![(Transport::Udp, local), (Transport::Tcp, local)],
-            timers: attache_sip::transaction::Timers::default(),
-            service_route: Vec::new(),
-            lists: Vec::new(),
-            stored: Vec::new(),
-            documents: Vec::new(),
-            default_policy: DefaultPolicy::default(),
-            xcap_root: format!("http://{}/xcap-root", local.ip()),
-            tokens: None,
-            conference: None,
-            is_durable: false,
-        }
-    }
-}
 
 /// The SIP service: registrar, presence agent and message relay. See the [crate].
 ///
@@ -183,30 +126,6 @@ pub struct Core {
     next_tag: u64,
     clock: (Instant, SystemTime),
     now: Instant,
-}
-
-/// Numbers for operators.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Statistics {
-    /// Users with at least one registered contact.
-    pub registered_users: usize,
-    /// Subscriptions.
-    pub subscriptions: usize,
-    /// Users watched, and others in lists, counted once for each of their watchers.
-    pub watched: usize,
-    /// Users who published something, or are watched.
-    pub presentities: usize,
-    /// Messages that wait for their recipients.
-    pub stored_messages: usize,
-    /// Messages being passed on.
-    pub relays: usize,
-    /// Conferences.
-    pub conferences: usize,
-    /// Other requests being passed on: calls that ring, and whatever is said within dialogs.
-    pub forwards: usize,
-    /// Documents that users keep.
-    pub documents: usize,
 }
 
 struct Storing {
