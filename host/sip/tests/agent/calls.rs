@@ -94,6 +94,24 @@ fn two_parties_are_connected_by_a_third_that_has_no_media() {
 }
 
 #[test]
+fn a_long_acknowledgement_arrives_with_and_without_tcp() {
+    for refused in [false, true] {
+        let mut duo = Duo::new();
+        duo.sim.set_refuses_connections(Bob.addr(), refused);
+        let ours = duo.call(None);
+        let (theirs, _) = duo.incoming(Bob);
+        duo.accept(Bob, theirs, Some(offer()));
+        assert!(matches!(duo.event(Alice), InviteEvent::Answered { offer: true, .. }));
+        let long = Body::sdp(format!("v=0\r\n{}", "a=x\r\n".repeat(400)));
+        duo.agent(Alice, |agent, now| agent.acknowledge(now, ours, Some(long.clone()))).unwrap();
+        let InviteEvent::Confirmed { body } = duo.event(Bob) else { panic!("an answer") };
+        assert_eq!(body, Some(long));
+        duo.hang_up(Alice, ours);
+        duo.nothing_left();
+    }
+}
+
+#[test]
 fn a_refused_call_fails_with_the_status_and_the_reason() {
     let mut duo = Duo::new();
     duo.call(Some(offer()));
