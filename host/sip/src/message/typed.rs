@@ -403,7 +403,9 @@ impl<'a> SubscriptionState<'a> {
 
     /// Why it ended: `deactivated`, `probation`, `rejected`, `timeout`, `giveup`, `noresource`, `invariant`, or anything else.
     pub fn reason(&self) -> Option<&'a str> {
-        self.params.get_str("reason")
+        let reason = self.params.get_str("reason")?;
+        // linphone writes the name twice: `reason=reason=noresource`.
+        Some(reason.strip_prefix("reason=").unwrap_or(reason))
     }
 
     /// Seconds to wait before subscribing again, saturating.
@@ -509,5 +511,18 @@ fn head(value: &[u8]) -> (&[u8], Params<'_>) {
     match memchr(b';', value) {
         Some(at) => (trim_end(&value[..at]), Params::new(&value[at + 1..])),
         None => (trim_end(value), Params::new(&value[..0])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_whose_name_stands_twice_is_read() {
+        let reason = |value: &'static str| SubscriptionState::parse(value.as_bytes()).unwrap().reason();
+        assert_eq!(reason("terminated;reason=reason=noresource"), Some("noresource"));
+        assert_eq!(reason("terminated;reason=noresource"), Some("noresource"));
+        assert_eq!(reason("terminated"), None);
     }
 }

@@ -271,6 +271,18 @@ impl Pair {
         self.send(&change(request))
     }
 
+    /// Acknowledges the agent's 2xx to an INVITE of ours within that dialog.
+    pub(crate) fn acknowledge(&mut self, invite: &Incoming, tag: &str, cseq: u32) {
+        let contact = invite.message.contacts().next().unwrap().unwrap();
+        let ack = Request::new(Method::Ack, contact.uri().unwrap().to_string())
+            .from(format!("{};tag={tag}", invite.header(HeaderName::To)))
+            .to(invite.header(HeaderName::From))
+            .call_id(invite.header(HeaderName::CallId))
+            .cseq(cseq);
+        let to = Destination { transport: Transport::Udp, remote: client() };
+        self.server(|endpoint, _| endpoint.send_ack(&ack, to, None)).unwrap();
+    }
+
     /// The final status that the agent answers a request of the service with.
     pub(crate) fn response(&mut self, wanted: TransactionId) -> u16 {
         self.wait(HOUR, |pair| {

@@ -121,6 +121,20 @@ fn a_peer_that_only_says_that_it_knows_update_is_refreshed_all_the_same() {
 }
 
 #[test]
+fn a_change_of_a_peer_that_knows_no_timers_does_not_end_ours() {
+    let mut pair = Pair::with(|config| config.invite.max = 4);
+    let invite = call(&mut pair);
+    accept(&mut pair, &invite, &[(HeaderName::Allow, "INVITE, ACK, BYE")]);
+    let change = pair.send_within(&invite, "INVITE", "bob", 1, |request| {
+        let request = request.header(HeaderName::Contact, "<sip:127.0.0.1:5060>");
+        request.body("application/sdp", answer().content)
+    });
+    assert_eq!(pair.response(change), 200);
+    pair.acknowledge(&invite, "bob", 1);
+    pair.expect_within("INVITE", seconds(901));
+}
+
+#[test]
 fn a_peer_that_refreshes_is_waited_for_and_given_up() {
     let mut pair = Pair::with(|config| config.invite.max = 4);
     let invite = call(&mut pair);

@@ -131,7 +131,11 @@ impl SessionTimer {
                 (settings.session_expires.clamp(floor, MAXIMUM).max(least), None)
             }
             None => {
-                *self = Self::default();
+                // A peer that knows no timers changes nothing about our asking whether it is there.
+                match self.ours && self.ends_at.is_some() {
+                    true => self.restart(now),
+                    false => *self = Self::default(),
+                }
                 return Vec::new();
             }
         };
