@@ -18,7 +18,8 @@ use attache_messenger::{
     storage::{Batch, BatchId, JournalEvent, Storage, StorageError, Write},
     time::Now,
 };
-use attache_net::{HttpClient, Input, Query, Resolver, Sockets, Tls};
+use attache_msrp::StreamInput;
+use attache_net::{HttpClient, Input, MsrpSockets, Query, Resolver, Sockets, Tls};
 use attache_plugin_host::PluginHost;
 use attache_sip::{resolve::ResolveId, transport::Destination};
 use bytes::Bytes;
@@ -182,6 +183,8 @@ impl Shared {
 pub(crate) struct Setup {
     pub(crate) config: EngineConfig,
     pub(crate) net: Sockets,
+    /// Connections of message sessions; none where there shall be no such sessions.
+    pub(crate) streams: Option<MsrpSockets>,
     pub(crate) place: Place,
     pub(crate) tls: Tls,
     pub(crate) http: HttpClient,
@@ -205,7 +208,18 @@ pub(crate) struct Ready {
 /// Reads what the store holds.
 pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
     let Setup {
-        config, net, place, tls, http, resolver, storage, plugins, refuses_messages, delegates, ..
+        config,
+        net,
+        streams,
+        place,
+        tls,
+        http,
+        resolver,
+        storage,
+        plugins,
+        refuses_messages,
+        delegates,
+        ..
     } = setup;
     let address = config.address.clone();
     let account = address.account_id();
@@ -239,6 +253,7 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         snapshot,
         engine,
         net,
+        streams,
         place,
         http,
         resolver,
@@ -297,6 +312,7 @@ struct Task {
     snapshot: Arc<ArcSwap<Snapshot>>,
     engine: Engine,
     net: Sockets,
+    streams: Option<MsrpSockets>,
     place: Place,
     http: HttpClient,
     resolver: Arc<dyn Resolver>,
@@ -331,6 +347,25 @@ struct Task {
     _running: watch::Sender<()>,
 }
 
+/// What comes on connections of message sessions, if there shall be any. Cancellation safe.
+async fn received(streams: &mut Option<MsrpSockets>) -> StreamInput {
+    match streams {
+        Some(streams) => streams.recv().await,
+        None => core::future::pending().await,
+    }
+}
+
+/// Where peers reach the sockets of message sessions. A port that discards where they listen nowhere.
+pub(crate) fn stream_address(local: &[(bool, SocketAddr)], source: IpAddr) -> (String, u16) {
+    let plain = local.iter().find(|(secure, _)| !secure);
+    (source.to_string(), plain.map_or(NO_PORT, |(_, address)| address.port()))
+}
+
+/// The port that discards: nobody is there to be connected to (RFC 6135, section 4.1).
+pub(crate) const NO_PORT: u16 = 9;
+/// Inputs of message sessions that are taken at once, before others have their turn.
+const STREAM_INPUTS: usize = 64;
+
 /// How long a sign-out may take before the task ends without the service's word.
 const SIGN_OUT: Duration = Duration::from_secs(3);
 
@@ -351,6 +386,7 @@ impl Task {
             };
             tokio::select! {
                 input = self.net.recv() => self.input(input),
+                input = received(&mut self.streams) => self.stream(input),
                 request = self.requests.recv(), if self.stopping.is_none() => match request {
                     Some(request) => self.request(request),
                     // Every handle is gone, the host's own among them: nobody is left to stop this task.
@@ -424,6 +460,20 @@ impl Task {
         }
     }
 
+    /// Takes what came on connections of message sessions, and what else is there by now.
+    fn stream(&mut self, input: StreamInput) {
+        let now = Now::read();
+        let mut next = Some(input);
+        for _ in 0..STREAM_INPUTS {
+            let Some(input) = next else { break };
+            self.engine.handle_stream(now, input);
+            next = self.streams.as_mut().and_then(MsrpSockets::try_recv);
+        }
+        if let Some(input) = next {
+            self.engine.handle_stream(now, input);
+        }
+    }
+
     /// Takes the sockets to where this machine is now. Where that fails, the next look tries again.
     fn relocate(&mut self, moved: Option<Vec<IpAddr>>) {
         let Some(sources) = moved else { return };
@@ -433,8 +483,21 @@ impl Task {
                 debug!(?sources, "this machine has another address");
                 self.place.moved(sources);
                 self.engine.set_local(Now::read(), local);
+                self.relocate_streams(&addresses);
             }
             Err(error) => debug!(?sources, %error, "no socket at this machine's new address"),
+        }
+    }
+
+    /// Sessions that are there keep their connections; those that come later name the new address.
+    fn relocate_streams(&mut self, addresses: &[SocketAddr]) {
+        let (Some(streams), Some(first)) = (&mut self.streams, addresses.first()) else { return };
+        match streams.rebind(&[*first]) {
+            Ok(local) => {
+                let (host, port) = stream_address(&local, first.ip());
+                self.engine.set_stream_address(&host, port, NO_PORT);
+            }
+            Err(error) => debug!(%error, "no socket for message sessions at this machine's new address"),
         }
     }
 
@@ -534,6 +597,11 @@ impl Task {
         }
         while let Some(transmit) = self.engine.poll_transmit() {
             self.net.send(transmit);
+        }
+        while let Some(request) = self.engine.poll_stream() {
+            if let Some(streams) = &mut self.streams {
+                streams.request(request);
+            }
         }
         while let Some((id, request)) = self.engine.poll_http() {
             let http = self.http.clone();

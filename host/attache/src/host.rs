@@ -20,7 +20,8 @@ use attache_messenger::{
     people::{DirectoryEntry, PersonQuery, Resolved},
     storage::{BoxFuture, Storage},
 };
-use attache_net::{BindOptions, Query, Resolver, Sockets};
+use attache_msrp::MsrpConfig;
+use attache_net::{BindOptions, MsrpOptions, MsrpSockets, Query, Resolver, Sockets, Tls};
 use attache_plugin_host::{Backend, HostOptions, PluginConfig, PluginHost, PluginStatus, ServiceFacts};
 use attache_sip::transport::Transport;
 use attache_store::{MemoryStore, Store};
@@ -383,6 +384,8 @@ impl Host {
             Error::new(Code::TcpError, format!("no socket for {address} on {local:?}"))
                 .because(error.to_string())
         })?;
+        // Somebody who only looks has no conversations.
+        let streams = if refuses_messages { None } else { Some(bind_streams(&local, &tls, &*common)?) };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| {
             Error::new(Code::Internal, "the system has no entropy").because(error.to_string())
@@ -395,6 +398,7 @@ impl Host {
         };
         let mut engine = engine_config(config, net.local_addresses(), seed);
         engine.budget = Some(common.budget.clone());
+        engine.msrp = streams.as_ref().map(|streams| stream_config(streams, &local));
         // A store that nothing outlives need not hold what people said.
         engine.keep_presence = self.inner.store.is_some();
         if refuses_messages {
@@ -406,6 +410,7 @@ impl Host {
         let ready = account::prepare(Setup {
             config: engine,
             net,
+            streams,
             place,
             tls,
             http,
@@ -569,6 +574,35 @@ fn engine_config(config: AccountConfig, local: Vec<(Transport, SocketAddr)>, see
     config.tuning.apply(&mut engine);
     engine
 }
+
+/// Sockets for message sessions, on the first of this machine's addresses.
+fn bind_streams(local: &[IpAddr], tls: &Tls, common: &Common) -> Result<MsrpSockets, Error> {
+    let options = MsrpOptions {
+        addresses: local.first().map(|ip| SocketAddr::new(*ip, 0)).into_iter().collect(),
+        tls: Some(tls.clone()),
+        resolver: common.resolver.clone(),
+        ..MsrpOptions::default()
+    };
+    MsrpSockets::bind(options).map_err(|error| {
+        Error::new(Code::TcpError, format!("no socket for message sessions on {local:?}"))
+            .because(error.to_string())
+    })
+}
+
+fn stream_config(streams: &MsrpSockets, local: &[IpAddr]) -> MsrpConfig {
+    let source = local.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let (host, port) = account::stream_address(&streams.local_addresses(), source);
+    // One account is a person, not a switch: less will do than what a machine may have by itself.
+    let limits = attache_msrp::Limits {
+        memory: STREAM_MEMORY,
+        outgoing_memory: STREAM_MEMORY,
+        ..attache_msrp::Limits::default()
+    };
+    MsrpConfig { host, port, tls_port: account::NO_PORT, limits }
+}
+
+/// Most bytes of messages that an account holds because they are under way in sessions, in each direction.
+const STREAM_MEMORY: usize = 16 * 1024 * 1024;
 
 /// Where the service is; nowhere when that is not known in time.
 async fn remotes(resolver: &dyn Resolver, config: &AccountConfig) -> Vec<SocketAddr> {

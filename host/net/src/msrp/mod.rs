@@ -129,12 +129,8 @@ impl MsrpSockets {
             let words = "a certificate and its key are needed to accept TLS connections";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
         }
-        let mut listeners = Vec::with_capacity(addresses.len() + tls_addresses.len());
-        for (transport, addresses) in [(Transport::Tcp, addresses), (Transport::Tls, tls_addresses)] {
-            for address in addresses {
-                listeners.push(Listener::bind(address, transport)?);
-            }
-        }
+        let mut listeners = listen(&addresses, Transport::Tcp)?;
+        listeners.extend(listen(&tls_addresses, Transport::Tls)?);
         let (reporter, reports) = mpsc::channel(MAX_RECEIVED);
         Ok(Self {
             listeners,
@@ -152,6 +148,18 @@ impl MsrpSockets {
     /// The addresses that are bound, and whether for TLS.
     pub fn local_addresses(&self) -> Vec<(bool, SocketAddr)> {
         self.listeners.iter().map(|listener| (listener.transport().is_secure(), listener.local())).collect()
+    }
+
+    /// Listens on these addresses from now on in place of those for TCP, as when this machine has others. Connections stay
+    /// as they are. Gives the [local addresses](Self::local_addresses).
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); then everything is as it was.
+    pub fn rebind(&mut self, addresses: &[SocketAddr]) -> io::Result<Vec<(bool, SocketAddr)>> {
+        let listeners = listen(addresses, Transport::Tcp)?;
+        self.listeners.retain(|listener| listener.transport() != Transport::Tcp);
+        self.listeners.extend(listeners);
+        Ok(self.local_addresses())
     }
 
     /// Connections that are open or being opened.
@@ -324,6 +332,10 @@ impl MsrpSockets {
         // Tasks that have ended are held until they are asked after.
         while self.tasks.try_join_next().is_some() {}
     }
+}
+
+fn listen(addresses: &[SocketAddr], transport: Transport) -> io::Result<Vec<Listener>> {
+    addresses.iter().map(|address| Listener::bind(*address, transport)).collect()
 }
 
 impl fmt::Debug for MsrpSockets {
