@@ -121,6 +121,35 @@ fn requests_within_a_session_take_a_new_connection_when_theirs_is_lost() {
 }
 
 #[test]
+fn requests_follow_the_peer_to_another_address_once_that_is_accepted() {
+    let mut pair = Pair::with(|config| config.invite.max = 4);
+    let params = InviteParams::new(uri("sip:bob@example.com"), Some(offer()));
+    let id = pair.agent(|agent, now| agent.invite(now, params)).unwrap();
+    let invite = pair.expect("INVITE");
+    let accepted = Response::new(200)
+        .to_tag("bob")
+        .header(HeaderName::Contact, "<sip:127.0.0.1:5060>")
+        .body("application/sdp", answer().content);
+    pair.respond(&invite, &accepted);
+    pair.event();
+    for (cseq, place, result, expected) in
+        [(1, "one", Err(488), "sip:127.0.0.1:5060"), (2, "two", Ok(answer()), "sip:two@127.0.0.1:5060")]
+    {
+        let change = pair.send_within(&invite, "INVITE", "bob", cseq, |request| {
+            let contact = format!("<sip:{place}@127.0.0.1:5060>");
+            let body = format!("v=0\r\no=- 2 {} IN IP4 127.0.0.1\r\n", cseq + 1);
+            request.header(HeaderName::Contact, contact).body("application/sdp", body)
+        });
+        assert!(matches!(pair.event(), AgentEvent::Invite { event: InviteEvent::Offer { .. }, .. }));
+        pair.agent(|agent, now| agent.answer_offer(now, id, result)).unwrap();
+        pair.response(change);
+        pair.acknowledge(&invite, "bob", cseq);
+        pair.sim.run_for(seconds(1));
+        assert_eq!(pair.agent(|agent, _| agent.dialog(id)).unwrap().remote_target, expected);
+    }
+}
+
+#[test]
 fn a_call_whose_connection_is_lost_fails_and_does_not_ring_on() {
     let mut duo = Duo::seeded(7, Transport::Tcp, |_, _| {});
     duo.call(Some(offer()));

@@ -302,6 +302,13 @@ impl Pair {
         self.server(|endpoint, now| endpoint.send_request(now, request, to, None)).unwrap()
     }
 
+    /// What the agent said last, newest first, that begins so.
+    pub(crate) fn said(&self, beginning: &str) -> Vec<String> {
+        let mut said = self.packets(beginning);
+        said.reverse();
+        said
+    }
+
     /// What was sent to the service and begins so.
     pub(crate) fn packets(&self, beginning: &str) -> Vec<String> {
         let trace = self.sim.trace().iter();

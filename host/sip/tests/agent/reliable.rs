@@ -1,8 +1,8 @@
 //! Provisional answers that are acknowledged (RFC 3262).
 
 use attache_sip::agent::AgentEvent;
-use attache_sip::endpoint::Response;
-use attache_sip::message::HeaderName;
+use attache_sip::endpoint::{Request, Response};
+use attache_sip::message::{HeaderName, Method};
 use attache_sip::sim::Fate;
 use attache_sip::usage::{EndedBy, InviteEvent, InviteParams, Reliability};
 
@@ -104,6 +104,64 @@ fn an_early_session_is_changed_by_update() {
     duo.agent(Bob, |agent, now| agent.answer_offer(now, theirs, Ok(answer()))).unwrap();
     assert!(matches!(duo.event(Alice), InviteEvent::OfferAnswered { offer: false, .. }));
     assert_eq!(duo.sent(Alice, "UPDATE"), 1);
+    // And so by the one who is called.
+    let other = attache_sip::usage::Body::sdp("v=0\r\no=- 2 2 IN IP4 127.0.0.3\r\n");
+    duo.agent(Bob, |agent, now| agent.reoffer(now, theirs, Some(other.clone()))).unwrap();
+    let InviteEvent::Offer { body } = duo.event(Alice) else { panic!("an offer") };
+    assert_eq!(body, Some(other));
+    duo.agent(Alice, |agent, now| agent.answer_offer(now, ours, Ok(offer()))).unwrap();
+    assert!(matches!(duo.event(Bob), InviteEvent::OfferAnswered { offer: false, .. }));
+    duo.accept(Bob, theirs, None);
+    assert!(matches!(duo.event(Alice), InviteEvent::Answered { .. }));
+}
+
+#[test]
+fn an_early_change_that_nobody_answers_is_refused_in_time() {
+    let mut duo = Duo::new();
+    let ours = duo.call_with(required(Some(offer())));
+    let (theirs, _) = duo.incoming(Bob);
+    duo.agent(Bob, |agent, now| agent.ring(now, theirs, 183, Some(answer()))).unwrap();
+    duo.event(Alice);
+    duo.run(seconds(1));
+    let other = attache_sip::usage::Body::sdp("v=0\r\no=- 1 2 IN IP4 127.0.0.2\r\n");
+    duo.agent(Alice, |agent, now| agent.reoffer(now, ours, Some(other))).unwrap();
+    assert!(matches!(duo.event(Bob), InviteEvent::Offer { .. }));
+    assert!(matches!(duo.event(Bob), InviteEvent::OfferRefused { .. }));
+    let InviteEvent::OfferRefused { cause } = duo.event(Alice) else { panic!("a refusal") };
+    assert_eq!(cause.status(), Some(504));
+}
+
+#[test]
+fn an_offer_in_an_acknowledgement_is_answered_at_once() {
+    let mut pair = Pair::with(|config| config.invite.max = 4);
+    let invite = Request::new(Method::Invite, "sip:alice@127.0.0.2:5070")
+        .from("<sip:bob@example.com>;tag=bob")
+        .to("<sip:alice@example.com>")
+        .call_id("one@example.com")
+        .header(HeaderName::Contact, "<sip:127.0.0.1:5060>")
+        .header(HeaderName::Require, "100rel")
+        .body("application/sdp", offer().content);
+    pair.send(&invite);
+    let AgentEvent::Invite { id, event: InviteEvent::Incoming(_) } = pair.event() else { panic!("a call") };
+    pair.agent(|agent, now| agent.ring(now, id, 183, Some(answer()))).unwrap();
+    pair.sim.run_for(seconds(1) / 10);
+    let rings = pair.said("SIP/2.0 183");
+    let line = |name: &str| {
+        let found = rings[0].lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap_or_default().to_owned()
+    };
+    let prack = Request::new(Method::Prack, "sip:alice@127.0.0.2:5070")
+        .from("<sip:bob@example.com>;tag=bob")
+        .to(line("To: "))
+        .call_id("one@example.com")
+        .cseq(2)
+        .header(HeaderName::RAck, format!("{} 1 INVITE", line("RSeq: ")))
+        .body("application/sdp", "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\n");
+    let prack = pair.send(&prack);
+    assert!(matches!(pair.event(), AgentEvent::Invite { event: InviteEvent::Offer { body: Some(_) }, .. }));
+    pair.agent(|agent, now| agent.answer_offer(now, id, Ok(answer()))).unwrap();
+    assert_eq!(pair.response(prack), 200);
+    assert!(pair.said("SIP/2.0 200")[0].contains("o=- 2 1"));
 }
 
 #[test]
