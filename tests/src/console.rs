@@ -167,6 +167,29 @@ impl Console {
         self.errors.try_iter().collect()
     }
 
+    /// As [`came`](Self::came), and takes them out.
+    pub fn take(&mut self) -> Vec<Value> {
+        self.came();
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Ends the program at once, as `kill -9` does, and returns every line that it had printed by then and that was not
+    /// taken out. Half a line is none.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn kill_and_take(mut self) -> Result<Vec<Value>> {
+        self.child.kill()?;
+        self.child.wait()?;
+        // Its end of the pipe is closed, so the reader comes to an end as well.
+        while let Ok(line) = self.lines.recv() {
+            if let Ok(value) = serde_json::from_str(&line) {
+                self.seen.push(value);
+            }
+        }
+        Ok(std::mem::take(&mut self.seen))
+    }
+
     /// Ends the program at once, as `kill -9` does.
     ///
     /// # Errors

@@ -116,6 +116,41 @@ impl Baresip {
         })
     }
 
+    /// Waits until it rings, and picks it up.
+    ///
+    /// # Errors
+    /// When it does not ring in time, or baresip cannot be told.
+    pub fn pick_up(&mut self) -> Result<()> {
+        self.process.wait_for(&mut self.calls, "an incoming call", |line| {
+            line.to_ascii_lowercase().contains("incoming call").then_some(())
+        })?;
+        self.command("accept", "").map(drop)
+    }
+
+    /// Waits until its call is established.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub fn until_talking(&mut self) -> Result<()> {
+        self.process.wait_for(&mut self.calls, "an established call", |line| {
+            line.to_ascii_lowercase().contains("call established").then_some(())
+        })
+    }
+
+    /// Waits until its call has ended.
+    ///
+    /// # Errors
+    /// When it has not in time.
+    pub fn until_over(&mut self) -> Result<()> {
+        self.process.wait_for(&mut self.calls, "the end of the call", |line| {
+            let line = line.to_ascii_lowercase();
+            (line.contains("session closed")
+                || line.contains("call terminated")
+                || line.contains("terminated (duration"))
+            .then_some(())
+        })
+    }
+
     /// Ends the call.
     ///
     /// # Errors

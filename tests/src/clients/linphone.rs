@@ -31,6 +31,7 @@ pub struct Linphone {
     contact: String,
     presence: Presence,
     texts: usize,
+    calls: usize,
     folder: TempDir,
 }
 
@@ -85,7 +86,25 @@ impl Linphone {
             ensure!(Instant::now() < deadline, "linphone is not registered: {answer}");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Ok(Self { process, contact: contact.to_owned(), presence: Presence::default(), texts: 0, folder })
+        Ok(Self {
+            process,
+            contact: contact.to_owned(),
+            presence: Presence::default(),
+            texts: 0,
+            calls: 0,
+            folder,
+        })
+    }
+
+    /// Waits until it rings, and picks it up.
+    ///
+    /// # Errors
+    /// When it does not ring in time.
+    pub fn pick_up(&mut self) -> Result<()> {
+        self.process.wait_for(&mut self.calls, "an incoming call", |line| {
+            line.contains("Receiving new incoming call").then_some(())
+        })?;
+        self.process.write_line("answer")
     }
 
     /// Waits until this is in what it writes down, where every message on the wire is, and returns all of that.

@@ -1,6 +1,6 @@
 """A SIP client on pjsua2, driven by JSON lines: commands on standard input, events on standard output.
 
-Commands: {"do": "online", "open": true, "note": "..."}, {"do": "send", "to": "sip:...", "text": "..."}, {"do": "quit"}.
+Commands: {"do": "online", "open": true, "note": "..."}, {"do": "send", "to": "sip:...", "text": "..."}, {"do": "typing", "to": "sip:...", "typing": true}, {"do": "hang-up"}, {"do": "quit"}.
 Events:   {"event": "registered", "code": 200}, {"event": "presence", "of": "sip:...", "open": true, "note": "..."},
           {"event": "message", "from": "sip:...", "type": "...", "text": "..."}, {"event": "sent", "code": 200},
           {"event": "typing", "from": "sip:...", "typing": true}, {"event": "call", "state": "CONFIRMED"}.
@@ -151,6 +151,8 @@ while True:
             typing = pj.SendTypingIndicationParam()
             typing.isTyping = command["typing"]
             buddy.sendTypingIndication(typing)
+        elif command["do"] == "hang-up":
+            endpoint.hangupAllCalls()
         elif command["do"] == "quit":
             for buddy in buddies:
                 buddy.subscribePresence(False)

@@ -25,6 +25,8 @@ pub struct Pjsua {
     contact: String,
     presence: Presence,
     texts: usize,
+    typing: usize,
+    calls: usize,
     _folder: TempDir,
 }
 
@@ -110,6 +112,8 @@ impl Pjsua {
             contact: contact.to_owned(),
             presence: Presence::default(),
             texts: 0,
+            typing: 0,
+            calls: 0,
             _folder: folder,
         })
     }
@@ -120,6 +124,52 @@ impl Pjsua {
     /// When it cannot be told.
     pub fn go_busy(&mut self, note: &str) -> Result<()> {
         self.tell(&json!({ "do": "online", "open": true, "busy": true, "note": note }))
+    }
+
+    /// Waits for a message that ends in this text, whatever a service has put before it.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub fn hears_ending(&mut self, text: &str) -> Result<()> {
+        self.process.wait_for(&mut self.texts, &format!("`…{text}`"), |line| {
+            event(line, "message")?["text"].as_str()?.ends_with(text).then_some(())
+        })
+    }
+
+    /// Tells its contact that its user types, or no longer.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn type_something(&mut self, typing: bool) -> Result<()> {
+        self.tell(&json!({ "do": "typing", "to": self.contact, "typing": typing }))
+    }
+
+    /// Waits until it is told that somebody types, or no longer.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub fn sees_typing(&mut self, typing: bool) -> Result<()> {
+        self.process.wait_for(&mut self.typing, "a typing notice", |line| {
+            (event(line, "typing")?["typing"] == json!(typing)).then_some(())
+        })
+    }
+
+    /// Waits until a call of its user, who picks up every one, is in a state such as `CONFIRMED` or `DISCONNECTED`.
+    ///
+    /// # Errors
+    /// When none is in time.
+    pub fn until_call(&mut self, state: &str) -> Result<()> {
+        self.process.wait_for(&mut self.calls, &format!("a call that is {state}"), |line| {
+            (event(line, "call")?["state"] == json!(state)).then_some(())
+        })
+    }
+
+    /// Ends all calls of its user.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.tell(&json!({ "do": "hang-up" }))
     }
 
     fn tell(&mut self, command: &Value) -> Result<()> {
