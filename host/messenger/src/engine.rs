@@ -28,6 +28,8 @@
 //! }
 //! while let Some(resolve) = engine.poll_resolve() { /* look the name up, then `handle_resolved` */ }
 //! while let Some(transmit) = engine.poll_transmit() { /* send it */ }
+//! while let Some(request) = engine.poll_stream() { /* connections of message sessions, if there are any */ }
+//! while let Some(request) = engine.poll_file() { /* pieces of files to read or write */ }
 //! while let Some((token, answer)) = engine.poll_answer() {
 //!     assert!(token == 1 && answer.is_ok());
 //! }

@@ -440,7 +440,7 @@ impl Engine {
             | MsrpEvent::Aborted { failure, .. } => self.end_file(id, Err(broken(failure.to_string()))),
             MsrpEvent::Begun { message, total, .. } => self.file_begun(id, message, total),
             MsrpEvent::Piece { message, offset, bytes, .. } => {
-                let Some(carried) = self.files.of.get_mut(&id) else { return None };
+                let carried = self.files.of.get_mut(&id)?;
                 if carried.receiving != Some(message) {
                     return None;
                 }

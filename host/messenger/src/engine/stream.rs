@@ -4,27 +4,29 @@
 //! differs is only what carries them. One that arrives is put before the inbox as if it had come by MESSAGE, and is answered
 //! when it is durable. So a session that breaks neither loses a message nor brings it twice.
 
+mod table;
+mod wrap;
+
 use core::net::{IpAddr, Ipv4Addr};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     time::Instant,
 };
 
-use attache_documents::{
-    cpim::{self, Cpim, Party},
-    imdn,
-};
+use attache_documents::{cpim, imdn};
 use attache_msrp::{
-    Failure, Incoming, IncomingId, Msrp, MsrpError, MsrpEvent, Outgoing, OutgoingId, Role, SessionId,
-    SessionParams, StreamInput, StreamRequest,
+    Failure, Incoming, IncomingId, Msrp, MsrpEvent, Outgoing, OutgoingId, Role, SessionId, SessionParams,
+    StreamInput, StreamRequest,
     sdp::{self, Media, MessageMedia, Session, Setup},
 };
 use attache_sip::{
     agent::{Cause, InviteId, MessageParams},
-    message::{HeaderName, Limits, Message},
+    message::Message,
     usage::{Body, EndedBy, Incoming as Invitation, InviteEvent, InviteParams},
 };
 use bytes::Bytes;
+
+use wrap::{as_request, cause_of, is_focus, is_wrapper, not_sent, too_many, types, wrapped};
 
 use crate::{
     address::Address,
@@ -35,7 +37,6 @@ use crate::{
         conversations::After,
         inbox::{self, Asker},
         outbox::Carrier,
-        wire,
     },
     event::SessionState,
     id::ConversationId,
@@ -609,164 +610,4 @@ impl Engine {
             self.drop_chat(number, &Failure::Connection("signed out".to_owned()), false);
         }
     }
-}
-
-/// What files need of the sessions.
-impl Streams {
-    pub(super) fn open(&mut self, now: Instant, params: SessionParams) -> Option<(SessionId, MessageMedia)> {
-        let msrp = self.msrp.as_mut()?;
-        let session = msrp.open(now, params).ok()?;
-        Some((session, MessageMedia::new(msrp.local_path(session)?)))
-    }
-
-    pub(super) fn send(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        message: Outgoing,
-    ) -> Result<OutgoingId, MsrpError> {
-        self.msrp.as_mut().ok_or(MsrpError::Unknown)?.send(now, session, message)
-    }
-
-    pub(super) fn supply(&mut self, message: OutgoingId, bytes: Bytes) -> Result<(), MsrpError> {
-        self.msrp.as_mut().ok_or(MsrpError::Unknown)?.supply(message, bytes)
-    }
-
-    pub(super) fn taken(&mut self, message: IncomingId, bytes: usize) {
-        if let Some(msrp) = &mut self.msrp {
-            msrp.taken(message, bytes);
-        }
-    }
-
-    pub(super) fn accept(&mut self, now: Instant, message: IncomingId) {
-        if let Some(msrp) = &mut self.msrp {
-            msrp.accept(now, message);
-        }
-    }
-
-    pub(super) fn refuse(&mut self, now: Instant, message: IncomingId, status: u16, comment: &str) {
-        if let Some(msrp) = &mut self.msrp {
-            msrp.refuse(now, message, status, comment);
-        }
-    }
-
-    /// The last answer of a session is on its way; its other side ends it.
-    pub(super) fn linger(&mut self, session: SessionId, invite: InviteId) {
-        self.lingering.insert(invite, session);
-    }
-
-    /// The other side has ended a session that lingered.
-    pub(super) fn end_lingering(&mut self, now: Instant, invite: InviteId) -> bool {
-        let Some(session) = self.lingering.remove(&invite) else { return false };
-        self.close(now, session);
-        true
-    }
-}
-
-impl Streams {
-    fn put(&mut self, number: u64, chat: Chat) {
-        self.by_invite.insert(chat.invite, number);
-        self.by_session.insert(chat.session, number);
-        self.chats.insert(number, chat);
-    }
-
-    fn remove(&mut self, number: u64) -> Option<Chat> {
-        let chat = self.chats.remove(&number)?;
-        self.by_invite.remove(&chat.invite);
-        self.by_session.remove(&chat.session);
-        Some(chat)
-    }
-
-    pub(super) fn close(&mut self, now: Instant, session: SessionId) {
-        if let Some(msrp) = &mut self.msrp {
-            msrp.close(now, session);
-        }
-    }
-
-    pub(super) fn connect(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        theirs: &MessageMedia,
-        role: Role,
-    ) -> bool {
-        let msrp = self.msrp.as_mut();
-        msrp.is_some_and(|msrp| msrp.connect(now, session, theirs.peer(role, false)).is_ok())
-    }
-}
-
-/// Types that are taken, the wrapper first: it tells who wrote, when, and under which identity.
-fn types(config: &EngineConfig) -> Vec<String> {
-    let words = ["message/cpim", "text/plain", "text/html", "application/im-iscomposing+xml"];
-    words.into_iter().map(str::to_owned).chain(config.accept.iter().map(ToString::to_string)).collect()
-}
-
-fn is_wrapper(content_type: &str) -> bool {
-    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(cpim::MEDIA_TYPE)
-}
-
-/// Whether a focus says so of itself (RFC 4579, section 2).
-pub(super) fn is_focus(message: &Message) -> bool {
-    let contact = message.header(HeaderName::Contact).unwrap_or_default();
-    let contact = String::from_utf8_lossy(contact).to_ascii_lowercase();
-    contact.rsplit('>').next().unwrap_or_default().split(';').any(|word| word.trim() == "isfocus")
-}
-
-/// The message in a wrapper with its identity, by which it is known again when another session brings it.
-fn wrapped(config: &EngineConfig, entry: &OutboxEntry, to: &Address, params: &MessageParams) -> Bytes {
-    if is_wrapper(&params.content_type) {
-        return params.body.clone();
-    }
-    let mut cpim = Cpim::new(params.content_type.clone(), &*params.body);
-    cpim.from = Some(wire::own_party(config));
-    cpim.to = vec![Party::new(to.as_str())];
-    cpim.date_time = Some(wire::moment(entry.message.accepted_at));
-    let message_id = Some(wire::wire_id(&entry.call_id).to_owned());
-    imdn::Request { message_id, ..imdn::Request::default() }.write(&mut cpim);
-    cpim.write().into()
-}
-
-/// A message of a session as a request, which is what the inbox reads.
-fn as_request(
-    own: &Address,
-    sender: &Address,
-    identity: Option<&str>,
-    message: &Incoming,
-) -> Option<Message> {
-    let clean = |text: &str| -> String { text.chars().filter(char::is_ascii_graphic).take(200).collect() };
-    let identity = clean(identity.unwrap_or(&message.message_id));
-    let line = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(256).collect() };
-    let mut bytes = format!(
-        "MESSAGE {own} SIP/2.0\r\nVia: SIP/2.0/TCP session.invalid;branch=z9hG4bK0\r\nFrom: <{sender}>;tag=session\r\n\
-         To: <{own}>\r\nCall-ID: {identity}\r\nCSeq: 1 MESSAGE\r\n{IDENTITY}: {identity}\r\nContent-Type: {}\r\n\
-         Content-Length: {}\r\n\r\n",
-        line(&message.content_type),
-        message.body.len(),
-        IDENTITY = wire::IDENTITY,
-    )
-    .into_bytes();
-    bytes.extend_from_slice(&message.body);
-    let limits = Limits { message: bytes.len(), ..Limits::DEFAULT };
-    Message::parse_with(bytes.into(), &limits).ok()
-}
-
-/// What a failure of a session means for a message: an answer of the other side decides, all else is tried again.
-fn cause_of(failure: &Failure) -> Cause {
-    match failure {
-        Failure::Status { status: status @ (400 | 403 | 413 | 415 | 423 | 425), comment } => {
-            Cause::Status { code: *status, reason: comment.clone() }
-        }
-        failure => Cause::Transport(failure.to_string()),
-    }
-}
-
-fn not_sent(error: MsrpError) -> Cause {
-    match error {
-        MsrpError::TooLarge => Cause::Status { code: 413, reason: "Too Large".to_owned() },
-        error => Cause::Transport(error.to_string()),
-    }
-}
-
-fn too_many() -> Cause {
-    Cause::Transport("there are as many sessions as are allowed".to_owned())
 }

@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use attache_messenger::{
-    call::{Call, CallMethod, CallState, Callee, IncomingCalls, Media},
+    call::{Call, CallMethod, CallState, Callee, IncomingCalls, Media, PhoneKind},
     code::Code,
     command::{Command, TransferTarget},
     event::EventKind,
-    id::CallId,
+    id::{CallId, ContactId},
     presence::Availability,
+    profile::{ContactDetails, Phones},
     sim::Link,
 };
 
@@ -288,6 +289,25 @@ fn calls_are_checked_before_anything_rings() {
     assert_eq!(world.fails("alice", number("0311 4242")), Code::PhoneInvalidNumber);
     world.settle();
     assert!(quiet(&mut world));
+}
+
+#[test]
+fn a_number_of_a_contact_is_called() {
+    let mut world = world(17, SOON, SOON);
+    world.run("alice", Command::AddContact { address: address("carol"), name: "".into() }).unwrap();
+    let contact = *world.snapshot("alice").contacts.keys().next().unwrap();
+    let dial = |kind| Command::Call { to: Callee::Contact(contact, kind), own: None, method: None };
+    assert_eq!(world.fails("alice", dial(PhoneKind::Work)), Code::PhoneInvalidNumber);
+    let phones = Phones { work: Some(address("bob")), ..Phones::default() };
+    let details = ContactDetails { phones, ..ContactDetails::default() };
+    world.run("alice", Command::SetContactDetails(contact, details)).unwrap();
+    assert_eq!(world.fails("alice", dial(PhoneKind::Home)), Code::PhoneInvalidNumber);
+    world.run("alice", dial(PhoneKind::Work)).unwrap();
+    world.settle();
+    assert!(talk_to_each_other(&mut world));
+    let unknown = Callee::Contact(ContactId(1), PhoneKind::Work);
+    let unknown = Command::Call { to: unknown, own: None, method: None };
+    assert_eq!(world.fails("alice", unknown), Code::ContactNotFound);
 }
 
 #[test]
