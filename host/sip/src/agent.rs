@@ -1,4 +1,4 @@
-//! A user agent for one account: it registers, subscribes, publishes and sends messages, on top of one
+//! A user agent for one account: it registers, subscribes, publishes, sends messages, and makes and takes sessions, on top of one
 //! [`Endpoint`](crate::endpoint::Endpoint).
 //!
 //! An agent does by itself what needs no decision: it proves the password, refreshes, finds another target when one fails, and
@@ -67,6 +67,8 @@
 //! - The same seed, calls and times give the same bytes and events.
 //! - A rejected password ends in one event for each usage and silence: nothing more is sent to the service until
 //!   [`register`](Agent::register) or [`set_password`](Agent::set_password).
+//! - A session, and a referral, ends in exactly one event that is final; what is still to be done on the wire after it is done
+//!   silently, and nothing of it is left when that is over.
 //! - A service that is away is asked again with back-off, never before the Retry-After it gave.
 
 mod auth;

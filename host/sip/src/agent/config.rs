@@ -55,7 +55,7 @@ pub struct AgentConfig {
     pub max_message: usize,
     /// The longest Retry-After that is honoured; a service that says more is asked again after this. One day by default.
     pub max_retry_after: Duration,
-    /// Methods besides MESSAGE, NOTIFY and OPTIONS that are given up as
+    /// Methods besides MESSAGE, NOTIFY, OPTIONS and those of [sessions](Self::invite) that are given up as
     /// [`RequestReceived`](super::AgentEvent::RequestReceived); all others are answered with 405 or 501.
     pub methods: Vec<MethodBuf>,
     /// Whether requests are taken from anybody. By default only OPTIONS is: all else must come from an IP address of the service, or

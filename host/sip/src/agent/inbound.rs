@@ -115,7 +115,9 @@ impl Agent {
                 method,
                 Method::Invite | Method::Bye | Method::Update | Method::Prack | Method::Info | Method::Refer
             );
-            if of_sessions && message.to().is_ok_and(|to| to.tag().is_some()) {
+            // The dialogs of whoever takes such a method itself are not known here.
+            let taken = core.config.methods.iter().any(|own| *own == method);
+            if of_sessions && !taken && message.to().is_ok_and(|to| to.tag().is_some()) {
                 core.refused(now, &message, flow, 481, "a request within an unknown dialog");
                 core.answer(now, id, &Response::new(481));
                 return None;
