@@ -70,11 +70,16 @@ pub struct Limits {
     pub conferences_per_user: usize,
     /// Members of one conference, those who are being called among them. 100.
     pub conference_members: usize,
+    /// Devices of one user in all conferences. 40.
+    pub conference_seats_per_user: usize,
     /// Members of all conferences. 4,096.
     pub conference_members_in_all: usize,
     /// Largest message in a conference. `"256KiB"`.
     #[serde(deserialize_with = "units::bytes")]
     pub conference_message_bytes: usize,
+    /// Bytes of messages in all conferences that are being received, or wait to be read by members. `"64MiB"`.
+    #[serde(deserialize_with = "units::bytes")]
+    pub conference_bytes: usize,
     /// Messages kept for one user. 200.
     pub stored_per_user: usize,
     /// Bytes of messages kept for one user. `"2MiB"`.
@@ -146,8 +151,10 @@ impl Default for Limits {
             calls_per_user: 50,
             conferences_per_user: 20,
             conference_members: 100,
+            conference_seats_per_user: 40,
             conference_members_in_all: 4_096,
             conference_message_bytes: 256 * 1024,
+            conference_bytes: 64 * 1024 * 1024,
             stored_per_user: 200,
             stored_bytes_per_user: 2 * 1024 * 1024,
             stored_bytes: 256 * 1024 * 1024,

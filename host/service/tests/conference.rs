@@ -396,13 +396,48 @@ fn a_member_who_reads_nothing_loses_the_seat_and_holds_nobody_up() {
     streams.join(&mut net, BOB, &alice.conference);
     let carol = streams.join(&mut net, CAROL, &alice.conference);
     streams.frozen.push(BOB.to_owned());
-    let text = "x".repeat(1_500);
-    for _ in 0..400 {
-        streams.write(&mut net, &alice, IS_ALICE, &carol.conference, &text);
+    for _ in 0..10 {
+        streams.write(&mut net, &alice, IS_ALICE, &carol.conference, "is anybody there?");
     }
     streams.run(&mut net, 1);
-    assert_eq!(streams.heard(CAROL).len(), 400);
+    assert_eq!(streams.heard(CAROL).len(), 10);
+    streams.run(&mut net, 40);
     assert_eq!(net.rings(BOB).method(), Some(Method::Bye));
+    assert_eq!(conferences(&mut net), 1);
+}
+
+#[test]
+fn one_who_writes_too_much_is_held_back_and_nobody_else_pays_for_it() {
+    let mut config = conference_config();
+    config.limits.conference_bytes = 4 * 1024 * 1024;
+    let (mut net, mut streams) = with(config);
+    let alice = streams.join(&mut net, ALICE, FACTORY);
+    streams.join(&mut net, BOB, &alice.conference);
+    for _ in 0..300 {
+        streams.write(&mut net, &alice, IS_ALICE, &alice.conference, "flood");
+    }
+    assert_eq!(streams.heard(BOB).len(), 100);
+    assert_eq!(streams.refusals(ALICE), vec![413; 200]);
+    streams.run(&mut net, 2);
+    for _ in 0..50 {
+        streams.write(&mut net, &alice, IS_ALICE, &alice.conference, "again");
+    }
+    let again = streams.heard(BOB).len();
+    assert!((35..=45).contains(&again), "twenty a second: {again}");
+    // Long ones for a member who does not read them fill no more than there is room for.
+    streams.run(&mut net, 10);
+    streams.refusals(ALICE);
+    streams.frozen.push(BOB.to_owned());
+    let long = "x".repeat(15 * 1024);
+    for count in [100, 20, 20, 20, 20, 20, 20] {
+        for _ in 0..count {
+            streams.write(&mut net, &alice, IS_ALICE, &alice.conference, &long);
+        }
+        streams.run(&mut net, 1);
+    }
+    let refused = streams.refusals(ALICE).len();
+    assert!((10..40).contains(&refused), "{refused}");
+    assert_eq!(net.client(BOB, |bob| bob.ringing.len()), 0, "he still has the time to read");
     assert_eq!(conferences(&mut net), 1);
 }
 

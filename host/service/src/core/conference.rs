@@ -32,6 +32,7 @@ use crate::subscription::DialogId;
 use dialog::{Dialog, Unacknowledged};
 use invite::Branch;
 use refer::Referral;
+use switch::WritingPace;
 
 pub(crate) use roster::RosterWatch;
 
@@ -40,6 +41,10 @@ pub(super) const PACKAGE: &str = "conference";
 
 /// How the addresses of conferences begin.
 const PREFIX: &str = "conf-";
+/// Messages of one member that have begun to arrive and are not complete.
+const INCOMPLETE: usize = 4;
+/// Messages that wait for one member.
+const QUEUED: usize = 1024;
 /// Octets of a subject.
 const LONGEST_SUBJECT: usize = 512;
 
@@ -128,6 +133,7 @@ struct Joined {
     offered: String,
     described: String,
     unacknowledged: Option<Unacknowledged>,
+    pace: WritingPace,
 }
 
 /// Why somebody is a member no more.
@@ -152,6 +158,10 @@ impl Conferences {
             sessions: limits.conference_members_in_all,
             streams: limits.conference_members_in_all,
             message: limits.conference_message_bytes as u64,
+            memory: limits.conference_bytes,
+            incoming: INCOMPLETE,
+            outgoing: QUEUED,
+            outgoing_memory: limits.conference_bytes,
             ..attache_msrp::Limits::default()
         };
         let msrp = Msrp::new(
@@ -210,6 +220,12 @@ impl Conferences {
             MemberState::Joined(joined) => Some(joined),
             MemberState::Invited { .. } => None,
         }
+    }
+
+    /// Devices of a user in all conferences.
+    fn seats(&self, user: &str) -> usize {
+        let all = self.of.values().flat_map(|conference| conference.members.values());
+        all.filter(|member| &*member.user == user).count()
     }
 
     /// Members of all conferences.

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::dialog::{Dialog, Unacknowledged};
+use super::switch::WritingPace;
 use super::{Joined, Member, MemberState, Place, display_name};
 use crate::core::Core;
 use crate::core::subscribe::first_reach;
@@ -110,6 +111,10 @@ impl Core {
         if found.barred.contains(user) {
             return Err(refuse(403, "Taken Out Of This Conference"));
         }
+        let seats = conferences.seats(user);
+        if seats >= self.limits.conference_seats_per_user {
+            return Err(refuse(486, "Too Many Seats"));
+        }
         if found.members.len() >= most {
             return Err(refuse(486, "The Conference Is Full"));
         }
@@ -138,7 +143,8 @@ impl Core {
         let place = Place { conference, member };
         conferences.legs.insert(dialog.id.clone(), place);
         conferences.sessions.insert(session, place);
-        let joined = Joined { dialog, session, offered: offer.text, described, unacknowledged };
+        let pace = WritingPace::new(now);
+        let joined = Joined { dialog, session, offered: offer.text, described, unacknowledged, pace };
         found.members.insert(
             member,
             Member {

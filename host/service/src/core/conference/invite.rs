@@ -14,6 +14,7 @@ use attache_sip::uri::Uri;
 use super::answer::{CPIM, SDP, peer_at};
 use super::dialog::{ALLOW, Dialog, focus};
 use super::refer::Referral;
+use super::switch::WritingPace;
 use super::{Departure, Joined, Member, MemberState, Place};
 use crate::core::message::Target;
 use crate::core::{Core, Due, Outcome};
@@ -222,8 +223,14 @@ impl Core {
         let joined_at = self.wall(now);
         if let Some(member) = self.conferences.as_mut().and_then(|all| all.member_mut(place)) {
             member.joined_at = joined_at;
-            let joined =
-                Joined { dialog, session, offered: String::new(), described: offered, unacknowledged: None };
+            let joined = Joined {
+                dialog,
+                session,
+                offered: String::new(),
+                described: offered,
+                unacknowledged: None,
+                pace: WritingPace::new(now),
+            };
             member.state = MemberState::Joined(Box::new(joined));
         }
         self.timers.clear(&Due::Member(place.conference, place.member));

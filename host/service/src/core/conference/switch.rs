@@ -1,10 +1,10 @@
 //! What members write, passed on to the others (RFC 7701): only what says truly whom it is from, to all or to one.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use attache_documents::cpim::{self, Party};
-use attache_msrp::{FailureReport, Incoming, MsrpError, MsrpEvent, NicknameId, Outgoing, SessionId};
+use attache_msrp::{Failure, Incoming, MsrpError, MsrpEvent, NicknameId, Outgoing, SessionId};
 use attache_sip::uri::Uri;
 
 use super::{Conference, Departure, Place};
@@ -13,6 +13,33 @@ use crate::directory::{Aor, identity};
 
 /// Characters of a nickname.
 const LONGEST_NICKNAME: usize = 64;
+
+/// Messages that a member may write at once, and in a second in the long run.
+const BURST: u32 = 100;
+const PER_SECOND: u32 = 20;
+
+/// How much a member may write now.
+pub(super) struct WritingPace {
+    left: u32,
+    since: Instant,
+}
+
+impl WritingPace {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { left: BURST, since: now }
+    }
+
+    fn admits(&mut self, now: Instant) -> bool {
+        let step = Duration::from_secs(1) / PER_SECOND;
+        let earned = now.saturating_duration_since(self.since).as_nanos() / step.as_nanos();
+        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+        self.since = if self.left.saturating_add(earned) >= BURST { now } else { self.since + step * earned };
+        self.left = self.left.saturating_add(earned).min(BURST);
+        let is_admitted = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        is_admitted
+    }
+}
 
 /// Whom a message is for.
 enum For {
@@ -34,6 +61,14 @@ impl Core {
                     let place = self.conferences.as_mut().and_then(|all| all.sessions.remove(&session));
                     if let Some(place) = place {
                         tracing::debug!(%failure, "a member cannot be written to any more");
+                        self.depart(now, place, Departure::Lost);
+                    }
+                }
+                // Who does not answer is not there any more, whatever the connection says.
+                MsrpEvent::Failed { session, failure: Failure::Timeout, .. } => {
+                    let place = self.conferences.as_ref().and_then(|all| all.sessions.get(&session).copied());
+                    if let Some(place) = place {
+                        tracing::debug!("a member does not answer");
                         self.depart(now, place, Departure::Lost);
                     }
                 }
@@ -68,8 +103,13 @@ impl Core {
         session: SessionId,
         message: &Incoming,
     ) -> Result<Vec<Place>, (u16, &'static str)> {
+        let most = self.limits.conference_bytes / 4 * 3;
         let conferences = self.conferences.as_mut().ok_or((481, ""))?;
         let place = *conferences.sessions.get(&session).ok_or((481, ""))?;
+        let joined = conferences.joined(place).ok_or((481, ""))?;
+        if !joined.pace.admits(now) {
+            return Err((413, "too many messages at once"));
+        }
         let found = conferences.of.get(&place.conference).ok_or((481, ""))?;
         let member = found.members.get(&place.member).ok_or((481, ""))?;
         let wrapped = cpim::read(&message.body).map_err(|_| (400, "no message/cpim"))?;
@@ -93,10 +133,14 @@ impl Core {
             })
             .map(|(id, _, joined)| (id, joined.session))
             .collect();
+        // Nobody's seat is lost because another one writes more than all can hold.
+        let copies = message.body.len().saturating_mul(others.len());
+        if conferences.msrp.memory().saturating_add(copies) > most {
+            return Err((413, "too much waits to be read"));
+        }
         let mut late = Vec::new();
         for (other, session) in others {
             let copy = Outgoing {
-                failure_report: FailureReport::No,
                 disposition: message.disposition.clone(),
                 ..Outgoing::new(&*message.content_type, message.body.clone())
             };
