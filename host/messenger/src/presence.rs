@@ -171,7 +171,7 @@ impl Presence {
     /// What is told of the person's calendar; `None` when nothing is.
     #[must_use]
     pub fn calendar(&self) -> Option<Calendar> {
-        self.details.as_ref().and_then(|details| details.calendar)
+        self.details.as_ref().and_then(|details| details.calendar.as_deref().copied())
     }
 
     /// What the person does in words of their own, where RFC 4480 has none for it.
@@ -227,7 +227,7 @@ pub struct Details {
     /// The person's e-mail address.
     pub email: Option<Arc<str>>,
     /// What is told of the person's calendar.
-    pub calendar: Option<Calendar>,
+    pub calendar: Option<Box<Calendar>>,
 }
 
 impl Details {

@@ -116,7 +116,7 @@ impl<'a> Collector<'a> {
             upcoming,
             phones,
             email,
-            calendar,
+            calendar: calendar.map(Box::new),
         };
         ((!details.is_empty()).then_some(details), self.bounds)
     }

@@ -228,7 +228,7 @@ impl Engine {
             upcoming: composed.upcoming.into(),
             phones,
             email: profile.email.clone(),
-            calendar,
+            calendar: calendar.map(Box::new),
             ..Details::default()
         };
         let own = Presence {
