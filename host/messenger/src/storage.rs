@@ -193,8 +193,10 @@ pub enum Form {
     /// The content alone, texts as `text/plain`: what every program reads.
     #[default]
     Plain,
-    /// In a wrapper (RFC 3862), with what it says of receipts (RFC 5438).
+    /// In a wrapper (RFC 3862), with what it says of receipts (RFC 5438), for those who read it.
     Cpim,
+    /// In one request to all recipients (RFC 5365), in a wrapper where all of them read it.
+    List,
 }
 
 /// One must-deliver event in the journal.

@@ -164,7 +164,7 @@ impl Engine {
             conversation: message.conversation,
             states: states.collect(),
             // Without receipts, and with one recipient, the outbox itself knows all there is to know.
-            kept: entry.form == Form::Cpim && message.receipts != Receipts::NONE
+            kept: entry.form != Form::Plain && message.receipts != Receipts::NONE
                 || message.recipients.len() > 1,
         }
     }

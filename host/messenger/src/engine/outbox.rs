@@ -7,6 +7,7 @@
 
 mod accept;
 mod cancel;
+mod list;
 
 use core::time::Duration;
 use std::{
@@ -27,6 +28,9 @@ use crate::{
 };
 use attache_documents::composing::{Composing, MEDIA_TYPE, write};
 use attache_sip::agent::{self, Cause, MessageParams};
+use smallvec::SmallVec;
+
+use list::Step;
 
 /// First pause between attempts at one message; doubles up to [`MAX_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(2);
@@ -59,6 +63,8 @@ pub(super) enum Note {
 enum Sending {
     /// The first message of the lane.
     Message,
+    /// The first message of several lanes.
+    List(SmallVec<[Address; 1]>),
     /// A receipt, and whether it says that the message was displayed.
     Receipt(MessageId, bool),
     /// A note that nothing depends on.
@@ -108,6 +114,8 @@ pub(super) struct Outbox {
     under_way: HashMap<Carrier, (Address, Sending)>,
     /// Credentials were refused: nothing leaves before the registrar has said what they are worth.
     held: bool,
+    /// The service refused a message to several people since the sign-in.
+    lists_refused: bool,
     /// Accepted and not finished, those under way to the store among them.
     open: HashMap<MessageId, Open>,
     /// What is accepted and not finished, a message once for each of its recipients.
@@ -169,6 +177,15 @@ impl Engine {
                     }
                 }
             } else {
+                match self.list_step(&peer) {
+                    Step::Alone => {}
+                    Step::Wait => continue,
+                    Step::Go(params, people) => {
+                        let id = Carrier::Message(self.agent.send_message(self.now.instant, params));
+                        self.list_left(peer, people, id);
+                        continue;
+                    }
+                }
                 match self.first_message(&peer) {
                     Some(Ok(params)) => (params, Sending::Message),
                     Some(Err(error)) => {
@@ -291,6 +308,12 @@ impl Engine {
                 let state = if status == 202 { MessageState::Sent } else { MessageState::Delivered };
                 self.finish_message(&peer, state);
             }
+            Sending::List(people) => {
+                let state = if status == 202 { MessageState::Sent } else { MessageState::Delivered };
+                for person in &people {
+                    self.finish_message(person, state.clone());
+                }
+            }
             Sending::Receipt(message, displayed) => {
                 self.lane_done(&peer);
                 self.receipt_done(message, displayed);
@@ -307,6 +330,7 @@ impl Engine {
         let Some((peer, sending)) = self.outbox.under_way.remove(&id) else { return };
         match sending {
             Sending::Message => self.message_failed(&peer, cause, retry),
+            Sending::List(people) => self.list_failed(&people, cause, retry),
             Sending::Receipt(message, displayed) => {
                 self.lane_done(&peer);
                 self.receipt_failed(message, displayed, cause);
@@ -408,6 +432,7 @@ impl Engine {
     /// The service is back: what waits for a pause need not wait longer.
     pub(super) fn resume_outbox(&mut self) {
         self.outbox.held = false;
+        self.outbox.lists_refused = false;
         self.outbox.paused.clear();
         let mut peers: Vec<(MessageId, Address)> = Vec::new();
         for (peer, lane) in &mut self.outbox.lanes {
@@ -442,7 +467,7 @@ impl Engine {
     fn is_sending_message(&self, peer: &Address) -> bool {
         let sending = self.outbox.lanes.get(peer).and_then(|lane| lane.sending);
         let sending = sending.and_then(|id| self.outbox.under_way.get(&id));
-        matches!(sending, Some((_, Sending::Message)))
+        matches!(sending, Some((_, Sending::Message | Sending::List(_))))
     }
 
     fn drop_queued(&mut self, peer: &Address, place: usize) -> Option<Queued> {

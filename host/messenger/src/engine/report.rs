@@ -17,6 +17,8 @@ use crate::{
 
 /// The extension of a service that takes lists in requests (RFC 5367).
 const REQUEST_LISTS: &str = "recipient-list-subscribe";
+/// The extension of a service that takes messages with lists of recipients (RFC 5365).
+const MESSAGE_LISTS: &str = "recipient-list-message";
 /// Clocks differ; less than this is not worth a word.
 const SKEW_STEP: i64 = 1_000;
 
@@ -63,6 +65,19 @@ impl Engine {
     /// Whether an event package may be had: the service names it, or none at all.
     pub(super) fn is_offered(&self, package: &str) -> bool {
         self.reporting.draft.service.allow_events.is_empty() || self.reporting_names(package)
+    }
+
+    /// Where messages to several people go in one request (RFC 5365): as configured, or where the service says that it
+    /// passes them on, to the service itself.
+    pub(super) fn list_service(&self) -> Option<UriBuf> {
+        match &self.config.message_list {
+            Some(list) => list.to_uri().ok(),
+            None => {
+                let supported = &self.reporting.draft.service.supported;
+                supported.iter().find(|tag| tag.eq_ignore_ascii_case(MESSAGE_LISTS))?;
+                self.request_list_address()
+            }
+        }
     }
 
     /// A list in a request goes to the service itself.

@@ -6,7 +6,7 @@ use attache_documents::{
     imdn,
     multipart::Writer,
 };
-use attache_sip::agent::MessageParams;
+use attache_sip::{agent::MessageParams, uri::UriBuf};
 use bytes::Bytes;
 
 use crate::{
@@ -30,6 +30,29 @@ pub(super) fn request(
     reads: Reads,
     now: Timestamp,
 ) -> Result<MessageParams, Error> {
+    let uri = to.to_uri()?;
+    Ok(write(config, entry, (uri, to.as_str()), call_id(entry, to), reads, now))
+}
+
+/// The request that carries a message to all of its recipients, without the list of them.
+pub(super) fn list_request(
+    config: &EngineConfig,
+    entry: &OutboxEntry,
+    service: &UriBuf,
+    reads: Reads,
+    now: Timestamp,
+) -> MessageParams {
+    write(config, entry, (service.clone(), service.as_str()), entry.call_id.clone(), reads, now)
+}
+
+fn write(
+    config: &EngineConfig,
+    entry: &OutboxEntry,
+    (to, named): (UriBuf, &str),
+    call_id: String,
+    reads: Reads,
+    now: Timestamp,
+) -> MessageParams {
     let message = &entry.message;
     let mut headers = vec![(IDENTITY.to_owned(), message.id.to_string())];
     if message.origin == Origin::Automatic {
@@ -43,16 +66,26 @@ pub(super) fn request(
     }
     let (content_type, body) = content(&message.content, reads.rich == Some(true), &entry.call_id);
     let (content_type, body) = if is_wrapped(entry, reads) {
-        (cpim::MEDIA_TYPE.to_owned(), wrapped(config, entry, to, content_type, &body))
+        (cpim::MEDIA_TYPE.to_owned(), wrapped(config, entry, named, content_type, &body))
     } else {
         (content_type, body)
     };
-    Ok(MessageParams { to: to.to_uri()?, content_type, body, headers, call_id: call_id(entry, to) })
+    MessageParams { to, content_type, body, headers, call_id }
+}
+
+/// What all of several programs read.
+pub(super) fn all_read(known: &[Reads]) -> Reads {
+    let all = |yes: fn(&Reads) -> bool| Some(known.iter().all(yes));
+    Reads {
+        cpim: all(|reads| reads.cpim == Some(true)),
+        rich: all(|reads| reads.rich == Some(true)),
+        composing: false,
+    }
 }
 
 /// Whether the message goes to somebody in a wrapper.
 pub(super) fn is_wrapped(entry: &OutboxEntry, reads: Reads) -> bool {
-    entry.form == Form::Cpim && reads.cpim == Some(true)
+    entry.form != Form::Plain && reads.cpim == Some(true)
 }
 
 /// Whether the message says more than words to somebody.
@@ -91,18 +124,12 @@ fn content(content: &Content, rich: bool, call_id: &str) -> (String, Bytes) {
     }
 }
 
-fn wrapped(
-    config: &EngineConfig,
-    entry: &OutboxEntry,
-    to: &Address,
-    content_type: String,
-    body: &[u8],
-) -> Bytes {
+fn wrapped(config: &EngineConfig, entry: &OutboxEntry, to: &str, content_type: String, body: &[u8]) -> Bytes {
     let message = &entry.message;
     let mut cpim = Cpim::new(content_type, body);
     cpim.from = Some(own_party(config));
     // Who else gets it is not told: whoever wants that talks in a conversation.
-    cpim.to = vec![Party::new(to.as_str())];
+    cpim.to = vec![Party::new(to)];
     cpim.date_time = Some(moment(message.accepted_at));
     let subject = message.subject.iter().map(|text| Subject { lang: None, text: text.to_string() });
     cpim.subjects = subject.collect();

@@ -262,3 +262,25 @@ fn lines_of_conversations_are_kept_for_their_time() {
     world.run(ALICE, send(BOB, "four")).unwrap();
     assert!(!texts(&world, BOB).contains(&"four".to_owned()));
 }
+
+#[test]
+fn a_service_that_takes_no_lists_gets_a_request_for_each() {
+    let mut world = World::friends(13);
+    world.restart_with(
+        ALICE,
+        |mut config| {
+            // Nobody of that name is there.
+            config.message_list = Some(address("lists"));
+            config
+        },
+        |node| node,
+    );
+    world.run(ALICE, Command::SignIn).unwrap();
+    world.service(|service| service.offline_store = true);
+    world.run(ALICE, to_all(&[BOB, "carol"], "one")).unwrap();
+    let before = world.service(|service| service.count("MESSAGE"));
+    world.run(ALICE, to_all(&[BOB, "carol"], "two")).unwrap();
+    assert_eq!(world.service(|service| service.count("MESSAGE")) - before, 2, "it is not asked again");
+    assert_eq!(world.received(BOB), ["one", "two"]);
+    assert_eq!(world.service(|service| service.stored.len()), 2);
+}

@@ -43,6 +43,7 @@ impl Engine {
             }
             _ => self.conversation_with(&recipients[0]),
         };
+        let listed = matches!(draft.to, Target::Addresses(_)) && self.goes_as_list(&recipients);
         let id = MessageId(self.next_id());
         let message = Arc::new(OutgoingMessage {
             id,
@@ -65,7 +66,11 @@ impl Engine {
             self.has_written_to(recipient);
         }
         let wrapped = recipients.iter().any(|recipient| self.reads(recipient).cpim == Some(true));
-        let form = if wrapped { Form::Cpim } else { Form::Plain };
+        let form = match wrapped {
+            _ if listed => Form::List,
+            true => Form::Cpim,
+            false => Form::Plain,
+        };
         let entry = Arc::new(OutboxEntry { message, call_id, pending: recipients, form, attempts: 0 });
         let records = self.track(&entry);
         let message = &entry.message;
