@@ -33,7 +33,7 @@ fn functions(folder: &Path, names: &mut BTreeSet<String>) -> Result<()> {
 
 fn all_functions() -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
-    for folder in ["host", "tests", "plugins"] {
+    for folder in ["examples", "host", "plugins", "tests", "xtask"] {
         functions(&root().join(folder), &mut names)?;
     }
     Ok(names)
@@ -56,6 +56,32 @@ fn every_protocol_row_names_tests_that_exist() -> Result<()> {
             assert!(names.contains(name), "there is no test `{name}`: {row}");
         }
     }
+    Ok(())
+}
+
+/// pain: 15
+#[test]
+fn the_configuration_in_the_readme_is_read_and_its_code_is_compiled() -> Result<()> {
+    let text = fs::read_to_string(root().join("README.md"))?;
+    let blocks = |kind: &str| -> Vec<String> {
+        let begin = format!("\n```{kind}\n");
+        let blocks = text.split(&begin).skip(1);
+        blocks.filter_map(|rest| Some(rest.split_once("\n```")?.0.to_owned())).collect()
+    };
+    let of_host: Vec<String> = blocks("toml").into_iter().filter(|it| it.starts_with("[host]")).collect();
+    assert!(!of_host.is_empty(), "the README shows no configuration");
+    let folder = tempfile::tempdir()?;
+    fs::create_dir_all(folder.path().join("target/plugins"))?;
+    fs::write(folder.path().join("target/plugins/auto-reply.wasm"), b"looked at when it is loaded")?;
+    for example in of_host {
+        let file = folder.path().join("attache.toml");
+        fs::write(&file, &example)?;
+        attache::HostConfig::from_file_without_secrets(&file)?;
+    }
+    // Its code is compiled with the examples of the documentation.
+    let library = fs::read_to_string(root().join("host/attache/src/lib.rs"))?;
+    assert!(library.contains("include_str!(\"../../../README.md\")"));
+    assert!(text.contains("\n```rust,no_run\n"));
     Ok(())
 }
 

@@ -70,6 +70,7 @@ mod tests {
         make(&crate::root()).expect("tables, tests and contract are readable")
     }
 
+    /// pain: 14
     #[test]
     fn every_row_of_the_seed_api_names_paths_and_tests_that_exist() {
         let made = made();

@@ -628,8 +628,14 @@ impl Task {
     fn answer(&mut self, token: u64, answer: Answer) {
         match self.answers.remove(&token) {
             Some(Waiting::Command(reply, done)) => {
-                if let (Ok(accepted), Some(done)) = (&answer, done) {
-                    self.done.insert(accepted.request, done);
+                if let Ok(accepted) = &answer {
+                    if let Some(done) = done {
+                        self.done.insert(accepted.request, done);
+                    }
+                    if accepted.conversation.is_some() || accepted.call.is_some() {
+                        // Whoever is told of it finds it there.
+                        self.snapshot.store(Arc::new(self.engine.snapshot()));
+                    }
                 }
                 let _ = reply.send(answer);
             }

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     directory: Option<Arc<dyn Directory>>,
     delegates: Delegates,
     locale: String,
+    /// Whether it shuts down, or has.
+    ends: AtomicBool,
     /// Numbers accounts as they come.
     added: AtomicU64,
     /// What runs the accounts.
@@ -293,6 +295,7 @@ impl Host {
             directory: config.directory,
             delegates: Delegates { tokens: config.tokens, media: config.media },
             locale,
+            ends: AtomicBool::default(),
             added: AtomicU64::default(),
             runtime: tokio::runtime::Handle::current(),
             common: Mutex::new(Arc::new(common)),
@@ -508,6 +511,11 @@ impl Host {
         self.inner.plugins.reset(name)
     }
 
+    /// Whether it shuts down, or has.
+    pub(crate) fn ends(&self) -> bool {
+        self.inner.ends.load(Ordering::Acquire)
+    }
+
     /// How every plugin is.
     #[must_use]
     pub fn plugins(&self) -> Vec<PluginStatus> {
@@ -517,6 +525,7 @@ impl Host {
     /// Signs every account out, stops the plugins and closes the store. Takes at most a few seconds,
     /// whether the service answers or not. Handles stay valid and answer [`Code::Closed`].
     pub async fn shutdown(&self) {
+        self.inner.ends.store(true, Ordering::Release);
         // Forgotten when they have ended, so that another one who shuts down waits for them as well.
         loop {
             let accounts = self.inner.accounts.by_id.load_full();

@@ -29,6 +29,11 @@
 //! - [`Error`], [`Code`]: every failure has a stable number and name, a sentence and a hint.
 //! - [`sim`]: a simulated network under a virtual clock, to test an application on.
 
+/// The examples of the README, which are compiled with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod account;
 mod archive;
 mod calls;

@@ -161,12 +161,114 @@ pub(crate) enum Command {
         #[serde(default)]
         limit: Option<u32>,
     },
+    /// Conversations, calls, and finding people: read by name, as the rest is.
+    #[serde(skip)]
+    Talk(Talk),
     Plugins {},
     SignIn {},
     SignOut {},
     Help {},
     Quit {},
 }
+
+/// Commands about conversations, calls and finding people.
+#[derive(Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Talk {
+    Conversations {},
+    StartConversation {
+        participants: Vec<String>,
+        #[serde(default)]
+        subject: String,
+        /// What programs of the others get, as text of `media-type`.
+        #[serde(default)]
+        context: Option<String>,
+        #[serde(default)]
+        media_type: Option<String>,
+    },
+    AddParticipant {
+        conversation: String,
+        address: String,
+    },
+    RemoveParticipant {
+        conversation: String,
+        address: String,
+    },
+    CloseConversation {
+        conversation: String,
+    },
+    Say {
+        conversation: String,
+        text: String,
+    },
+    Transcript {
+        conversation: String,
+    },
+    Typing {
+        to: String,
+        #[serde(default = "yes")]
+        active: bool,
+    },
+    Seen {
+        message: String,
+    },
+    Cancel {
+        message: String,
+    },
+    Outbox {},
+    Receipts {
+        message: String,
+    },
+    Call {
+        to: String,
+        /// The own phone; that of the account when left out.
+        #[serde(default)]
+        own: Option<String>,
+    },
+    Calls {},
+    HangUp {
+        #[serde(default)]
+        call: Option<String>,
+    },
+    AnswerCall {
+        #[serde(default)]
+        call: Option<String>,
+    },
+    Transfer {
+        to: String,
+        #[serde(default)]
+        call: Option<String>,
+    },
+    Resolve {
+        who: String,
+    },
+    Profile {
+        address: String,
+    },
+}
+
+/// Names of those, for `help` and for JSON.
+pub(crate) const TALK: [&str; 19] = [
+    "conversations",
+    "start-conversation",
+    "add-participant",
+    "remove-participant",
+    "close-conversation",
+    "say",
+    "transcript",
+    "typing",
+    "seen",
+    "cancel",
+    "outbox",
+    "receipts",
+    "call",
+    "calls",
+    "hang-up",
+    "answer-call",
+    "transfer",
+    "resolve",
+    "profile",
+];
 
 fn yes() -> bool {
     true
@@ -211,6 +313,24 @@ Who may see own presence
 Messages
   im ADDRESS TEXT                send a message
   history [WORDS]                search what plugins have archived
+  typing ADDRESS, not-typing ADDRESS
+                                 tell that you write; a conversation's ID does as well
+  seen MESSAGE, receipts MESSAGE say that you have seen one; how far one of yours came
+  outbox, cancel MESSAGE         what has not left, and why; take one back
+Conversations
+  conversations                  open ones first, with their IDs
+  start-conversation ADDRESS,… [\"SUBJECT\"]
+                                 with one or several people
+  say ID TEXT, transcript ID     write to everybody in it; what was said
+  add-participant ID ADDRESS, remove-participant ID ADDRESS
+  close-conversation ID
+Calls
+  call NUMBER                    or an address: your own phone rings first
+  calls, hang-up [ID], answer-call [ID]
+  transfer NUMBER [ID]           the other side talks to somebody else
+People
+  resolve NAME                   or a mail address: who that is, and where they were found
+  profile ADDRESS                who somebody is
 Accounts
   sign-in, sign-out
   report                         what the service can do, how it is used, what it refused
@@ -254,12 +374,17 @@ fn parse_json(line: &str) -> Result<Input, (Value, Error)> {
 /// Reads a command; whatever is not known is named with what was probably meant.
 fn read(value: Value) -> Result<Command, Error> {
     let name = value.get("command").and_then(Value::as_str).unwrap_or_default().to_owned();
-    serde_json::from_value(value).map_err(|error| {
+    let read = if TALK.contains(&&*name) {
+        serde_json::from_value(value).map(Command::Talk)
+    } else {
+        serde_json::from_value(value)
+    };
+    read.map_err(|error| {
         let message = error.to_string();
         let mut names = message.split('`').skip(1).step_by(2);
         let (unknown, known) = (names.next().unwrap_or_default().to_owned(), names);
         if message.starts_with("unknown variant") {
-            let hint = nearest(&unknown, known).unwrap_or_else(|| "`help` lists them".to_owned());
+            let hint = nearest(&unknown, known.chain(TALK)).unwrap_or_else(|| "`help` lists them".to_owned());
             invalid(format!("`{unknown}` is no command; {hint}"))
         } else if message.starts_with("unknown field") {
             let known: Vec<&str> = known.collect();
@@ -375,6 +500,7 @@ fn parse_text(line: &str) -> Result<Input, Error> {
             let text = (!rest.is_empty()).then(|| unquote(rest));
             Command::History { text, peer: None, since: None, until: None, limit: None }
         }
+        word if TALK.contains(&word) || word == "not-typing" => Command::Talk(talk(word, rest, &need)?),
         "plugins" => Command::Plugins {},
         "sign-in" => Command::SignIn {},
         "sign-out" => Command::SignOut {},
@@ -384,6 +510,57 @@ fn parse_text(line: &str) -> Result<Input, Error> {
         other => read(serde_json::json!({ "command": other }))?,
     };
     Ok(Input { id: Value::Null, account, command })
+}
+
+/// A command about conversations, calls or people.
+fn talk(word: &str, rest: &str, need: &dyn Fn(&str, &str) -> Result<String, Error>) -> Result<Talk, Error> {
+    let (first, second) = split(rest);
+    let optional = |text: &str| (!text.is_empty()).then(|| unquote(text));
+    Ok(match word {
+        "start-conversation" => {
+            let people = need(first, "addresses, with commas between them")?;
+            let participants = people.split(',').filter(|it| !it.is_empty()).map(str::to_owned).collect();
+            Talk::StartConversation {
+                participants,
+                subject: unquote(second),
+                context: None,
+                media_type: None,
+            }
+        }
+        "add-participant" | "remove-participant" => {
+            let conversation = need(first, "the id of a conversation")?;
+            let address = need(second, "an address")?;
+            if word == "add-participant" {
+                Talk::AddParticipant { conversation, address }
+            } else {
+                Talk::RemoveParticipant { conversation, address }
+            }
+        }
+        "close-conversation" => {
+            Talk::CloseConversation { conversation: need(rest, "the id of a conversation")? }
+        }
+        "say" => Talk::Say {
+            conversation: need(first, "the id of a conversation")?,
+            text: need(second, "a text")?,
+        },
+        "transcript" => Talk::Transcript { conversation: need(rest, "the id of a conversation")? },
+        "typing" | "not-typing" => Talk::Typing {
+            to: need(rest, "an address, or the id of a conversation")?,
+            active: word == "typing",
+        },
+        "seen" => Talk::Seen { message: need(rest, "the id of a message")? },
+        "cancel" => Talk::Cancel { message: need(rest, "the id of a message")? },
+        "receipts" => Talk::Receipts { message: need(rest, "the id of a message")? },
+        "outbox" => Talk::Outbox {},
+        "call" => Talk::Call { to: need(rest, "a number or an address")?, own: None },
+        "calls" => Talk::Calls {},
+        "hang-up" => Talk::HangUp { call: optional(rest) },
+        "answer-call" => Talk::AnswerCall { call: optional(rest) },
+        "transfer" => Talk::Transfer { to: need(first, "a number or an address")?, call: optional(second) },
+        "resolve" => Talk::Resolve { who: need(rest, "a name, a mail address or an address")? },
+        "profile" => Talk::Profile { address: need(rest, "an address")? },
+        _ => Talk::Conversations {},
+    })
 }
 
 /// Takes `until TIME`, or `+PERIOD` alone, from before or after the note. Whoever means such words as a note quotes them.
@@ -553,5 +730,26 @@ mod tests {
         let input = parse("as sip:alice@example.com contacts").expect("a command");
         assert_eq!(input.account.as_deref(), Some("sip:alice@example.com"));
         assert!(matches!(input.command, Command::Contacts {}));
+    }
+
+    /// pain: 15
+    #[test]
+    fn every_command_of_the_readme_is_one_and_help_has_every_one() {
+        let text = include_str!("../../../README.md");
+        let table = text.split_once("| Command | JSON arguments |").expect("the table").1;
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let named: Vec<&str> = rows
+            .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2))
+            .collect();
+        assert!(named.len() > 50, "{named:?}");
+        for name in &named {
+            let refused = parse(&json!({ "command": name, "no-such-argument": 1 }).to_string());
+            let words = refused.err().map(|(_, error)| error.to_string()).unwrap_or_default();
+            assert!(!words.contains("is no command"), "{name}: {words}");
+            assert!(HELP.contains(name), "help does not have `{name}`");
+        }
+        for name in TALK {
+            assert!(named.contains(&name), "the README does not have `{name}`");
+        }
     }
 }

@@ -3,10 +3,10 @@
 //! Handles are strings: they have 64 bits, and many readers of JSON keep 53 of a number.
 
 use attache::{
-    Address, ArchiveEntry, Conflict, ConflictAbout, Contact, ContactEntry, Conversation, Error, Event,
-    EventKind, Freshness, IncomingMessage, MessageState, Origin, OutgoingMessage, Presence, Preview,
-    PreviewReason, Reloaded, Retry, Rule, ServiceReport, Snapshot, UnknownReason, Watcher, WatcherState,
-    XcapState,
+    Address, ArchiveEntry, Call, CallState, Conflict, ConflictAbout, Contact, ContactEntry, Conversation,
+    Delivery, Error, Event, EventKind, Freshness, IncomingMessage, MessageState, Origin, OutboxItem,
+    OutgoingMessage, Presence, Preview, PreviewReason, Profile, Reloaded, Retry, Rule, ServiceReport,
+    Snapshot, TranscriptEntry, UnknownReason, Waiting, Watcher, WatcherState, XcapState,
 };
 use serde_json::{Map, Value, json};
 
@@ -83,6 +83,27 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<Value> {
             "reason": match state { MessageState::Failed(error) => failure(error), _ => Value::Null },
         }),
         EventKind::ConversationOpened(it) | EventKind::ConversationClosed(it) => conversation(it),
+        EventKind::ConversationChanged(it) => conversation(it),
+        EventKind::ParticipantJoined { conversation, participant }
+        | EventKind::ParticipantLeft { conversation, participant } => json!({
+            "conversation": conversation.to_string(),
+            "address": participant.address.as_str(),
+        }),
+        EventKind::CallChanged(it) => call(it),
+        EventKind::ComposingChanged { who, conversation, active, .. } => json!({
+            "address": who.as_str(),
+            "conversation": conversation.map(|id| id.to_string()),
+            "active": active,
+        }),
+        EventKind::OwnProfileChanged { profile: it, .. } => profile(it),
+        EventKind::ContactProfileChanged { address, profile: it, .. } => {
+            let mut fields = profile(it);
+            fields["contact"] = address.as_str().into();
+            fields
+        }
+        EventKind::ContactBlockedChanged { address, blocked, .. } => {
+            json!({ "contact": address.as_str(), "blocked": blocked })
+        }
         EventKind::CommandCompleted { request, outcome } => match outcome {
             Ok(()) => json!({ "request": request.to_string(), "ok": true }),
             Err(error) => json!({ "request": request.to_string(), "ok": false, "reason": failure(error) }),
@@ -353,7 +374,7 @@ fn outgoing(message: &OutgoingMessage) -> Value {
     })
 }
 
-fn conversation(conversation: &Conversation) -> Value {
+pub(crate) fn conversation(conversation: &Conversation) -> Value {
     json!({
         "conversation": conversation.id.to_string(),
         "participants": conversation.present().map(Address::as_str).collect::<Vec<_>>(),
@@ -361,5 +382,82 @@ fn conversation(conversation: &Conversation) -> Value {
         "subject": &*conversation.subject,
         "opened-at": conversation.opened_at.to_string(),
         "closed-at": conversation.closed_at.map(|at| at.to_string()),
+    })
+}
+
+/// One call.
+pub(crate) fn call(call: &Call) -> Value {
+    let reason = match &call.state {
+        CallState::Ended(reason) => reason.as_ref(),
+        _ => None,
+    };
+    json!({
+        "call": call.id.to_string(),
+        "peer": call.peer.as_str(),
+        "conversation": call.conversation.to_string(),
+        "incoming": call.incoming,
+        "media": call.media.name(),
+        "state": call.state.name(),
+        "reason": reason.map(failure),
+        "started-at": call.started_at.to_string(),
+        "connected-at": call.connected_at.map(|at| at.to_string()),
+        "ended-at": call.ended_at.map(|at| at.to_string()),
+    })
+}
+
+/// Who somebody is.
+pub(crate) fn profile(profile: &Profile) -> Value {
+    let phones: Map<String, Value> = profile
+        .phones
+        .iter()
+        .map(|(kind, number)| (kind.name().to_owned(), number.as_str().into()))
+        .collect();
+    json!({
+        "name": &*profile.display_name,
+        "email": profile.email.as_deref(),
+        "phones": phones,
+        "homepage": profile.homepage.as_deref(),
+        "icon": profile.icon.as_deref(),
+    })
+}
+
+/// One line of a transcript; none for what this program does not know.
+pub(crate) fn transcript_entry(entry: &TranscriptEntry) -> Option<Value> {
+    Some(match entry {
+        TranscriptEntry::Incoming(message) => incoming(message),
+        TranscriptEntry::Outgoing(message) => outgoing(message),
+        TranscriptEntry::Participant { participant } => json!({
+            "address": participant.address.as_str(),
+            "state": participant.state.name(),
+            "at": participant.since.to_string(),
+        }),
+        TranscriptEntry::Call(it) => call(it),
+        _ => return None,
+    })
+}
+
+/// A message that has not left, and why.
+pub(crate) fn outbox_item(item: &OutboxItem) -> Value {
+    let waiting = |it: &Waiting| {
+        json!({
+            "recipient": it.recipient.as_str(),
+            "reason": it.reason.name(),
+            "attempts": it.attempts,
+            "last-error": it.last_error.as_ref().map(failure),
+            "next-try": it.next_try.map(|at| at.to_string()),
+        })
+    };
+    json!({
+        "message": item.message.id.to_string(),
+        "waiting": item.waiting.iter().map(waiting).collect::<Vec<_>>(),
+    })
+}
+
+/// Where a message is at one recipient.
+pub(crate) fn delivery(delivery: &Delivery) -> Value {
+    json!({
+        "recipient": delivery.recipient.as_str(),
+        "state": delivery.state.name(),
+        "since": delivery.since.to_string(),
     })
 }

@@ -9,6 +9,7 @@ mod perform;
 mod printer;
 mod run;
 mod service;
+mod talk;
 mod text;
 
 use std::{

@@ -181,6 +181,7 @@ impl Desk {
                 };
                 return history(messenger, query).await;
             }
+            Command::Talk(command) => return crate::talk::perform(messenger, command).await,
             Command::SignIn {} => messenger.sign_in().await?,
             Command::SignOut {} => messenger.sign_out().await?,
             Command::Plugins {}
@@ -337,19 +338,19 @@ fn now() -> Timestamp {
     Timestamp::from(std::time::SystemTime::now())
 }
 
-fn done(fields: Value, lines: Vec<String>) -> Output {
+pub(crate) fn done(fields: Value, lines: Vec<String>) -> Output {
     Output::Done(fields, lines)
 }
 
 /// A list, which says so when nothing is on it.
-fn listed(fields: Value, mut lines: Vec<String>) -> Output {
+pub(crate) fn listed(fields: Value, mut lines: Vec<String>) -> Output {
     if lines.is_empty() {
         lines.push("none".to_owned());
     }
     done(fields, lines)
 }
 
-fn nothing() -> Output {
+pub(crate) fn nothing() -> Output {
     done(json!({}), Vec::new())
 }
 

@@ -1,9 +1,9 @@
 //! Events and results as lines for a person.
 
 use attache::{
-    Address, ArchiveEntry, Conflict, ConflictAbout, ContactEntry, Event, EventKind, Freshness, InstanceState,
-    LoadState, MessageState, Origin, PluginStatus, Presence, Preview, Reloaded, Rule, ServiceReport,
-    SessionState, Watcher, XcapState,
+    Address, ArchiveEntry, Call, CallState, Conflict, ConflictAbout, ContactEntry, Event, EventKind,
+    Freshness, InstanceState, LoadState, MessageState, Origin, OutboxItem, PluginStatus, Presence, Preview,
+    Profile, Reloaded, Rule, ServiceReport, SessionState, TranscriptEntry, Waiting, Watcher, XcapState,
 };
 
 use crate::json;
@@ -75,6 +75,14 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<String> {
         EventKind::MessageStateChanged { recipient, state, .. } => {
             format!("the message to {recipient} is {}", state.name())
         }
+        EventKind::ParticipantJoined { conversation, participant } => {
+            format!("{} takes part in conversation {conversation}", participant.address)
+        }
+        EventKind::ParticipantLeft { conversation, participant } => {
+            format!("{} has left conversation {conversation}", participant.address)
+        }
+        EventKind::CallChanged(it) => call(it),
+        EventKind::ComposingChanged { who, active: true, .. } => format!("{who} writes"),
         EventKind::Diagnostic(text) => format!("note: {}", safe(text)),
         _ => return Vec::new(),
     };
@@ -292,4 +300,51 @@ pub(crate) fn safe(text: &str) -> String {
             }
         })
         .collect()
+}
+
+/// One call.
+pub(crate) fn call(call: &Call) -> String {
+    let direction = if call.incoming { "from" } else { "to" };
+    let state = match &call.state {
+        CallState::Ended(Some(error)) => format!("failed: {}", safe(&error.to_string())),
+        state => state.name().replace('-', " "),
+    };
+    format!("call {} {direction} {}: {state}", call.id, call.peer)
+}
+
+/// One line of a transcript; none for what this program does not know.
+pub(crate) fn transcript_entry(account: &Address, entry: &TranscriptEntry) -> Option<String> {
+    Some(match entry {
+        TranscriptEntry::Incoming(it) => {
+            format!("{} {}: {}", it.received_at, it.sender, safe(it.content.text()))
+        }
+        TranscriptEntry::Outgoing(it) => format!("{} {account}: {}", it.accepted_at, safe(it.content.text())),
+        TranscriptEntry::Participant { participant } => {
+            format!("{} {}: {}", participant.since, participant.address, participant.state.name())
+        }
+        TranscriptEntry::Call(it) => format!("{} {}", it.ended_at.unwrap_or(it.started_at), call(it)),
+        _ => return None,
+    })
+}
+
+/// A message that has not left, and why: a line for each recipient.
+pub(crate) fn outbox_item(item: &OutboxItem) -> Vec<String> {
+    let line = |it: &Waiting| {
+        let error =
+            it.last_error.as_ref().map(|error| format!(", {}", safe(&error.to_string()))).unwrap_or_default();
+        format!("{} to {}: waits for its {}{error}", item.message.id, it.recipient, it.reason.name())
+    };
+    item.waiting.iter().map(line).collect()
+}
+
+/// Who somebody is.
+pub(crate) fn profile(profile: &Profile) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !profile.display_name.is_empty() {
+        lines.push(safe(&profile.display_name));
+    }
+    lines.extend(profile.phones.iter().map(|(kind, number)| format!("{}: {number}", kind.name())));
+    let rest = [("mail", &profile.email), ("page", &profile.homepage), ("picture", &profile.icon)];
+    lines.extend(rest.into_iter().filter_map(|(name, it)| Some(format!("{name}: {}", safe(it.as_ref()?)))));
+    lines
 }

@@ -128,8 +128,10 @@ impl Messenger {
     /// Signs every account out and ends the host. Objects stay valid, and answer with what was known.
     pub fn shutdown(&self) {
         let host = self.inner.host.clone();
+        let inner = self.inner.clone();
         let _ = self.inner.wait(async move {
             host.shutdown().await;
+            inner.relay.post_end().await;
             Ok(())
         });
     }

@@ -216,3 +216,37 @@ fn calendar_state(state: CalendarState) -> CALENDAR_STATE {
         CalendarState::OutOfOffice => CALENDAR_STATE_OUT_OF_OFFICE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        Capabilities, Details, Device, UnknownReason,
+        compat::{PRESENCE_PROP_DEVICE_TYPE, PRESENCE_PROP_IS_BLOCKED},
+    };
+
+    fn on(device: Device) -> Presence {
+        let mut presence = Presence::unknown(UnknownReason::Pending);
+        presence.details = Some(Arc::new(Details { devices: Box::new([device]), ..Details::default() }));
+        presence
+    }
+
+    /// seed: EXTENDED_STATUS_TYPE.* PRESENCE_PROP_DEVICE_TYPE PRESENCE_PROP_IS_BLOCKED
+    #[test]
+    fn where_somebody_is_and_whether_they_are_blocked_is_in_the_array() {
+        let capabilities = Capabilities { mobile: Some(true), ..Capabilities::default() };
+        let mobile = Device { capabilities: Some(Box::new(capabilities)), ..Device::default() };
+        let web = Device { service_class: Some("web".into()), ..Device::default() };
+        let kind = |device, blocked| {
+            let array = PresenceProperties::of(&on(device), blocked);
+            assert_eq!(*array.get(PRESENCE_PROP_IS_BLOCKED), Variant::Bool(blocked));
+            array.get(PRESENCE_PROP_DEVICE_TYPE).clone()
+        };
+        assert_eq!(kind(mobile, false), Variant::I4(EXTENDED_STATUS_MOBILE.0));
+        assert_eq!(kind(web.clone(), false), Variant::I4(EXTENDED_STATUS_WEB.0));
+        assert_eq!(kind(web, true), Variant::I4(EXTENDED_STATUS_BLOCKED.0));
+        assert_eq!(kind(Device::default(), false), Variant::Empty);
+    }
+}

@@ -29,6 +29,8 @@ pub(super) enum Job {
     Done(Done, HRESULT),
     /// An account is gone.
     Gone(AccountId),
+    /// The host has shut down.
+    End,
 }
 
 /// What a call was about whose outcome no event tells.
@@ -86,6 +88,11 @@ impl Relay {
 
     pub(super) async fn post(&self, done: Done, hresult: HRESULT) {
         let _ = self.jobs.send(Job::Done(done, hresult)).await;
+    }
+
+    /// Tells of the end, after everything that waits to be told.
+    pub(super) async fn post_end(&self) {
+        let _ = self.jobs.send(Job::End).await;
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -62,10 +62,11 @@ impl Told {
                     }
                 }
             }
+            Job::End => return true,
             Job::Done(done, hresult) => self.done(inner, &done, hresult),
             Job::Gone(id) => {
                 self.0.remove(&id);
-                return self.0.is_empty() && inner.host.messengers().is_empty();
+                return self.0.is_empty() && inner.host.ends();
             }
         }
         false

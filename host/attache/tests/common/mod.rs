@@ -43,7 +43,7 @@ impl World {
              listen-wss = \"{host}:0\"\ndomains = [\"example.com\"]\n{more}\n\
              [service.tls]\ncertificate = \"service.pem\"\nkey = \"service.key\"\n\
              [[user]]\nname = \"alice\"\npassword = \"wonderland\"\n\
-             [[user]]\nname = \"bob\"\npassword = \"builder\"\n\
+             [[user]]\nname = \"bob\"\npassword = \"builder\"\nnumbers = [\"+3545550100\"]\n\
              [[user]]\nname = \"carol\"\npassword = \"christmas\"\n"
         );
         let file = folder.path().join("service.toml");

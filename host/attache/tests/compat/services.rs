@@ -152,3 +152,27 @@ fn version_and_locale_are_read() {
     assert_eq!(read(MMESSENGERPROPERTY(9)).expect_err("none").hresult(), E_INVALIDARG);
     assert_eq!(desk.messenger.modern().locale(), "de-DE");
 }
+
+/// seed: IMessenger.OptionsPages MOPTIONPAGE.*
+#[test]
+fn settings_are_a_file_and_its_values() {
+    let text = "[[account]]\naddress = \"sip:alice@example.com\"\npassword = \"wonderland\"\nsign-in = false\n\
+                email = \"alice@mail.example.com\"\nservice-name = \"Works\"\nphones = { work = \"555 0100\" }\n\
+                phone = \"tel:+3545550100\"\nincoming-calls = \"show\"\nconference = \"sip:meet@example.com\"\n";
+    let config = attache::HostConfig::from_toml(text, std::path::Path::new("x.toml")).expect("a file");
+    let account = &config.accounts[0];
+    assert_eq!(
+        account.phones.work.as_ref().map(ToString::to_string).as_deref(),
+        Some("sip:5550100@example.com;user=phone")
+    );
+    assert_eq!(account.incoming_calls, attache::IncomingCalls::Show);
+    assert_eq!(account.conference.as_ref().map(ToString::to_string).as_deref(), Some("sip:meet@example.com"));
+    let desk = Desk::new(config);
+    assert_eq!(desk.messenger.my_service_name().expect("one"), "Works");
+    let email = desk.messenger.my_property(MCONTACTPROP_EMAIL).expect("a property");
+    assert_eq!(email, Variant::Bstr("alice@mail.example.com".to_owned()));
+    let wrong = text.replace("555 0100", "call me");
+    let wrong =
+        attache::HostConfig::from_toml(&wrong, std::path::Path::new("x.toml")).expect_err("no number");
+    assert!(wrong.to_string().contains("x.toml:7: account.phones.work"), "{wrong}");
+}
