@@ -12,7 +12,7 @@
 //! | [`command`], [`event`], [`snapshot`] | what goes in and comes out |
 //! | [`report`] | what the service can do, and how it is used |
 //! | [`privacy`], [`sync`] | who may see one's presence; the contact list on the service |
-//! | [`conversation`], [`call`], [`file`] | conversations of two and more; calls between phones; files on their way |
+//! | [`conversation`], [`call`], [`mod@file`] | conversations of two and more; calls between phones; files on their way |
 //! | [`profile`] | names, telephones, calendars |
 //! | [`mailbox`] | what the service tells of the account itself |
 //! | [`compose`] | presence documents into a person's presence, and why |

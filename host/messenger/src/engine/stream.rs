@@ -10,6 +10,7 @@ mod wrap;
 use core::net::{IpAddr, Ipv4Addr};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
     time::Instant,
 };
 
@@ -24,7 +25,6 @@ use attache_sip::{
     message::Message,
     usage::{Body, EndedBy, Incoming as Invitation, InviteEvent, InviteParams},
 };
-use bytes::Bytes;
 
 use wrap::{as_request, cause_of, is_focus, is_wrapper, not_sent, too_many, types, wrapped};
 
@@ -76,7 +76,7 @@ pub(super) struct Chat {
 #[derive(Debug)]
 struct Waiting {
     carrier: u64,
-    wrapped: Bytes,
+    entry: Arc<OutboxEntry>,
     params: MessageParams,
 }
 
@@ -175,7 +175,8 @@ impl Engine {
         if !self.streams.is_on() {
             return false;
         }
-        if self.conversations.held.get(&id).is_some_and(|held| held.kept.conversation.focus.is_some()) {
+        let kind = self.conversations.held.get(&id).map(|held| held.kept.conversation.kind);
+        if kind == Some(ConversationKind::Conference) {
             return true;
         }
         let standing = self.streams.of(id).is_some_and(|number| self.streams.chats[&number].up);
@@ -185,11 +186,18 @@ impl Engine {
     }
 
     /// Hands a message to the session of its conversation, which begins if there is none.
-    pub(super) fn carry(&mut self, entry: &OutboxEntry, peer: &Address, params: MessageParams) -> Carrier {
+    pub(super) fn carry(
+        &mut self,
+        entry: &Arc<OutboxEntry>,
+        peer: &Address,
+        params: MessageParams,
+    ) -> Carrier {
         let carrier = self.streams.number();
         let id = entry.message.conversation;
+        // A conference that is not anywhere yet begins with those who are to be asked.
+        self.begin_conference(id);
         let chat = self.streams.of(id).or_else(|| self.open_chat(id, peer));
-        let message = Waiting { carrier, wrapped: wrapped(&self.config, entry, peer, &params), params };
+        let message = Waiting { carrier, entry: entry.clone(), params };
         match chat.and_then(|number| self.streams.chats.get_mut(&number)) {
             Some(chat) => chat.queue.push_back(message),
             None => self.streams.outcomes.push_back((carrier, Outcome::Failed(too_many()))),
@@ -218,9 +226,9 @@ impl Engine {
         let Some(chat) = self.streams.chats.get_mut(&number).filter(|chat| chat.up) else { return };
         let (Some(msrp), Some(accepts)) = (&mut self.streams.msrp, &chat.accepts) else { return };
         while let Some(message) = chat.queue.pop_front() {
-            let Waiting { carrier, wrapped, params } = message;
+            let Waiting { carrier, entry, params } = message;
             let outgoing = if accepts.accepts(cpim::MEDIA_TYPE, false) {
-                Outgoing::new(cpim::MEDIA_TYPE, wrapped)
+                Outgoing::new(cpim::MEDIA_TYPE, wrapped(&self.config, &entry, &chat.peer, &params))
             } else if accepts.accepts(&params.content_type, false) {
                 Outgoing::new(params.content_type, params.body)
             } else {
@@ -405,6 +413,7 @@ impl Engine {
         };
         self.streams.put(number, chat);
         self.follow_conference(number);
+        self.set_mode(conversation, Mode::Session);
         Ok(())
     }
 
@@ -429,7 +438,12 @@ impl Engine {
             InviteEvent::Ended { .. } => {
                 let by_peer = matches!(event, InviteEvent::Ended { by: EndedBy::Peer, .. });
                 let failure = Failure::Connection("the other side ended the session".to_owned());
+                let id = self.streams.chats.get(&number).map(|chat| chat.conversation);
                 self.drop_chat(number, &failure, by_peer);
+                if let Some(id) = id.filter(|_| by_peer) {
+                    // Whoever ended it wants no session; what comes next decides anew.
+                    self.set_mode(id, Mode::Pager);
+                }
             }
             _ => {}
         }
@@ -492,6 +506,9 @@ impl Engine {
 
     pub(super) fn set_mode(&mut self, id: ConversationId, mode: Mode) {
         let Ok(kept) = self.open_conversation(id) else { return };
+        if kept.conversation.mode == mode || kept.conversation.kind != ConversationKind::Direct {
+            return;
+        }
         let mut kept = kept.clone();
         kept.conversation.mode = mode;
         self.stage(kept, After::Nothing);

@@ -87,6 +87,22 @@ fn several_people_meet_at_the_focus_of_the_service() {
 }
 
 #[test]
+fn what_is_said_before_a_conference_has_begun_waits_for_it() {
+    let mut sessions = sessions(6, &PEOPLE);
+    let command = Command::StartConversation {
+        participants: vec![address("bob"), address("carol")],
+        subject: "".into(),
+        context: None,
+        mode: None,
+    };
+    let token = sessions.world.start("alice", command);
+    let id = sessions.world.accepted("alice", token).conversation.unwrap();
+    sessions.say("alice", id, "first of all").unwrap();
+    sessions.settle();
+    assert_eq!(sessions.world.lines("alice", id)[0], "> first of all");
+}
+
+#[test]
 fn the_focus_asks_people_in_and_sends_them_away() {
     let mut sessions = sessions(2, &["alice", "bob", "carol", "dave"]);
     let id = meet(&mut sessions, "alice", &["bob", "carol"]);

@@ -198,9 +198,8 @@ impl Phone {
         self.agent.ring(now, id, 180, None).unwrap();
         let talk = Talk { sends_to: incoming.offer.as_ref().and_then(target), ..Talk::default() };
         self.calls.insert(id, talk);
-        match self.manner {
-            Manner::PickedUp(after) => self.due.push((now + after, id, incoming.offer.clone())),
-            _ => {}
+        if let Manner::PickedUp(after) = self.manner {
+            self.due.push((now + after, id, incoming.offer.clone()));
         }
     }
 

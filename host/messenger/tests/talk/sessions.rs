@@ -105,8 +105,10 @@ fn a_session_carries_messages_both_ways_over_one_connection() {
     assert_eq!(sessions.world.lines("bob", bobs), ["< hello", "> hi", "< how are you?"]);
     assert_eq!(sessions.wires.made, 1);
     assert_eq!(sessions.states("alice"), [MessageState::Delivered, MessageState::Delivered]);
-    let mode = sessions.world.snapshot("alice").conversations[&id].conversation.mode;
-    assert_eq!(mode, Mode::Session);
+    for (name, id) in [("alice", id), ("bob", bobs)] {
+        let mode = sessions.world.snapshot(name).conversations[&id].conversation.mode;
+        assert_eq!(mode, Mode::Session, "{name}");
+    }
 }
 
 #[test]

@@ -104,9 +104,9 @@ impl Engine {
                 Some(entry) if entry.conversation.focus.is_some() => {
                     entry.conversation.focus.iter().collect()
                 }
+                // It waits until the factory has made the conference.
                 Some(entry) if entry.conversation.kind == ConversationKind::Conference => {
-                    let text = "the conference has not begun";
-                    return Err(Error::new(Code::SessionSessionNotReady, text).retry(Retry::AfterChange));
+                    self.config.conference.iter().collect()
                 }
                 Some(entry) => entry.conversation.present().collect(),
             },
