@@ -306,6 +306,28 @@ async fn one_address_gets_so_many_connections_and_no_more() {
 }
 
 #[tokio::test]
+async fn sessions_live_on_when_their_node_listens_elsewhere() {
+    let (mut a, mut b) = (Node::connecting(), Node::listening());
+    let (here, _) = connect(&mut a, &mut b, SessionParams::default());
+    a.msrp.send(Instant::now(), here, Outgoing::new("text/plain", "before")).unwrap();
+    assert_eq!(run(&mut a, &mut b, |_, b| first_message(b)).await, "before");
+    let before = b.address();
+    let local = b.sockets.rebind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+    assert_eq!(local.len(), 1);
+    assert_ne!(local[0].1, before);
+    a.msrp.send(Instant::now(), here, Outgoing::new("text/plain", "after")).unwrap();
+    assert_eq!(run(&mut a, &mut b, |_, b| first_message(b)).await, "after");
+    // Who connects from now on finds the new place.
+    b.msrp.set_address("127.0.0.1", local[0].1.port(), 9);
+    let mut c = Node::connecting();
+    let (there, _) = connect(&mut c, &mut b, SessionParams::default());
+    c.msrp.send(Instant::now(), there, Outgoing::new("text/plain", "elsewhere")).unwrap();
+    assert_eq!(run(&mut c, &mut b, |_, b| first_message(b)).await, "elsewhere");
+    assert!(b.sockets.rebind(&["192.0.2.1:0".parse().unwrap()]).is_err(), "no address of this machine");
+    assert_eq!(b.sockets.local_addresses(), local);
+}
+
+#[tokio::test]
 async fn closing_lets_out_what_waits() {
     let (mut a, mut b) = (Node::connecting(), Node::listening());
     let (here, _) = connect(&mut a, &mut b, SessionParams::default());
