@@ -18,11 +18,18 @@ const SIGNATURE: usize = 16;
 /// The longest text of a route: two ends over IPv6.
 const LONGEST: usize = 160;
 
-/// The two ends of a dialog, as this service reaches them.
+/// The two ends of a dialog.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Ends {
-    pub(crate) caller: Reach,
-    pub(crate) callee: Reach,
+    pub(crate) caller: Side,
+    pub(crate) callee: Side,
+}
+
+/// An end: how it is reached, and a number that stands for whose it is.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Side {
+    pub(crate) reach: Reach,
+    pub(crate) user: u64,
 }
 
 /// One of them.
@@ -33,8 +40,8 @@ pub(crate) enum End {
 }
 
 impl Ends {
-    /// Where a request goes that is for this end.
-    pub(crate) fn at(&self, end: End) -> Reach {
+    /// The side of this end.
+    pub(crate) fn at(&self, end: End) -> Side {
         match end {
             End::Caller => self.caller,
             End::Callee => self.callee,
@@ -63,9 +70,11 @@ impl Routes {
 
     /// The user part of a route's address. Requests that carry it are for `to`.
     pub(crate) fn write(&self, call_id: &str, ends: &Ends, to: End) -> String {
-        let mut bytes = Vec::with_capacity(80);
-        put(&mut bytes, &ends.caller);
-        put(&mut bytes, &ends.callee);
+        let mut bytes = Vec::with_capacity(96);
+        for side in [&ends.caller, &ends.callee] {
+            put(&mut bytes, &side.reach);
+            bytes.extend_from_slice(&side.user.to_be_bytes());
+        }
         let signature = self.sign(call_id, &bytes);
         bytes.extend_from_slice(&signature);
         let letter = if to == End::Caller { 'c' } else { 'd' };
@@ -86,7 +95,11 @@ impl Routes {
             return None;
         }
         let mut rest = bytes;
-        let ends = Ends { caller: take(&mut rest)?, callee: take(&mut rest)? };
+        let mut side = || {
+            let reach = take(&mut rest)?;
+            Some(Side { reach, user: u64::from_be_bytes(take_array(&mut rest)?) })
+        };
+        let ends = Ends { caller: side()?, callee: side()? };
         rest.is_empty().then_some((ends, to))
     }
 
@@ -151,8 +164,8 @@ mod tests {
 
     fn ends() -> Ends {
         Ends {
-            caller: reach(Transport::Udp, "192.0.2.1:5060", None),
-            callee: reach(Transport::Wss, "[2001:db8::9]:40000", Some(u64::MAX)),
+            caller: Side { reach: reach(Transport::Udp, "192.0.2.1:5060", None), user: 1 },
+            callee: Side { reach: reach(Transport::Wss, "[2001:db8::9]:40000", Some(u64::MAX)), user: 2 },
         }
     }
 

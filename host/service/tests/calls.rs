@@ -382,6 +382,34 @@ fn somebody_elsewhere_who_knows_a_route_must_prove_who_they_are() {
 }
 
 #[test]
+fn a_dialog_leads_to_no_device_but_those_of_its_users_and_speaks_for_nobody_else() {
+    let mut net = one_device();
+    let (mut caller, _) = net.call(ALICE, TO_BOB, BOB);
+    let register = net.client(CAROL, |client| {
+        let (address, contact) = (client.address(), client.contact());
+        let mut request = client.request(Method::Register, "sip:example.com");
+        request.headers.retain(|(name, _)| *name != HeaderName::To.into());
+        let contact = format!("{contact};+sip.instance=\"<urn:x:carol1>\"");
+        request.to(format!("<{address}>")).header(HeaderName::Contact, contact)
+    });
+    net.send(CAROL, register.header(HeaderName::Supported, "gruu"));
+    let mut astray = caller.clone();
+    astray.target = "sip:carol@example.com;gr=urn:x:carol1".into();
+    for method in [Method::Message, Method::Info] {
+        let request = astray.request(method);
+        assert_eq!(status(&net.send_once(ALICE, request)), 480);
+    }
+    let ack = astray.request(Method::Ack);
+    net.acknowledge(ALICE, &ack);
+    caller.from = caller.from.replace("alice@", "carol@");
+    let request = caller.request(Method::Message);
+    assert_eq!(status(&net.send_once(ALICE, request)), 403);
+    net.run(1);
+    assert_eq!((ringing(&mut net, CAROL), ringing(&mut net, BOB)), (0, 0));
+    assert!(net.received(CAROL, Method::Ack).is_empty());
+}
+
+#[test]
 fn a_request_that_comes_back_has_gone_in_a_circle() {
     let mut net = one_device();
     let invite = net.ring(ALICE, TO_BOB, BOB);

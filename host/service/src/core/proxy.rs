@@ -22,11 +22,11 @@ use super::access::{Challenger, Sender};
 use super::message::Target;
 use super::subscribe::first_reach;
 use super::{Core, Due};
-use crate::directory::{Aor, domain};
+use crate::directory::{Aor, domain, identity};
 use crate::reach::Reach;
-use crate::route::{End, Ends};
+use crate::route::{End, Ends, Side};
 
-use forward::{Beginning, Forward};
+use forward::{Beginning, Forward, Record};
 use outgoing::{Outgoing, has_privacy};
 
 /// More would be a route through more proxies than Max-Forwards lets anything pass.
@@ -105,9 +105,13 @@ impl Core {
         flow: &Flow,
         way: Way,
     ) {
+        if !self.speaks_for(request, &way) {
+            self.refuse(now, id, 403, "From Is Not Yours");
+            return;
+        }
         // Whoever knows the route and comes from where its end was reached is that end. Others must prove themselves: a
         // device may have come to another network.
-        if !is_at(flow, &way.ends.at(way.to.other()))
+        if !is_at(flow, &way.ends.at(way.to.other()).reach)
             && self.authenticate(now, id, request, flow, Challenger::Proxy).is_none()
         {
             return;
@@ -130,7 +134,8 @@ impl Core {
     /// An ACK of a 2xx: it is no transaction, and gets no answer.
     pub(super) fn relay_ack(&mut self, now: Instant, request: &Message, flow: &Flow) {
         let Some(way) = self.way_within(request) else { return };
-        if !is_at(flow, &way.ends.at(way.to.other())) || self.may_pass(request).is_err() {
+        let is_there = is_at(flow, &way.ends.at(way.to.other()).reach);
+        if !is_there || !self.speaks_for(request, &way) || self.may_pass(request).is_err() {
             tracing::debug!(remote = %flow.remote, "an ACK that is not from its dialog");
             return;
         }
@@ -150,10 +155,28 @@ impl Core {
             && domain(&uri.as_uri()).is_some_and(|domain| self.directory.is_ours(&domain))
             && let Some((aor, device)) = self.registrar.device(&uri.as_uri())
         {
+            // A dialog leads to the devices of its own two users.
+            if self.mark_of(&aor) != way.ends.at(way.to).user {
+                return None;
+            }
             let targets = self.registrar.targets(&aor, Some(&device?), now);
             return targets.first().copied().map(Target::of);
         }
-        Some(Target { contact: uri, reach: way.ends.at(way.to), path: way.routes.into() })
+        Some(Target { contact: uri, reach: way.ends.at(way.to).reach, path: way.routes.into() })
+    }
+
+    /// Whether a request within a dialog is not in the name of another user than the one at its end.
+    fn speaks_for(&self, request: &Message, way: &Way) -> bool {
+        let from = request.from().ok().and_then(|from| identity(&from.uri().ok()?));
+        let user = from.and_then(|name| self.directory.find(&name));
+        user.is_none_or(|user| self.mark_of(&user) == way.ends.at(way.to.other()).user)
+    }
+
+    /// A number that stands for a user, in this run.
+    fn mark_of(&self, user: &Aor) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.tag_key, &**user).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// A request that begins a call, or another dialog between users.
@@ -210,7 +233,11 @@ impl Core {
         };
         let breadth = breadth_of(request);
         let is_invite = request.method() == Some(Method::Invite);
-        let caller_route = self.address_for(flow);
+        let record = Record {
+            caller: Side { reach: caller, user: self.mark_of(&sender.aor) },
+            callee: self.mark_of(&callee),
+            address: self.address_for(flow),
+        };
         self.forward(
             now,
             id,
@@ -221,7 +248,7 @@ impl Core {
                 caller: is_invite.then_some(sender.aor),
                 callee: Some(callee),
                 device: device.flatten(),
-                record: Some((caller, caller_route)),
+                record: Some(record),
             },
         );
     }

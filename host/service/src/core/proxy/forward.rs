@@ -13,7 +13,7 @@ use super::super::{Core, Due, Outcome};
 use super::{Outgoing, Target};
 use crate::directory::Aor;
 use crate::reach::Reach;
-use crate::route::{End, Ends};
+use crate::route::{End, Ends, Side};
 
 /// What other hops assert of themselves is not passed on.
 const NOT_PASSED_BACK: [HeaderName; 2] = [HeaderName::PAssertedIdentity, HeaderName::PPreferredIdentity];
@@ -35,8 +35,17 @@ pub(super) struct Beginning {
     pub(super) callee: Option<Aor>,
     /// The one of them that is meant.
     pub(super) device: Option<String>,
-    /// Where a dialog begins: how the caller is reached, and the address at which the caller reaches us.
-    pub(super) record: Option<(Reach, String)>,
+    /// Where a dialog begins: what its route is to say.
+    pub(super) record: Option<Record>,
+}
+
+/// What is known of a dialog's ends before it has a callee.
+pub(super) struct Record {
+    pub(super) caller: Side,
+    /// Whose devices are called.
+    pub(super) callee: u64,
+    /// The address at which the caller reaches us.
+    pub(super) address: String,
 }
 
 impl Beginning {
@@ -173,10 +182,10 @@ impl Core {
 
     fn branch_to(&mut self, now: Instant, number: u64, forward: &mut Forward, target: Target, breadth: u32) {
         let mut own = Vec::new();
-        if let Some((caller, caller_route)) = &forward.plan.record
+        if let Some(Record { caller, callee, address: caller_route }) = &forward.plan.record
             && let Some(callee_route) = self.address_towards(&target.reach)
         {
-            let ends = Ends { caller: *caller, callee: target.reach };
+            let ends = Ends { caller: *caller, callee: Side { reach: target.reach, user: *callee } };
             let call_id = forward.plan.outgoing.call_id();
             let route =
                 |to, address: &str| format!("<sip:{}@{address};lr>", self.routes.write(call_id, &ends, to));
