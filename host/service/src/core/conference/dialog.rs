@@ -89,12 +89,17 @@ impl Dialog {
         })
     }
 
-    /// As the one who called knows it from the answer.
-    pub(super) fn of_caller(answer: &Message, uri: &str, reach: Reach, path: &[String]) -> Option<Self> {
+    /// As the one who called knows it from the answer. `recorded`: whether the first row of its route is our own.
+    pub(super) fn of_caller(
+        answer: &Message,
+        uri: &str,
+        reach: Reach,
+        path: &[String],
+        recorded: bool,
+    ) -> Option<Self> {
         let mut routes = rows(answer, HeaderName::RecordRoute);
         routes.reverse();
-        // The row that leads to us is our own.
-        if !routes.is_empty() {
+        if recorded && !routes.is_empty() {
             routes.remove(0);
         }
         if routes.is_empty() {

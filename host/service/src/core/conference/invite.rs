@@ -27,6 +27,8 @@ pub(super) struct Branch {
     target: Target,
     uri: String,
     offered: String,
+    /// Whether the route of the dialog begins with a row of ours.
+    recorded: bool,
     /// The tags of those who have answered: of several at one place, the first counts.
     answered: Vec<String>,
 }
@@ -131,7 +133,9 @@ impl Core {
             .header(HeaderName::AllowEvents, super::PACKAGE)
             .header(HeaderName::ReferredBy, format!("<sip:{by}>"))
             .header(HeaderName::PAssertedIdentity, format!("<{uri}>"));
-        if let Some(address) = self.address_towards(&target.reach) {
+        let address = self.address_towards(&target.reach);
+        let recorded = address.is_some();
+        if let Some(address) = address {
             invite.push(HeaderName::RecordRoute, format!("<sip:{address};lr>"));
         }
         let subject = self.conferences.as_ref()?.of.get(&place.conference)?.subject.clone();
@@ -147,7 +151,7 @@ impl Core {
         let conferences = self.conferences.as_mut()?;
         match sent {
             Ok(id) => {
-                let branch = Branch { place, session, target, uri, offered, answered: Vec::new() };
+                let branch = Branch { place, session, target, uri, offered, recorded, answered: Vec::new() };
                 conferences.branches.insert(id, branch);
                 self.timers.set(Due::Invitation(id), now + self.limits.ring_timeout * 2);
                 Some(id)
@@ -177,7 +181,8 @@ impl Core {
             return;
         };
         let (place, session, reach) = (branch.place, branch.session, branch.target.reach);
-        let Some(mut dialog) = Dialog::of_caller(answer, &branch.uri, reach, &branch.target.path) else {
+        let path = &branch.target.path;
+        let Some(mut dialog) = Dialog::of_caller(answer, &branch.uri, reach, path, branch.recorded) else {
             return;
         };
         let ack = dialog.request(Method::Ack);
