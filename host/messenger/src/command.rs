@@ -59,7 +59,7 @@ pub enum Command {
     SetIdle(Option<Timestamp>),
     /// Contributes a fact to own presence, such as a meeting of a calendar or a call; `None` takes it back. A source has one
     /// fact at a time. Not kept: sources say it again after a restart. There are at most
-    /// [`Limits::facts`](crate::engine::Limits::facts) sources.
+    /// [`Limits::facts`](crate::engine::Limits::facts) sources; `calls` is the engine's own, for the calls that it makes.
     ///
     /// In `wit/`: `presence-facts.set-fact`.
     SetFact {

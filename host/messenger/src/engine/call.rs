@@ -49,7 +49,7 @@ const SHOWN: usize = 64;
 const OWN_RINGS: u32 = 60;
 const PEER_RINGS: u32 = 120;
 /// Names the fact that somebody is on the phone.
-const SOURCE: &str = "calls";
+pub(super) const SOURCE: &str = "calls";
 
 /// One session of a call.
 #[derive(Debug)]

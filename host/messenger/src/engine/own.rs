@@ -15,7 +15,7 @@ use crate::{
     command::Accepted,
     compose::{OwnComposition, OwnFacts, calendar_of, compose_own, express_own, express_profile},
     engine::{
-        Engine,
+        Engine, call,
         ledger::{Effect, Sealed, Ticket},
     },
     error::{Error, Retry},
@@ -139,6 +139,8 @@ impl Engine {
         let facts = &self.own.facts.facts;
         let wrong = if source.is_empty() || !word(&source) {
             Some("a source is named by 1 to 64 bytes without control characters".to_owned())
+        } else if *source == *call::SOURCE {
+            Some("the source `calls` is the engine's own".to_owned())
         } else if let Some(fact) = &fact {
             if !word(&fact.activity) {
                 Some("an activity has at most 64 bytes, and no control characters".to_owned())

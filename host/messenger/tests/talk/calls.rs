@@ -247,6 +247,8 @@ fn whoever_is_in_a_call_is_on_the_phone_until_it_ends() {
     world.run("alice", dial("bob")).unwrap();
     assert_eq!(activities(&mut world), (Some(Availability::Busy), vec!["on-the-phone".to_owned()]));
     let id = call(&mut world, "alice").id;
+    let foreign = Command::SetFact { source: "calls".into(), fact: None };
+    assert_eq!(world.fails("alice", foreign), Code::InvalidArgument);
     world.run("alice", Command::HangUp(id)).unwrap();
     assert_eq!(activities(&mut world), (Some(Availability::Available), Vec::new()));
 }
