@@ -174,7 +174,9 @@ async fn a_file_goes_through_a_foreign_relay_chunk_by_chunk() -> Result<()> {
                     bob.msrp.taken(message, bytes.0.len());
                 }
                 MsrpEvent::Complete { message, .. } => bob.msrp.accept(Instant::now(), message),
-                MsrpEvent::Aborted { failure, .. } => return Err(failure.into()),
+                MsrpEvent::Aborted { failure, .. } | MsrpEvent::Disconnected { failure, .. } => {
+                    return Err(failure).with_context(|| relay.log());
+                }
                 _ => {}
             }
         }
