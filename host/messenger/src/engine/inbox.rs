@@ -113,7 +113,10 @@ impl Engine {
                 return self.respond(id, &response);
             }
         };
-        self.learn_from(&sender, request, wrapper.as_ref(), &said);
+        // In a session everybody reads wrappers; that says nothing of what they read in a MESSAGE.
+        if matches!(id, Asker::Sip(_)) {
+            self.learn_from(&sender, request, wrapper.as_ref(), &said);
+        }
         self.inbox.forget_before(Timestamp::from_millis(
             now.wall.as_millis().saturating_sub(u64::try_from(MEMORY.as_millis()).unwrap_or(u64::MAX)),
         ));
