@@ -19,7 +19,7 @@ mod page;
 mod paths;
 mod table;
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 
@@ -27,9 +27,6 @@ use anyhow::{Context, Result, bail};
 const PAGE: &str = "docs/seed-api.md";
 /// The Rust paths, as code.
 const PATHS: &str = "host/attache/tests/seed_paths.rs";
-
-/// Rows that nothing answers yet, one a line: they are red on the page. A row leaves the list with its test.
-const OPEN: &str = "tests/seed-api/open.txt";
 
 /// Writes the page and the file of paths. Fails, after writing, when a row is not proved.
 pub(crate) fn write(root: &Path) -> Result<()> {
@@ -55,11 +52,9 @@ fn make(root: &Path) -> Result<Made> {
     let tables = table::Tables::read(&root.join("tests/seed-api"))?;
     let proofs = collect::proofs(root)?;
     let contract = contract::Contract::read(&root.join("wit"))?;
-    let open = fs::read_to_string(root.join(OPEN)).unwrap_or_default();
-    let open: BTreeSet<&str> = open.lines().collect();
-    let mut problems = tables.check(&contract, &open);
-    problems.extend(proofs.check(&tables, &contract, &open));
-    Ok(Made { page: page::make(&tables, &proofs), paths: paths::make(&tables, &open), problems })
+    let mut problems = tables.check(&contract);
+    problems.extend(proofs.check(&tables));
+    Ok(Made { page: page::make(&tables, &proofs), paths: paths::make(&tables), problems })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use attache_messenger::{
     command::{Accepted, Answer, Command},
     engine::{Engine, EngineConfig, HttpId},
     event::{Event, EventKind},
-    id::{AccountId, LeaseId, RequestId},
+    id::{AccountId, FileId, LeaseId, RequestId},
     presence::{Presence, UnknownReason},
     storage::{Batch, BatchId, JournalEvent, Storage, StorageError, Write},
     time::Now,
@@ -31,7 +31,7 @@ use crate::{
     Address, Code, Connection, Error, Secret, Snapshot,
     connection::Track,
     delegates::{Asked as Asking, Deed, Delegates},
-    events,
+    events, files,
     place::Place,
     services::ServiceName,
 };
@@ -88,6 +88,14 @@ pub(crate) enum Request {
     },
     /// Watch somebody until the lease is given back.
     Watch { address: Address, answer: oneshot::Sender<Result<Leased, Error>> },
+    /// A command about a file, which is open; it is known already, or the answer names it.
+    File {
+        command: Command,
+        known: Option<FileId>,
+        open: files::Open,
+        answer: oneshot::Sender<Answer>,
+        done: oneshot::Sender<Result<(), Error>>,
+    },
     /// Look at the engine, or do with it what is no command.
     With(Function),
     /// Sign out, tell the service, and end the task.
@@ -155,6 +163,20 @@ impl Shared {
         let (answer, answered) = oneshot::channel();
         let (done, completed) = oneshot::channel();
         self.send(Request::Command { command, answer, done: Some(done) }).await?;
+        let accepted = answered.await.unwrap_or_else(|_| Err(self.closed()))?;
+        Ok((accepted, completed))
+    }
+
+    /// As [`begin`](Self::begin), of a command about a file.
+    pub(crate) async fn file(
+        &self,
+        command: Command,
+        known: Option<FileId>,
+        open: files::Open,
+    ) -> Result<(Accepted, oneshot::Receiver<Result<(), Error>>), Error> {
+        let (answer, answered) = oneshot::channel();
+        let (done, completed) = oneshot::channel();
+        self.send(Request::File { command, known, open, answer, done }).await?;
         let accepted = answered.await.unwrap_or_else(|_| Err(self.closed()))?;
         Ok((accepted, completed))
     }
@@ -278,6 +300,7 @@ pub(crate) async fn prepare(setup: Setup) -> Result<Ready, Error> {
         resolving: FuturesUnordered::new(),
         asking: FuturesUnordered::new(),
         deciding: FuturesUnordered::new(),
+        files: files::Files::default(),
         stopping: None,
         _running: running,
     };
@@ -304,6 +327,9 @@ type Asked = (HttpId, Result<http::Response<Bytes>, String>);
 enum Waiting {
     Command(oneshot::Sender<Answer>, Option<oneshot::Sender<Result<(), Error>>>),
     Watch(Address, oneshot::Sender<Result<Leased, Error>>),
+    /// A file that is sent, and one that arrives.
+    Offer(files::Open, oneshot::Sender<Answer>, oneshot::Sender<Result<(), Error>>),
+    Take(FileId, oneshot::Sender<Answer>, oneshot::Sender<Result<(), Error>>),
 }
 
 struct Task {
@@ -342,6 +368,7 @@ struct Task {
     asking: FuturesUnordered<BoxFuture<Asked>>,
     /// Questions to the application.
     deciding: FuturesUnordered<Asking>,
+    files: files::Files,
     stopping: Option<Instant>,
     /// Dropped last: nothing of the account is left then.
     _running: watch::Sender<()>,
@@ -418,6 +445,7 @@ impl Task {
                     }
                     Deed::Nothing => {}
                 },
+                input = self.files.next() => self.engine.handle_file(Now::read(), input),
                 Some(lease) = self.releases.recv() => self.release(lease),
                 () = timer => {
                     let moved = self.place.passing(Instant::now());
@@ -512,6 +540,19 @@ impl Task {
                 let token = self.token();
                 self.answers.insert(token, Waiting::Watch(address.clone(), answer));
                 self.engine.handle_command(Now::read(), token, Command::Watch { address, ttl: LEASE });
+            }
+            Request::File { command, known, open, answer, done } => {
+                let token = self.token();
+                let waiting = match known {
+                    Some(file) => {
+                        // Before the command: the first piece may come with its answer.
+                        self.files.insert(file, open);
+                        Waiting::Take(file, answer, done)
+                    }
+                    None => Waiting::Offer(open, answer, done),
+                };
+                self.answers.insert(token, waiting);
+                self.engine.handle_command(Now::read(), token, command);
             }
             Request::With(function) => function(&mut self.engine, Now::read()),
             Request::Stop => self.stop(),
@@ -619,6 +660,9 @@ impl Task {
         if !self.batch.is_empty() {
             self.publish();
         }
+        while let Some(request) = self.engine.poll_file() {
+            self.files.request(request, &self.snapshot.load());
+        }
         // Last: numbering events may have asked for a write.
         while let Some((id, batch)) = self.engine.poll_batch() {
             self.store(id, batch);
@@ -648,6 +692,23 @@ impl Task {
                     let _ = reply.send(Err(error));
                 }
             },
+            Some(Waiting::Offer(open, reply, done)) => {
+                if let Ok(accepted) = &answer {
+                    self.done.insert(accepted.request, done);
+                    if let Some(file) = accepted.file {
+                        self.files.insert(file, open);
+                        self.snapshot.store(Arc::new(self.engine.snapshot()));
+                    }
+                }
+                let _ = reply.send(answer);
+            }
+            Some(Waiting::Take(file, reply, done)) => {
+                match &answer {
+                    Ok(accepted) => drop(self.done.insert(accepted.request, done)),
+                    Err(_) => self.files.abandon(file),
+                }
+                let _ = reply.send(answer);
+            }
             None => {}
         }
     }

@@ -47,6 +47,7 @@ mod directory;
 pub mod doctor;
 mod events;
 mod export;
+mod files;
 mod host;
 mod messages;
 mod messenger;
@@ -71,7 +72,11 @@ pub use attache_messenger::{
         WatchedChange,
     },
     export::{Exporter, Format as ExportFormat},
-    id::{AccountId, CallId, ConflictId, ContactId, ConversationId, GroupId, LeaseId, MessageId, RequestId},
+    file::{FileHash, FileState, FileTransfer, HashAlgorithm},
+    id::{
+        AccountId, CallId, ConflictId, ContactId, ConversationId, FileId, GroupId, LeaseId, MessageId,
+        RequestId,
+    },
     message::{
         Author, Content, Delivery, Draft, IncomingMessage, MessageState, Origin, OutboxItem, OutgoingMessage,
         Payload, ReceiptPolicy, Receipts, Target, Text, WaitReason, Waiting,

@@ -5,6 +5,8 @@
 #[test]
 #[rustfmt::skip]
 fn every_rust_path_of_the_seed_api_exists() {
+    let _ = |_: &attache::AccountConfig| ();
+    let _ = attache::Address::parse;
     let _ = |it: &attache::Availability| matches!(it, attache::Availability::Available { .. });
     let _ = |it: &attache::Availability| matches!(it, attache::Availability::Away { .. });
     let _ = |it: &attache::Availability| matches!(it, attache::Availability::BeRightBack { .. });
@@ -14,6 +16,7 @@ fn every_rust_path_of_the_seed_api_exists() {
     let _ = |it: &attache::Availability| matches!(it, attache::Availability::Offline { .. });
     let _ = attache::Availability::number;
     let _ = |_: &attache::CalendarState| ();
+    let _ = |_: &attache::Callee| ();
     let _ = |it: &attache::Callee| matches!(it, attache::Callee::Number { .. });
     let _ = |it: &attache::Card| { let _ = &it.display_name; };
     let _ = attache::Changes::next;
@@ -146,6 +149,7 @@ fn every_rust_path_of_the_seed_api_exists() {
     let _ = |it: &attache::Conversation| { let _ = &it.participants; };
     let _ = |_: &attache::ConversationId| ();
     let _ = |it: &attache::Decision| matches!(it, attache::Decision::PoliteBlock { .. });
+    let _ = |it: &attache::Device| { let _ = &it.service_class; };
     let _ = <dyn attache::Directory>::search;
     let _ = |it: &attache::DirectoryEntry| { let _ = &it.detail; };
     let _ = |it: &attache::EventKind| matches!(it, attache::EventKind::ContactAdded { .. });
@@ -166,12 +170,18 @@ fn every_rust_path_of_the_seed_api_exists() {
     let _ = |it: &attache::EventKind| matches!(it, attache::EventKind::ParticipantLeft { .. });
     let _ = |it: &attache::EventKind| matches!(it, attache::EventKind::PresenceChanged { .. });
     let _ = |it: &attache::EventKind| matches!(it, attache::EventKind::SessionChanged { .. });
+    let _ = |it: &attache::Freshness| matches!(it, attache::Freshness::Denied { .. });
     let _ = |it: &attache::Freshness| matches!(it, attache::Freshness::Unknown { .. });
     let _ = |it: &attache::Group| { let _ = &it.name; };
     let _ = attache::Host::add_account;
     let _ = attache::Host::locale;
     let _ = attache::Host::primary;
     let _ = attache::Host::services;
+    let _ = |_: &attache::HostConfig| ();
+    let _ = |it: &attache::Media| matches!(it, attache::Media::Audio { .. });
+    let _ = |it: &attache::Media| matches!(it, attache::Media::Video { .. });
+    let _ = |_: &dyn attache::MediaEngine| ();
+    let _ = attache::Messenger::accept_file;
     let _ = attache::Messenger::access_token;
     let _ = attache::Messenger::add_contact;
     let _ = attache::Messenger::add_group;
@@ -197,6 +207,7 @@ fn every_rust_path_of_the_seed_api_exists() {
     let _ = attache::Messenger::rules;
     let _ = attache::Messenger::search_directory;
     let _ = attache::Messenger::send;
+    let _ = attache::Messenger::send_file;
     let _ = attache::Messenger::service;
     let _ = attache::Messenger::set_alert;
     let _ = attache::Messenger::set_rule;
@@ -220,6 +231,7 @@ fn every_rust_path_of_the_seed_api_exists() {
     let _ = |it: &attache::Presence| { let _ = &it.details; };
     let _ = |it: &attache::Presence| { let _ = &it.note; };
     let _ = attache::Presence::custom_status;
+    let _ = attache::Presence::device_kind;
     let _ = attache::Presence::devices;
     let _ = attache::Presence::upcoming;
     let _ = |it: &attache::Resolved| { let _ = &it.found; };
@@ -254,8 +266,12 @@ fn every_rust_path_of_the_seed_api_exists() {
     let _ = attache::compat::CONTACT_PROP_TITLE;
     let _ = attache::compat::CONTACT_RESOLUTION_ANY;
     let _ = attache::compat::CONTACT_RESOLUTION_CACHED_ONLY;
+    let _ = attache::compat::CONVERSATION_TYPE_AUDIO;
     let _ = attache::compat::CONVERSATION_TYPE_IM;
     let _ = attache::compat::CONVERSATION_TYPE_LIVEMEETING;
+    let _ = attache::compat::CONVERSATION_TYPE_PHONE;
+    let _ = attache::compat::CONVERSATION_TYPE_PSTN;
+    let _ = attache::compat::CONVERSATION_TYPE_VIDEO;
     let _ = <dyn attache::compat::DMessengerEvents>::on_app_shutdown;
     let _ = <dyn attache::compat::DMessengerEvents>::on_contact_added_to_group;
     let _ = <dyn attache::compat::DMessengerEvents>::on_contact_block_change;
@@ -280,6 +296,9 @@ fn every_rust_path_of_the_seed_api_exists() {
     let _ = <dyn attache::compat::DMessengerEvents>::on_my_status_change;
     let _ = <dyn attache::compat::DMessengerEvents>::on_signin;
     let _ = <dyn attache::compat::DMessengerEvents>::on_signout;
+    let _ = attache::compat::EXTENDED_STATUS_BLOCKED;
+    let _ = attache::compat::EXTENDED_STATUS_MOBILE;
+    let _ = attache::compat::EXTENDED_STATUS_WEB;
     let _ = attache::compat::E_FAIL;
     let _ = attache::compat::E_INVALIDARG;
     let _ = attache::compat::MCONTACTPROP_EMAIL;
@@ -308,7 +327,14 @@ fn every_rust_path_of_the_seed_api_exists() {
     let _ = attache::compat::MISTATUS_UNKNOWN;
     let _ = attache::compat::MMESSENGERPROP_PLCID;
     let _ = attache::compat::MMESSENGERPROP_VERSION;
+    let _ = attache::compat::MOPT_ACCOUNTS_PAGE;
+    let _ = attache::compat::MOPT_CONNECTION_PAGE;
+    let _ = attache::compat::MOPT_EXCHANGE_PAGE;
+    let _ = attache::compat::MOPT_GENERAL_PAGE;
     let _ = attache::compat::MOPT_PHONE_PAGE;
+    let _ = attache::compat::MOPT_PREFERENCES_PAGE;
+    let _ = attache::compat::MOPT_PRIVACY_PAGE;
+    let _ = attache::compat::MOPT_SERVICES_PAGE;
     let _ = attache::compat::MPHONE_TYPE_ALL;
     let _ = attache::compat::MPHONE_TYPE_CUSTOM;
     let _ = attache::compat::MPHONE_TYPE_HOME;
@@ -470,15 +496,20 @@ fn every_rust_path_of_the_seed_api_exists() {
     let _ = attache::compat::Messenger::my_service_name;
     let _ = attache::compat::Messenger::my_signin_name;
     let _ = attache::compat::Messenger::my_status;
+    let _ = attache::compat::Messenger::page::<&str>;
+    let _ = attache::compat::Messenger::phone::<&str>;
     let _ = attache::compat::Messenger::property;
     let _ = attache::compat::Messenger::put_contacts_sort_order;
     let _ = attache::compat::Messenger::put_my_status;
     let _ = attache::compat::Messenger::resolve_contact;
+    let _ = attache::compat::Messenger::send_file;
     let _ = attache::compat::Messenger::send_mail::<&str>;
     let _ = attache::compat::Messenger::services;
     let _ = attache::compat::Messenger::signin;
     let _ = attache::compat::Messenger::signout;
     let _ = attache::compat::Messenger::start_conversation;
+    let _ = attache::compat::Messenger::start_video::<&str>;
+    let _ = attache::compat::Messenger::start_voice::<&str>;
     let _ = attache::compat::Messenger::view_profile::<&str>;
     let _ = attache::compat::Messenger::window;
     let _ = attache::compat::MessengerContact::blocked;

@@ -239,6 +239,19 @@ pub(crate) enum Talk {
         #[serde(default)]
         call: Option<String>,
     },
+    SendFile {
+        to: String,
+        path: std::path::PathBuf,
+    },
+    Files {},
+    AcceptFile {
+        file: String,
+        /// Where it goes.
+        path: std::path::PathBuf,
+    },
+    DeclineFile {
+        file: String,
+    },
     Resolve {
         who: String,
     },
@@ -248,7 +261,7 @@ pub(crate) enum Talk {
 }
 
 /// Names of those, for `help` and for JSON.
-pub(crate) const TALK: [&str; 19] = [
+pub(crate) const TALK: [&str; 23] = [
     "conversations",
     "start-conversation",
     "add-participant",
@@ -266,6 +279,10 @@ pub(crate) const TALK: [&str; 19] = [
     "hang-up",
     "answer-call",
     "transfer",
+    "send-file",
+    "files",
+    "accept-file",
+    "decline-file",
     "resolve",
     "profile",
 ];
@@ -328,6 +345,9 @@ Calls
   call NUMBER                    or an address: your own phone rings first
   calls, hang-up [ID], answer-call [ID]
   transfer NUMBER [ID]           the other side talks to somebody else
+Files
+  send-file ADDRESS PATH, files  offer one; those on their way, with their IDs
+  accept-file ID PATH, decline-file ID
 People
   resolve NAME                   or a mail address: who that is, and where they were found
   profile ADDRESS                who somebody is
@@ -557,6 +577,16 @@ fn talk(word: &str, rest: &str, need: &dyn Fn(&str, &str) -> Result<String, Erro
         "hang-up" => Talk::HangUp { call: optional(rest) },
         "answer-call" => Talk::AnswerCall { call: optional(rest) },
         "transfer" => Talk::Transfer { to: need(first, "a number or an address")?, call: optional(second) },
+        "send-file" => Talk::SendFile {
+            to: need(first, "an address")?,
+            path: need(second, "the path of a file")?.into(),
+        },
+        "files" => Talk::Files {},
+        "accept-file" => Talk::AcceptFile {
+            file: need(first, "the id of a file")?,
+            path: need(second, "the path where it goes")?.into(),
+        },
+        "decline-file" => Talk::DeclineFile { file: need(rest, "the id of a file")? },
         "resolve" => Talk::Resolve { who: need(rest, "a name, a mail address or an address")? },
         "profile" => Talk::Profile { address: need(rest, "an address")? },
         _ => Talk::Conversations {},

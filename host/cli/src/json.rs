@@ -4,9 +4,9 @@
 
 use attache::{
     Address, ArchiveEntry, Call, CallState, Conflict, ConflictAbout, Contact, ContactEntry, Conversation,
-    Delivery, Error, Event, EventKind, Freshness, IncomingMessage, MessageState, Origin, OutboxItem,
-    OutgoingMessage, Presence, Preview, PreviewReason, Profile, Reloaded, Retry, Rule, ServiceReport,
-    Snapshot, TranscriptEntry, UnknownReason, Waiting, Watcher, WatcherState, XcapState,
+    Delivery, Error, Event, EventKind, FileState, FileTransfer, Freshness, IncomingMessage, MessageState,
+    Origin, OutboxItem, OutgoingMessage, Presence, Preview, PreviewReason, Profile, Reloaded, Retry, Rule,
+    ServiceReport, Snapshot, TranscriptEntry, UnknownReason, Waiting, Watcher, WatcherState, XcapState,
 };
 use serde_json::{Map, Value, json};
 
@@ -90,6 +90,7 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<Value> {
             "address": participant.address.as_str(),
         }),
         EventKind::CallChanged(it) => call(it),
+        EventKind::FileChanged(it) => file(it),
         EventKind::ComposingChanged { who, conversation, active, .. } => json!({
             "address": who.as_str(),
             "conversation": conversation.map(|id| id.to_string()),
@@ -459,5 +460,25 @@ pub(crate) fn delivery(delivery: &Delivery) -> Value {
         "recipient": delivery.recipient.as_str(),
         "state": delivery.state.name(),
         "since": delivery.since.to_string(),
+    })
+}
+
+/// One file on its way.
+pub(crate) fn file(file: &FileTransfer) -> Value {
+    let reason = match &file.state {
+        FileState::Ended(reason) => Some(failure(reason)),
+        _ => None,
+    };
+    json!({
+        "file": file.id.to_string(),
+        "peer": file.peer.as_str(),
+        "conversation": file.conversation.to_string(),
+        "incoming": file.incoming,
+        "name": &*file.name,
+        "media-type": &*file.media_type,
+        "size": file.size,
+        "done": file.done,
+        "state": file.state.name(),
+        "reason": reason,
     })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use attache::{
-    Address, Call, CallId, CallState, Callee, Code, Conversation, ConversationId, Error, MessageId,
+    Address, Call, CallId, CallState, Callee, Code, Conversation, ConversationId, Error, FileId, MessageId,
     Messenger, NewConversation, PersonQuery, Target, TransferTarget,
 };
 use serde_json::{Value, json};
@@ -110,6 +110,23 @@ pub(crate) async fn perform(messenger: &Messenger, command: Talk) -> Result<Outp
             messenger.transfer(call, TransferTarget::Callee(callee(&to))).await?;
             Ok(nothing())
         }
+        Talk::SendFile { to, path } => {
+            let id = messenger.send_file(&Address::parse(&to)?, &path).await?;
+            Ok(done(json!({ "file": id.to_string() }), vec![format!("file {id}")]))
+        }
+        Talk::Files {} => {
+            let all = messenger.files();
+            let values: Vec<Value> = all.iter().map(|it| json::file(it)).collect();
+            Ok(listed(json!({ "files": values }), all.iter().map(|it| text::file(it)).collect()))
+        }
+        Talk::AcceptFile { file, path } => {
+            messenger.accept_file(file_named(&file)?, &path).await?;
+            Ok(nothing())
+        }
+        Talk::DeclineFile { file } => {
+            messenger.decline_file(file_named(&file)?).await?;
+            Ok(nothing())
+        }
         Talk::Resolve { who } => {
             let found = messenger.resolve(&query(&who)).await?;
             let name =
@@ -182,6 +199,10 @@ fn current(messenger: &Messenger, named: Option<&str>) -> Result<CallId, Error> 
 
 fn conversation_named(id: &str) -> Result<ConversationId, Error> {
     id.parse().map(ConversationId).map_err(|_| invalid(format!("`{id}` is no id of a conversation")))
+}
+
+fn file_named(id: &str) -> Result<FileId, Error> {
+    id.parse().map(FileId).map_err(|_| invalid(format!("`{id}` is no id of a file")))
 }
 
 fn message_named(id: &str) -> Result<MessageId, Error> {

@@ -2,8 +2,9 @@
 
 use attache::{
     Address, ArchiveEntry, Call, CallState, Conflict, ConflictAbout, ContactEntry, Event, EventKind,
-    Freshness, InstanceState, LoadState, MessageState, Origin, OutboxItem, PluginStatus, Presence, Preview,
-    Profile, Reloaded, Rule, ServiceReport, SessionState, TranscriptEntry, Waiting, Watcher, XcapState,
+    FileState, FileTransfer, Freshness, InstanceState, LoadState, MessageState, Origin, OutboxItem,
+    PluginStatus, Presence, Preview, Profile, Reloaded, Rule, ServiceReport, SessionState, TranscriptEntry,
+    Waiting, Watcher, XcapState,
 };
 
 use crate::json;
@@ -82,6 +83,7 @@ pub(crate) fn event(account: &Address, event: &Event) -> Vec<String> {
             format!("{} has left conversation {conversation}", participant.address)
         }
         EventKind::CallChanged(it) => call(it),
+        EventKind::FileChanged(it) => file(it),
         EventKind::ComposingChanged { who, active: true, .. } => format!("{who} writes"),
         EventKind::Diagnostic(text) => format!("note: {}", safe(text)),
         _ => return Vec::new(),
@@ -347,4 +349,17 @@ pub(crate) fn profile(profile: &Profile) -> Vec<String> {
     let rest = [("mail", &profile.email), ("page", &profile.homepage), ("picture", &profile.icon)];
     lines.extend(rest.into_iter().filter_map(|(name, it)| Some(format!("{name}: {}", safe(it.as_ref()?)))));
     lines
+}
+
+/// One file on its way.
+pub(crate) fn file(file: &FileTransfer) -> String {
+    let direction = if file.incoming { "from" } else { "to" };
+    let state = match &file.state {
+        FileState::Ended(error) => format!("ended: {}", safe(&error.to_string())),
+        FileState::Offered if file.incoming => {
+            format!("offered: `accept-file {} PATH` or `decline-file {}`", file.id, file.id)
+        }
+        state => format!("{}, {} of {} bytes", state.name(), file.done, file.size),
+    };
+    format!("file {} {direction} {}, {}: {state}", file.id, file.peer, safe(&file.name))
 }

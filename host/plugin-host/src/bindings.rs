@@ -36,6 +36,7 @@ pub(crate) mod offered {
                 import attache:messenger/conversation-editor@1.0.0;
                 import attache:messenger/calls@1.0.0;
                 import attache:messenger/call-control@1.0.0;
+                import attache:messenger/files@1.0.0;
                 import attache:messenger/archive@1.0.0;
                 import attache:messenger/archive-writer@1.0.0;
                 import attache:messenger/clock@1.0.0;
@@ -55,6 +56,7 @@ pub(crate) mod offered {
             "attache:messenger/session-control": async | trappable,
             "attache:messenger/conversation-editor": async | trappable,
             "attache:messenger/call-control": async | trappable,
+            "attache:messenger/files.decline-file": async | trappable,
             "attache:messenger/directory.resolve": async | trappable,
             "attache:messenger/directory.search": async | trappable,
             "attache:messenger/directory.find-mail": async | trappable,

@@ -74,6 +74,8 @@ grants! {
     CallsRead = "calls.read": "attache:messenger/calls", "attache:messenger/call-events";
     /// Making calls as the account.
     CallsControl = "calls.control": "attache:messenger/call-control";
+    /// Seeing files that are offered, and declining them.
+    FilesRead = "files.read": "attache:messenger/files";
     /// Looking people up, and their numbers and mail addresses.
     DirectorySearch = "directory.search": "attache:messenger/directory";
     /// Searching the archive.

@@ -32,7 +32,7 @@ pub(crate) const EVENT_INTERFACES: [&str; 17] = [
 ];
 
 /// The interfaces that a plugin can import, without versions, and the versions that are understood.
-const OFFERED: [(&str, Version); 43] = [
+const OFFERED: [(&str, Version); 44] = [
     ("attache:messenger/types", Version::Compatible(1, 0)),
     ("attache:messenger/session", Version::Compatible(1, 0)),
     ("attache:messenger/services", Version::Compatible(1, 0)),
@@ -53,6 +53,7 @@ const OFFERED: [(&str, Version); 43] = [
     ("attache:messenger/conversation-editor", Version::Compatible(1, 0)),
     ("attache:messenger/calls", Version::Compatible(1, 0)),
     ("attache:messenger/call-control", Version::Compatible(1, 0)),
+    ("attache:messenger/files", Version::Compatible(1, 0)),
     ("attache:messenger/archive-types", Version::Compatible(1, 0)),
     ("attache:messenger/archive", Version::Compatible(1, 0)),
     ("attache:messenger/archive-writer", Version::Compatible(1, 0)),

@@ -1,10 +1,13 @@
 //! `Messenger`: what `IMessenger` and its successors had.
 
 use core::time::Duration;
-use std::sync::{
-    Arc, Mutex, PoisonError, Weak,
-    atomic::{AtomicI32, Ordering},
-    mpsc::{RecvTimeoutError, sync_channel},
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicI32, Ordering},
+        mpsc::{RecvTimeoutError, sync_channel},
+    },
 };
 
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
@@ -336,6 +339,22 @@ impl Messenger {
         }
         let call = self.inner.wait(async move { account.call(callee).await })?;
         self.window_of_call(call)
+    }
+
+    /// `IMessenger.SendFile`: offers a file. How far it has come is told in the conversation and by [`Messenger::modern`].
+    ///
+    /// # Errors
+    /// [`E_INVALIDARG`](super::E_INVALIDARG) when it cannot be read, [`MSGR_E_NOT_LOGGED_ON`],
+    /// [`SR_INVITED_SELF`](super::SR_INVITED_SELF).
+    pub fn send_file<P: Into<Person>>(&self, contact: P, file: &Path) -> Result<MessengerConversationWnd> {
+        let address = contact.into().address()?;
+        let account = self.inner.account()?;
+        let (sender, file) = (account.clone(), file.to_owned());
+        let id = self.inner.wait(async move { sender.send_file(&address, &file).await })?;
+        let known = account.snapshot().files.get(&id).map(|file| file.conversation);
+        let conversation =
+            known.ok_or_else(|| Error::new(Code::NotFound, "the file is on its way no more"))?;
+        Ok(MessengerConversationWnd::new(&self.inner, &account, conversation))
     }
 
     /// `IMessenger.SendMail`: opens a new letter to somebody, by [`Shell::open`]; the URI is the answer as well.

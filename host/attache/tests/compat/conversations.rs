@@ -157,3 +157,50 @@ fn an_invitation_to_a_program_is_a_conversation_with_its_id() {
     let nothing = alice.messenger.invite_app(BOB, " ").expect_err("no program");
     assert_eq!(nothing.hresult(), SR_APP_NOT_SPECIFIED);
 }
+
+/// seed: IMessenger.SendFile IMessenger.ReceiveFileDirectory
+#[test]
+fn a_file_is_offered_and_lies_where_it_was_taken_to() {
+    let office = Office::open();
+    let (alice, bob) = (office.desk("alice"), office.desk("bob"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("plan.txt");
+    let words: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+    std::fs::write(&source, &words).expect("written");
+    let account = bob.messenger.modern().primary().expect("an account");
+    let view = account.view();
+    let window = alice.messenger.send_file(BOB, &source).expect("offered");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a thread");
+    let offered = runtime.block_on(crate::common::event(view, |kind| match kind {
+        attache::EventKind::FileChanged(file) if file.incoming => Some(file.clone()),
+        _ => None,
+    }));
+    assert_eq!((&*offered.name, &*offered.media_type, offered.size), ("plan.txt", "text/plain", 800_000));
+    let place = folder.path().join("received.txt");
+    runtime.block_on(account.accept_file(offered.id, &place)).expect("it arrives");
+    assert_eq!(std::fs::read(&place).expect("in its place"), words);
+    assert!(!folder.path().join("received.txt.part").exists());
+    assert!(!window.is_closed());
+
+    // Nothing that lies there is replaced, and what is no file is not sent.
+    let again = runtime.block_on(account.accept_file(offered.id, &place)).expect_err("something lies there");
+    assert_eq!(again.code(), attache::Code::InvalidArgument);
+    let missing = alice.messenger.send_file(BOB, &folder.path().join("missing")).expect_err("no file");
+    assert_eq!(missing.hresult(), E_INVALIDARG);
+
+    // What is declined is not there.
+    let view = account.view();
+    alice.messenger.send_file(BOB, &source).expect("offered");
+    let other = runtime.block_on(crate::common::event(view, |kind| match kind {
+        attache::EventKind::FileChanged(file) if file.incoming && file.id != offered.id => Some(file.id),
+        _ => None,
+    }));
+    let sender = alice.messenger.modern().primary().expect("an account");
+    runtime.block_on(async {
+        account.decline_file(other).await.expect("declined");
+        crate::common::until(&sender, "the sender knows", |it| {
+            it.files().iter().any(|file| matches!(file.state, attache::FileState::Ended(_)))
+        })
+        .await;
+    });
+}

@@ -10,6 +10,7 @@ mod clock;
 mod contacts;
 mod conversations;
 mod directory;
+mod files;
 #[allow(unreachable_pub, reason = "the generated bindings re-export a type of it")]
 pub mod keyvalue;
 mod logging;
@@ -69,6 +70,7 @@ pub(crate) fn link(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
         wit::conversation_editor,
         wit::calls,
         wit::call_control,
+        wit::files,
         wit::archive_types,
         wit::archive,
         wit::archive_writer,

@@ -27,7 +27,7 @@
 //! **Exporting is subscribing**: a plugin gets the families of events that it names in [`export!`], and no others.
 //! **Importing is asking**: what a plugin calls is what it imports, and the operator grants each by name. The modules of
 //! this crate that call the host are [`archive`], [`archive_writer`], [`call_control`], [`calls`], [`clock`], [`config`],
-//! [`contact_editor`], [`contacts`], [`conversation_editor`], [`conversations`], [`directory`], [`log`], [`mailbox`],
+//! [`contact_editor`], [`contacts`], [`conversation_editor`], [`conversations`], [`directory`], [`files`], [`log`], [`mailbox`],
 //! [`messages`], [`presence`], [`presence_publisher`], [`presence_watcher`], [`services`], [`session`],
 //! [`session_control`], [`store`], [`watcher_editor`] and [`watchers`]; a module that is never called is not in the component.
 //!
@@ -61,7 +61,7 @@ pub use bindings::imports::attache::messenger::types::{
 };
 pub use bindings::imports::attache::messenger::{
     archive, archive_types, archive_writer, call_control, calls, clock, contact_editor, contacts,
-    conversation_editor, conversations, directory, mailbox, messages, presence, presence_publisher,
+    conversation_editor, conversations, directory, files, mailbox, messages, presence, presence_publisher,
     presence_watcher, services, session, session_control, watcher_editor, watcher_types, watchers,
 };
 pub use bindings::lifecycle::exports::attache::messenger::lifecycle::{StartInfo, StopReason};
