@@ -388,7 +388,7 @@ impl Host {
                 .because(error.to_string())
         })?;
         // Somebody who only looks has no conversations.
-        let streams = if refuses_messages { None } else { Some(bind_streams(&local, &tls, &*common)?) };
+        let streams = if refuses_messages { None } else { Some(bind_streams(&local, &tls, &common)?) };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| {
             Error::new(Code::Internal, "the system has no entropy").because(error.to_string())

@@ -127,7 +127,7 @@ impl Messenger {
                 (group.is_none(), group, name(it))
             }),
             SortOrder::Availability => {
-                contacts.sort_by_cached_key(|it| (Reverse(it.presence.availability.map(Reverse)), name(it)))
+                contacts.sort_by_cached_key(|it| (Reverse(it.presence.availability.map(Reverse)), name(it)));
             }
         }
         contacts

@@ -502,7 +502,7 @@ fn every_rust_path_of_the_seed_api_exists() {
     let _ = attache::compat::Messenger::put_contacts_sort_order;
     let _ = attache::compat::Messenger::put_my_status;
     let _ = attache::compat::Messenger::resolve_contact;
-    let _ = attache::compat::Messenger::send_file;
+    let _ = attache::compat::Messenger::send_file::<&str>;
     let _ = attache::compat::Messenger::send_mail::<&str>;
     let _ = attache::compat::Messenger::services;
     let _ = attache::compat::Messenger::signin;

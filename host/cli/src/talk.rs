@@ -21,7 +21,7 @@ pub(crate) async fn perform(messenger: &Messenger, command: Talk) -> Result<Outp
         Talk::Conversations {} => {
             let all = messenger.conversations();
             let values: Vec<Value> = all.iter().map(|it| json::conversation(it)).collect();
-            Ok(listed(json!({ "conversations": values }), all.iter().map(|it| described(it)).collect()))
+            Ok(listed(json!({ "conversations": values }), all.iter().map(described).collect()))
         }
         Talk::StartConversation { participants, subject, context, media_type } => {
             let participants =

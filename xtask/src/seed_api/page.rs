@@ -75,13 +75,14 @@ fn constants(text: &mut String, tables: &Tables, proofs: &Proofs) {
 
 fn codes(text: &mut String, tables: &Tables, proofs: &Proofs) {
     let what = "Published codes, and below them the others that programs met. Numbers are the same in `attache::Code`, in \
-                constants of `attache::compat` and in the contract's `types.error.code`.";
+                constants of `attache::compat` and in the contract's `types.error.code`. Those that are not told here are kept \
+                for programs that compare them: they were about windows, or about services of their time.";
     heading(text, "Codes", what);
     for published in [true, false] {
         if !published {
             text.push('\n');
         }
-        text.push_str("| Name | Number | Rust | Contract | When | Test |\n|---|---|---|---|---|---|\n");
+        text.push_str("| Name | Number | Rust | Contract | Told here | Test |\n|---|---|---|---|---|---|\n");
         for row in tables.codes.iter().filter(|row| row.published == published) {
             let number = row.value.as_deref().unwrap_or_default();
             let _ = writeln!(
@@ -90,7 +91,7 @@ fn codes(text: &mut String, tables: &Tables, proofs: &Proofs) {
                 row.name,
                 paths(if row.rust.is_empty() { &row.compat } else { &row.rust }),
                 paths(&row.wit),
-                row.job,
+                if row.rust.iter().any(|path| proofs.is_told(path)) { "yes" } else { "" },
                 tests(&proofs.of(row)),
             );
         }

@@ -84,7 +84,7 @@ impl Tables {
             })
         };
         let constants = ["name", "enumeration", "value", "job", "rust", "compat", "wit", "note"];
-        let codes = ["name", "number", "published", "rust", "compat", "wit", "when"];
+        let codes = ["name", "number", "published", "rust", "compat", "wit"];
         Ok(Self {
             members: lines("members.tsv", &members)?.iter().map(|row| member(row)).collect::<Result<_>>()?,
             events: lines("events.tsv", &members)?.iter().map(|row| member(row)).collect::<Result<_>>()?,
@@ -110,7 +110,7 @@ impl Tables {
                     family: Some("codes".to_owned()),
                     verdict: Verdict::Keep,
                     value: Some(cells[1].clone()),
-                    job: cells[6].clone(),
+                    job: String::new(),
                     rust: words(&cells[3]),
                     compat: words(&cells[4]),
                     wit: words(&cells[5]),

@@ -130,7 +130,7 @@ impl Relay {
 
     fn end(&self) {
         if !self.ended.swap(true, Ordering::AcqRel) {
-            self.tell(|sink| sink.on_app_shutdown());
+            self.tell(DMessengerEvents::on_app_shutdown);
             let sinks = core::mem::take(&mut *self.sinks.lock().unwrap_or_else(PoisonError::into_inner));
             drop(sinks);
         }

@@ -163,7 +163,7 @@ impl Teller<'_> {
             EventKind::ContactChanged(contact) => self.contact(contact),
             EventKind::ContactRemoved(contact) => self.contact_gone(contact.id),
             EventKind::GroupAdded(group) | EventKind::GroupRenamed(group) => {
-                self.group(group.id, &group.name)
+                self.group(group.id, &group.name);
             }
             EventKind::GroupRemoved(group) => self.group_gone(group.id),
             EventKind::PresenceChanged(changes) => {
@@ -266,7 +266,7 @@ impl Teller<'_> {
                 if tried && reason.is_some() {
                     self.tell(|sink| sink.on_signin(hr));
                 } else {
-                    self.tell(|sink| sink.on_signout());
+                    self.tell(DMessengerEvents::on_signout);
                 }
                 self.own_presence();
                 // The next sign-in tells of everybody who is not offline then.

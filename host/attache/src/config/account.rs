@@ -145,11 +145,11 @@ impl Reader<'_> {
             let checked = check_list(list.get_ref());
             self.check(list.span(), checked).map(|()| list.into_inner())
         });
-        let phone = table.phone.map(|phone| self.number(phone, address.as_ref()));
+        let phone = table.phone.map(|phone| self.number(&phone, address.as_ref()));
         let phones = Phones {
-            home: table.phones.home.and_then(|phone| self.number(phone, address.as_ref())),
-            work: table.phones.work.and_then(|phone| self.number(phone, address.as_ref())),
-            mobile: table.phones.mobile.and_then(|phone| self.number(phone, address.as_ref())),
+            home: table.phones.home.and_then(|phone| self.number(&phone, address.as_ref())),
+            work: table.phones.work.and_then(|phone| self.number(&phone, address.as_ref())),
+            mobile: table.phones.mobile.and_then(|phone| self.number(&phone, address.as_ref())),
         };
         let conference = table.conference.map(|factory| {
             let parsed = Address::parse(factory.get_ref()).map_err(|error| error.message().to_owned());
@@ -255,7 +255,7 @@ impl Reader<'_> {
     }
 
     /// A telephone number, or the address of a phone. A number without `+` is one of the account's own service.
-    fn number(&mut self, number: Spanned<String>, account: Option<&Address>) -> Option<Address> {
+    fn number(&mut self, number: &Spanned<String>, account: Option<&Address>) -> Option<Address> {
         let domain = account.and_then(|account| account.canonical().rsplit_once('@'));
         let domain = domain.map_or("localhost", |(_, domain)| domain);
         let read = attache_messenger::call::number(number.get_ref(), domain);
