@@ -4,6 +4,7 @@
 
 #[test]
 #[rustfmt::skip]
+#[allow(clippy::unneeded_struct_pattern, reason = "one form for variants of every kind")]
 fn every_rust_path_of_the_seed_api_exists() {
     let _ = |_: &attache::AccountConfig| ();
     let _ = attache::Address::parse;

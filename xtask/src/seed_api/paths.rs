@@ -18,6 +18,7 @@ pub(super) fn make(tables: &Tables) -> String {
 
 #[test]
 #[rustfmt::skip]
+#[allow(clippy::unneeded_struct_pattern, reason = \"one form for variants of every kind\")]
 fn every_rust_path_of_the_seed_api_exists() {
 "
     .to_owned();
