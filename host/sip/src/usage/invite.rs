@@ -112,6 +112,8 @@ pub(crate) struct Call {
     next_fork: u32,
     /// The INVITE that began it, as long as it may have to be sent again.
     initial: Option<Box<Request>>,
+    /// It had an offer.
+    offered: bool,
     /// It was sent again with a longer interval (RFC 4028).
     raised: bool,
     inviting: Option<Inviting>,
@@ -131,6 +133,8 @@ pub(crate) struct Call {
     timer: SessionTimer,
     /// It may not ring any longer.
     rings_until: Option<Instant>,
+    /// The last reliable provisional answer, where it was overtaken by the 2xx: its number and that of the INVITE.
+    overtaken: Option<(u32, u32)>,
     /// A BYE follows the peer's ACK (RFC 3261 §15).
     owes_bye: Option<Option<Reason>>,
     /// Our call that this one takes the place of.
@@ -148,12 +152,20 @@ impl Call {
         };
         let served = self.served.as_ref().and_then(|served| served.deadline());
         let glare = self.glare.as_ref().map(|glare| glare.at);
-        let own = [self.timer.deadline(), self.rings_until, self.offer_deadline()];
+        // Before a session stands, nobody waits for its refresh: an UPDATE may have begun the interval early.
+        let timer = self.timer.deadline().filter(|_| self.phase == Phase::Standing);
+        let own = [timer, self.rings_until, self.offer_deadline()];
         [over, served, glare].into_iter().chain(own).flatten().min()
     }
 
     const fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over { .. } | Phase::Gone)
+    }
+
+    /// Whether the dialog at this place is one that counts. Beside the one that was chosen, all others have ended, and what is said
+    /// in them must not touch it.
+    fn counts(&self, at: usize) -> bool {
+        self.main.is_none_or(|main| main == at)
     }
 
     /// The dialog that stands; before that, the only one there is.
@@ -348,7 +360,8 @@ impl Invites {
     /// The session that a Replaces, Join or Target-Dialog means, written for us.
     fn named(&self, name: &DialogName) -> Option<&Call> {
         let call = self.all.get(&local_id(Some(&name.to_tag))?)?;
-        let known = call.legs.iter().any(|leg| leg.dialog.is(&name.call_id, &name.from_tag));
+        let mut legs = call.legs.iter().enumerate();
+        let known = legs.any(|(at, leg)| call.counts(at) && leg.dialog.is(&name.call_id, &name.from_tag));
         (known && *call.call_id == *name.call_id).then_some(call)
     }
 

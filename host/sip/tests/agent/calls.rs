@@ -348,3 +348,20 @@ fn what_a_session_says_is_not_in_debug_output() {
     assert!(!format!("{incoming:?}").contains("psst"));
     assert!(duo.sim.elapsed() < Duration::from_secs(1));
 }
+
+#[test]
+fn a_caller_that_never_gives_up_makes_nothing_ring_for_ever() {
+    let mut duo = Duo::new();
+    for expires in [None, Some(u32::MAX)] {
+        duo.call_with(InviteParams {
+            expires,
+            ..InviteParams::new(uri("sip:bob@example.com"), Some(offer()))
+        });
+        let began = duo.sim.elapsed();
+        duo.incoming(Bob);
+        assert!(matches!(duo.event(Bob), InviteEvent::Ended { by: EndedBy::Peer, .. }));
+        assert_eq!((duo.sim.elapsed() - began).as_secs(), 300);
+        assert!(matches!(duo.event(Alice), InviteEvent::Failed { .. }));
+    }
+    duo.nothing_left();
+}

@@ -1,8 +1,8 @@
 //! Calls through a proxy that forks, and whatever else a service may answer to an INVITE (RFC 3261 §13, RFC 5407).
 
 use attache_sip::agent::{AgentEvent, InviteId};
-use attache_sip::endpoint::Response;
-use attache_sip::message::HeaderName;
+use attache_sip::endpoint::{Request, Response};
+use attache_sip::message::{HeaderName, Method};
 use attache_sip::usage::{DialogName, EndedBy, InviteEvent, InviteParams};
 
 use crate::duo::{answer, offer};
@@ -258,4 +258,71 @@ fn a_call_to_a_sips_address_that_is_answered_from_an_unsafe_one_is_ended() {
     pair.respond(&invite, &accepted("desk"));
     let InviteEvent::Failed { cause, .. } = event(&mut pair) else { panic!("a failure") };
     assert_eq!(cause, attache_sip::agent::Cause::Insecure);
+}
+
+#[test]
+fn a_device_that_came_too_late_has_no_say_in_the_session() {
+    let mut pair = caller();
+    let (id, invite) = call(&mut pair);
+    pair.respond(&invite, &accepted("desk"));
+    assert!(matches!(event(&mut pair), InviteEvent::Answered { .. }));
+    pair.respond(&invite, &accepted("mobile"));
+    let bye = pair.expect("BYE");
+    pair.answer(&bye, 200);
+    // Its person hangs up at the same moment, and then it tries whatever else there is.
+    let crossing = pair.send_within(&invite, "BYE", "mobile", 1, |request| request);
+    assert_eq!(pair.response(crossing), 200);
+    for (number, method) in [(2, "INVITE"), (3, "UPDATE"), (4, "INFO"), (5, "REFER")] {
+        let refused = pair.send_within(&invite, method, "mobile", number, |request| {
+            request
+                .header(HeaderName::Contact, "<sip:mobile@127.0.0.1:5060>")
+                .header(HeaderName::ReferTo, "<sip:mobile@example.com>")
+        });
+        assert_eq!(pair.response(refused), 481, "{method}");
+    }
+    // Nor can it name its dialog to take the place of the one that stands.
+    let tag = invite.message.from().unwrap().tag().unwrap().to_owned();
+    let call_id = invite.header(HeaderName::CallId).to_owned();
+    for of in ["mobile", "desk"] {
+        let replaces = format!("{call_id};to-tag={tag};from-tag={of}");
+        let asked = Request::new(Method::Invite, "sip:alice@127.0.0.2:5070")
+            .from("<sip:mobile@example.com>;tag=other")
+            .to("<sip:alice@example.com>")
+            .call_id(format!("replaces-{of}"))
+            .header(HeaderName::Contact, "<sip:mobile@127.0.0.1:5060>")
+            .header(HeaderName::Replaces, replaces);
+        let asked = pair.send(&asked);
+        if of == "mobile" {
+            assert_eq!(pair.response(asked), 481);
+        }
+    }
+    let InviteEvent::Incoming(incoming) = event(&mut pair) else { panic!("a call") };
+    assert_eq!(incoming.replaces, Some(id));
+    pair.no_event(seconds(1));
+}
+
+#[test]
+fn an_offer_of_a_device_that_is_not_wanted_is_refused_in_its_acknowledgement() {
+    let mut pair = caller();
+    let params = InviteParams::new(uri("sip:bob@example.com"), None);
+    let id = pair.agent(|agent, now| agent.invite(now, params)).unwrap();
+    let invite = pair.expect("INVITE");
+    let offers = |tag| {
+        let offer = "v=0\r\no=- 1 1 IN IP4 127.0.0.3\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+        response(200, tag).body("application/sdp", offer)
+    };
+    pair.respond(&invite, &offers("desk"));
+    assert!(matches!(event(&mut pair), InviteEvent::Answered { offer: true, .. }));
+    pair.respond(&invite, &offers("mobile"));
+    let bye = pair.expect("BYE");
+    assert!(bye.header(HeaderName::To).ends_with("tag=mobile"));
+    pair.answer(&bye, 200);
+    let is_refusal =
+        |ack: &String| ack.contains("application/sdp") && ack.contains("m=audio 0 RTP/AVP 0\r\n");
+    assert!(is_refusal(&pair.packets("ACK")[0]));
+    // Whoever hangs up instead of answering says the same.
+    pair.agent(|agent, now| agent.hang_up(now, id, None));
+    pair.expect("BYE");
+    let acks = pair.packets("ACK");
+    assert!(acks[1].contains("tag=desk") && is_refusal(&acks[1]), "{}", acks[1]);
 }

@@ -246,3 +246,61 @@ fn an_acknowledgement_of_nothing_gets_481() {
     });
     assert_eq!(duo.sent(Bob, "SIP/2.0 481"), 1);
 }
+
+#[test]
+fn an_acknowledgement_that_the_acceptance_has_overtaken_is_taken() {
+    let mut duo = Duo::new();
+    let mut lost = false;
+    duo.sim.set_filter(move |packet| {
+        let first = packet.is("PRACK") && !lost;
+        lost |= first;
+        if first { Fate::Drop } else { Fate::Deliver }
+    });
+    let ours = duo.call_with(required(Some(offer())));
+    let (theirs, _) = duo.incoming(Bob);
+    duo.agent(Bob, |agent, now| agent.ring(now, theirs, 180, None)).unwrap();
+    assert!(matches!(duo.event(Alice), InviteEvent::Progress { status: 180, .. }));
+    duo.accept(Bob, theirs, Some(answer()));
+    assert!(matches!(duo.event(Alice), InviteEvent::Answered { .. }));
+    assert!(matches!(duo.event(Bob), InviteEvent::Confirmed { .. }));
+    duo.no_event(Alice, seconds(100));
+    assert_eq!(duo.sent(Alice, "PRACK"), 2);
+    assert_eq!(duo.sent(Bob, "SIP/2.0 481"), 0);
+    duo.hang_up(Alice, ours);
+    duo.nothing_left();
+}
+
+#[test]
+fn an_acceptance_leaves_an_early_change_to_be_answered() {
+    let mut duo = Duo::new();
+    let ours = duo.call_with(required(Some(offer())));
+    let (theirs, _) = duo.incoming(Bob);
+    duo.agent(Bob, |agent, now| agent.ring(now, theirs, 183, Some(answer()))).unwrap();
+    duo.event(Alice);
+    duo.run(seconds(1));
+    let other = attache_sip::usage::Body::sdp("v=0\r\no=- 1 2 IN IP4 127.0.0.2\r\n");
+    duo.agent(Alice, |agent, now| agent.reoffer(now, ours, Some(other))).unwrap();
+    assert!(matches!(duo.event(Bob), InviteEvent::Offer { .. }));
+    duo.accept(Bob, theirs, None);
+    assert!(matches!(duo.event(Alice), InviteEvent::Answered { .. }));
+    duo.agent(Bob, |agent, now| agent.answer_offer(now, theirs, Ok(answer()))).unwrap();
+    assert!(matches!(duo.event(Alice), InviteEvent::OfferAnswered { offer: false, .. }));
+}
+
+#[test]
+fn a_cancelled_call_answers_the_change_that_was_open() {
+    let mut duo = Duo::new();
+    let ours = duo.call_with(required(Some(offer())));
+    let (theirs, _) = duo.incoming(Bob);
+    duo.agent(Bob, |agent, now| agent.ring(now, theirs, 183, Some(answer()))).unwrap();
+    duo.event(Alice);
+    duo.run(seconds(1));
+    let other = attache_sip::usage::Body::sdp("v=0\r\no=- 1 2 IN IP4 127.0.0.2\r\n");
+    duo.agent(Alice, |agent, now| agent.reoffer(now, ours, Some(other))).unwrap();
+    assert!(matches!(duo.event(Bob), InviteEvent::Offer { .. }));
+    duo.hang_up(Alice, ours);
+    assert!(matches!(duo.event(Bob), InviteEvent::Ended { by: EndedBy::Peer, .. }));
+    duo.run(seconds(1));
+    assert!(duo.packets(Bob, "SIP/2.0 487").iter().any(|answer| answer.contains(" UPDATE\r\n")));
+    duo.nothing_left();
+}

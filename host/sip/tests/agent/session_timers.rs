@@ -188,3 +188,26 @@ fn a_refresh_that_is_refused_is_tried_again_before_the_end() {
     pair.respond(&refresh, &response);
     pair.no_event(seconds(100));
 }
+
+#[test]
+fn an_interval_that_began_early_waits_for_the_session() {
+    let mut duo = Duo::with(|_, config| config.invite.session_expires = 90);
+    let ours = duo.call(Some(offer()));
+    let (theirs, _) = duo.incoming(Bob);
+    duo.agent(Bob, |agent, now| agent.ring(now, theirs, 183, Some(answer()))).unwrap();
+    assert!(matches!(duo.event(Alice), InviteEvent::Progress { .. }));
+    duo.run(seconds(1));
+    duo.agent(Alice, |agent, now| agent.reoffer(now, ours, Some(offer()))).unwrap();
+    assert!(matches!(duo.event(Alice), InviteEvent::OfferAnswered { .. }));
+    assert_eq!(duo.sent(Alice, "UPDATE"), 1);
+    // It rings for longer than the interval: neither end has anything to do for that.
+    duo.run(seconds(200));
+    assert_eq!(duo.sent(Alice, "UPDATE"), 1);
+    duo.accept(Bob, theirs, None);
+    assert!(matches!(duo.event(Alice), InviteEvent::Answered { .. }));
+    assert!(matches!(duo.event(Bob), InviteEvent::Confirmed { .. }));
+    duo.no_event(Bob, seconds(600));
+    assert!(duo.sent(Alice, "UPDATE") > 10);
+    duo.hang_up(Alice, ours);
+    duo.nothing_left();
+}

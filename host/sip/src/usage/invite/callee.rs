@@ -7,8 +7,8 @@ use smallvec::smallvec;
 
 use super::reliable::Provisional;
 use super::{
-    AnswerMode, Body, Call, CallError, DialogName, EndedBy, Incoming, InviteEvent, Invites, Leg, Pending,
-    Phase, Reason, SessionTimer, capabilities, local_tag,
+    AFTERLIFE, AnswerMode, Body, Call, CallError, DialogName, EndedBy, Incoming, InviteEvent, Invites, Leg,
+    Pending, Phase, Reason, SessionTimer, capabilities, local_tag,
 };
 use crate::agent::core::Core;
 use crate::agent::{AgentEvent, InviteId};
@@ -76,6 +76,16 @@ impl Served {
     pub(super) const fn is_open(&self) -> bool {
         self.accepted.is_none()
     }
+}
+
+/// The longest that a call rings, whatever the caller says: no proxy between waits for so long (RFC 3261 §16.6, timer C), and
+/// callers that never give up must not keep others out.
+const LONGEST_RING: Duration = Duration::from_secs(300);
+
+/// How long a call rings (RFC 3261 §13.3.1).
+fn rings_for(invite: &Message) -> Duration {
+    let asked = invite.expires().map(|seconds| Duration::from_secs(u64::from(seconds)));
+    asked.map_or(LONGEST_RING, |asked| asked.min(LONGEST_RING))
 }
 
 /// Which of our calls an INVITE is about.
@@ -185,7 +195,8 @@ impl Invites {
         };
         // One that takes the place of another makes none more, but both are there for a while.
         let most = core.config.invite.max.saturating_mul(2);
-        if !self.has_room(core) && (replaces.is_none() || self.len() >= most) {
+        let crowded = self.len() >= most || self.all.len() >= most.saturating_mul(AFTERLIFE);
+        if !self.has_room(core) && (replaces.is_none() || crowded) {
             return refused(486, "there are too many sessions");
         }
         Ok(Wishes { replaces, join })
@@ -276,6 +287,7 @@ impl Call {
             main: None,
             next_fork: 1,
             initial: None,
+            offered,
             raised: false,
             inviting: None,
             served: Some(Box::new(Served::new(core, transaction, message, flow, true))),
@@ -287,7 +299,8 @@ impl Call {
             glare: None,
             glares: 0,
             timer: SessionTimer::default(),
-            rings_until: message.expires().map(|seconds| now + Duration::from_secs(u64::from(seconds))),
+            rings_until: Some(now + rings_for(message)),
+            overtaken: None,
             owes_bye: None,
             replaces,
             peer_updates: false,
@@ -366,7 +379,8 @@ impl Call {
             tracing::debug!(%error, "a session could not be accepted");
             return Err(CallError::State);
         }
-        served.provisional = None;
+        // RFC 3262 §3: it is not repeated any more, but its PRACK may still come.
+        let overtaken = served.provisional.take().map(|provisional| (provisional.rseq, served.cseq));
         served.queue.clear();
         let offered = !served.message.body().is_empty();
         served.accepted = Some(Accepted {
@@ -376,12 +390,16 @@ impl Call {
             gives_up_at: now + timers.timeout(),
         });
         let message = served.message.clone();
+        self.overtaken = overtaken;
         let leg = &mut self.legs[0];
         // Only now the peer's new address counts (RFC 6141 §4).
         leg.dialog.retarget(&message);
         let offers = has_body && !offered && (!leg.negotiated || !served.initial);
         leg.negotiated |= offered && has_body;
-        self.pending = offers.then_some(Pending::OurAnswer);
+        // An UPDATE that came before is still to be answered.
+        if offers || !matches!(self.pending, Some(Pending::TheirRequest(_))) {
+            self.pending = offers.then_some(Pending::OurAnswer);
+        }
         Ok(())
     }
 
@@ -418,7 +436,9 @@ impl Call {
                 response.headers.push((Field::from(&*name), value));
             }
             core.answer(now, served.transaction, &response);
-            self.pending = None;
+            if let Some(Pending::TheirRequest(asked)) = self.pending.take() {
+                core.answer(now, asked.transaction, &Response::new(487));
+            }
         }
     }
 

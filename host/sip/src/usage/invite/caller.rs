@@ -105,6 +105,7 @@ impl Call {
             main: None,
             next_fork: 0,
             initial: Some(Box::new(request)),
+            offered: params.body.is_some(),
             raised: false,
             inviting: None,
             served: None,
@@ -117,6 +118,7 @@ impl Call {
             glares: 0,
             timer,
             rings_until: params.expires.map(|seconds| now + Duration::from_secs(u64::from(seconds))),
+            overtaken: None,
             owes_bye: None,
             replaces: None,
             peer_updates: false,
@@ -269,7 +271,7 @@ impl Call {
         let insecure = self.secure && !is_sips(&leg.dialog.target);
         if self.is_over() || insecure {
             // The answer crossed our CANCEL, or leaves the way that was asked for (RFC 5630 §3.1.3).
-            self.end_leg(core, now, &mut leg, cseq, None);
+            self.end_leg(core, now, &mut leg, (cseq, answer), None);
             self.legs.push(leg);
             let event = InviteEvent::Failed { cause: Cause::Insecure, reason: None, retry: None };
             return self.end(core, event, until);
@@ -316,13 +318,23 @@ impl Call {
         let mut leg = Leg::new(dialog, self.next_fork);
         self.next_fork += 1;
         let reason = Reason::sip(200, "Call completed elsewhere");
-        self.end_leg(core, now, &mut leg, cseq, Some(&reason));
+        self.end_leg(core, now, &mut leg, (cseq, answer), Some(&reason));
         self.legs.push(leg);
     }
 
-    /// Acknowledges a 2xx that nobody wants, and ends its dialog.
-    fn end_leg(&self, core: &mut Core, now: Instant, leg: &mut Leg, cseq: u32, reason: Option<&Reason>) {
-        leg.acknowledge(core, now, cseq, &self.credentials, None);
+    /// Acknowledges a 2xx that nobody wants, and ends its dialog. An offer in it is refused: the ACK must answer it (RFC 3261
+    /// §13.2.2.4).
+    fn end_leg(
+        &self,
+        core: &mut Core,
+        now: Instant,
+        leg: &mut Leg,
+        (cseq, answer): (u32, &Message),
+        reason: Option<&Reason>,
+    ) {
+        let offer = Body::of(answer).filter(|_| !self.offered && !leg.negotiated);
+        let refusal = offer.as_ref().and_then(Body::refusal);
+        leg.acknowledge(core, now, cseq, &self.credentials, refusal.as_ref());
         self.bye(core, now, &leg.dialog, reason);
     }
 

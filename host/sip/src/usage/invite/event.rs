@@ -14,7 +14,7 @@ use crate::transport::Flow;
 #[non_exhaustive]
 pub enum InviteEvent {
     /// Somebody calls. Answer with [`ring`](crate::agent::Agent::ring), [`accept`](crate::agent::Agent::accept) or
-    /// [`reject`](crate::agent::Agent::reject).
+    /// [`reject`](crate::agent::Agent::reject). Without an answer it ends after the time that the caller gives, five minutes at most.
     Incoming(Box<Incoming>),
     /// A provisional answer came, other than 100.
     Progress {

@@ -174,7 +174,9 @@ impl Call {
         let Some(leg) = self.leg_mut() else { return };
         leg.dialog.retarget(answer);
         if !offer {
-            leg.acknowledge(core, now, inviting.cseq, &credentials, None);
+            let unwanted = body.as_ref().filter(|_| !inviting.offered);
+            let refusal = unwanted.and_then(Body::refusal);
+            leg.acknowledge(core, now, inviting.cseq, &credentials, refusal.as_ref());
         }
         self.credentials = credentials;
         if self.is_over() {

@@ -47,6 +47,25 @@ impl Body {
         self.content_type == other.content_type && said(&self.content).eq(said(&other.content))
     }
 
+    /// The answer that takes nothing of this offer (RFC 3264 §6): each of its media with port 0. `None` where it is no session
+    /// description.
+    pub(crate) fn refusal(&self) -> Option<Self> {
+        let kind = self.content_type.split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("application/sdp") {
+            return None;
+        }
+        let text = std::str::from_utf8(&self.content).ok()?;
+        let mut answer = String::from("v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\n");
+        let time = text.lines().find(|line| line.starts_with("t=")).unwrap_or("t=0 0");
+        answer.extend([time, "\r\n"]);
+        for media in text.lines().filter_map(|line| line.strip_prefix("m=")) {
+            let mut fields = media.splitn(3, ' ');
+            let (kind, _, rest) = (fields.next()?, fields.next()?, fields.next()?);
+            answer.extend(["m=", kind, " 0 ", rest, "\r\n"]);
+        }
+        Some(Self::sdp(answer))
+    }
+
     /// As requests and answers take it.
     pub(crate) fn parts(&self) -> (String, Bytes) {
         (self.content_type.clone(), self.content.clone())
@@ -315,6 +334,18 @@ mod tests {
         for bad in ["", "a", "a;to-tag=1", "a;to-tag=;from-tag=2", "a b;to-tag=1;from-tag=2"] {
             assert_eq!(DialogName::parse(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_offer_is_refused_medium_by_medium() {
+        let offer = "v=0\r\no=- 1 1 IN IP4 127.0.0.2\r\ns=x\r\nc=IN IP4 127.0.0.2\r\nt=7 9\r\nm=audio 4000/2 RTP/AVP 0 8\r\n\
+            a=sendrecv\r\nm=message 2855 TCP/MSRP *\r\n";
+        let answer = Body::sdp(offer).refusal().unwrap();
+        let text = String::from_utf8(answer.content.to_vec()).unwrap();
+        let rest = "c=IN IP4 0.0.0.0\r\nt=7 9\r\nm=audio 0 RTP/AVP 0 8\r\nm=message 0 TCP/MSRP *\r\n";
+        assert!(text.ends_with(rest), "{text}");
+        assert_eq!(Body::sdp("m=audio").refusal(), None);
+        assert_eq!(Body::new("text/plain", offer).refusal(), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ const MAX_QUEUE: usize = 8;
 /// A provisional answer that is repeated until its PRACK comes.
 pub(super) struct Provisional {
     response: Response,
-    rseq: u32,
+    pub(super) rseq: u32,
     pub(super) has_body: bool,
     next_at: Instant,
     interval: Duration,
@@ -50,7 +50,10 @@ impl Call {
         if lost && self.main.is_none() && self.phase == Phase::Calling {
             self.legs.retain(|leg| leg.fork != fork);
         }
-        self.on_within_done(core, now, done);
+        // Once the session stands, a 481 says that the answer is known no more, which is true of each that was overtaken by its 2xx.
+        if !lost {
+            self.on_within_done(core, now, done);
+        }
     }
 
     pub(crate) fn ring(
@@ -157,9 +160,12 @@ impl Call {
         flow: &Flow,
     ) {
         let unknown = Response::new(481);
+        let named = rack(message);
+        if named.is_some() && self.overtaken.take_if(|overtaken| named == Some(*overtaken)).is_some() {
+            return core.answer(now, transaction, &Response::new(200));
+        }
         let Some(served) = &mut self.served else { return core.answer(now, transaction, &unknown) };
         let cseq = served.cseq;
-        let named = rack(message);
         let matches = |provisional: &mut Box<Provisional>| named == Some((provisional.rseq, cseq));
         if served.provisional.take_if(matches).is_none() {
             return core.answer(now, transaction, &unknown);

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Asked, Call, CallError, EndedBy, Errand, InviteEvent, Invites, Pending, Phase, Purpose, Reason};
+use super::{
+    Asked, Body, Call, CallError, EndedBy, Errand, InviteEvent, Invites, Pending, Phase, Purpose, Reason,
+};
 use crate::agent::core::{Core, Done, Way};
 use crate::agent::place::Contact;
 use crate::agent::{Cause, InviteId, RequestId};
@@ -30,7 +32,7 @@ impl Invites {
     /// Takes a request within a dialog for another usage of it, such as a REFER: gives back the dialog, or the status of a refusal.
     pub(crate) fn borrow(&mut self, id: u64, message: &Message) -> Result<Dialog, u16> {
         let call = self.all.get_mut(&id).filter(|call| !call.is_over()).ok_or(481_u16)?;
-        let at = call.leg_from(message).ok_or(481_u16)?;
+        let at = call.leg_from(message).filter(|at| call.counts(*at)).ok_or(481_u16)?;
         let number = message.cseq().map_or(0, |cseq| cseq.number);
         let leg = &mut call.legs[at];
         if leg.dialog.take(number) { Ok(leg.dialog.clone()) } else { Err(500) }
@@ -93,7 +95,7 @@ impl Call {
         let Some(at) = self.leg_from(message) else {
             return refuse(core, 481, "a request within an unknown dialog");
         };
-        if self.is_over() {
+        if self.is_over() || !self.counts(at) {
             // Two BYEs that cross are both right.
             let status = if method == Method::Bye { 200 } else { 481 };
             return core.answer(now, transaction, &Response::new(status));
@@ -158,9 +160,10 @@ impl Call {
                 self.phase = Phase::Gone;
             }
             Phase::Standing => {
-                // A 2xx with an offer must be acknowledged, even if there is no answer to it.
+                // A 2xx with an offer must be acknowledged, with an answer that takes nothing of it.
                 if matches!(self.pending, Some(Pending::TheirAnswer)) {
-                    let _ = self.acknowledge(core, now, None);
+                    let refusal = self.remote_body.as_ref().and_then(Body::refusal);
+                    let _ = self.acknowledge(core, now, refusal);
                 }
                 let unacknowledged = self.served.as_ref().is_some_and(|served| !served.is_open());
                 let held = self.served.as_ref().is_some_and(|served| served.held.is_some());
