@@ -231,7 +231,7 @@ fn a_call_without_media_of_the_application_fails_at_once_and_says_why() {
     let office = Office::open();
     let desk = desk(&office, None);
     desk.messenger.start_voice(BOB).expect("taken on");
-    let call = until(&desk.messenger, "it is over", |call| call.is_over());
+    let call = until(&desk.messenger, "it is over", Call::is_over);
     let CallState::Ended(Some(error)) = &call.state else { panic!("{:?}", call.state) };
     assert_eq!(attache::compat::HRESULT::from(error), MSGR_E_NO_HARDWARE);
 }

@@ -19,7 +19,10 @@ use crate::{
 #[test]
 fn several_accounts_are_several_services_one_of_them_primary() {
     let office = Office::open();
-    let mut config = office.config(office.account("alice").display_name("Alice"));
+    let mut alice = office.account("alice").display_name("Alice");
+    // What the service can do is asked with the first sign of life.
+    alice.tuning.keep_alive = Some(attache::Period::secs(10));
+    let mut config = office.config(alice);
     let mut bob = office.account("bob");
     bob.service_name = Some("Works".to_owned());
     config.accounts.push(bob);
