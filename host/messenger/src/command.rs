@@ -44,24 +44,16 @@ pub enum Command {
     },
     /// Sets own name, numbers and addresses, and publishes them with own presence; `None` goes back to what the configuration
     /// says. Kept. Completes when it is kept: whoever may see the account's presence sees it soon after.
-    ///
-    /// In `wit/`: `presence-publisher.set-profile`.
     SetProfile(Option<Box<Profile>>),
     /// Notes numbers and an e-mail address of a contact, in place of those that were noted; they go before what the person
     /// publishes, and to the user's other devices with the contact list.
-    ///
-    /// In `wit/`: `contacts.set-details`.
     SetContactDetails(ContactId, ContactDetails),
     /// Says since when nobody has touched this device, or `None` that somebody does. Composed into own presence, below the
     /// person's choice. Not kept: the application says it again after a restart.
-    ///
-    /// In `wit/`: `presence-facts.set-idle`.
     SetIdle(Option<Timestamp>),
     /// Contributes a fact to own presence, such as a meeting of a calendar or a call; `None` takes it back. A source has one
     /// fact at a time. Not kept: sources say it again after a restart. There are at most
     /// [`Limits::facts`](crate::engine::Limits::facts) sources; `calls` is the engine's own, for the calls that it makes.
-    ///
-    /// In `wit/`: `presence-facts.set-fact`.
     SetFact {
         /// Names who says it, such as `calendar`; at most 64 bytes.
         source: Arc<str>,
@@ -94,11 +86,9 @@ pub enum Command {
     /// Tells, by [`ContactAlert`](crate::event::EventKind::ContactAlert), each time a contact becomes available; or no
     /// longer does so. Kept.
     ///
-    /// In `wit/`: `contacts.set-alert`.
+    /// In `wit/`: `contact-editor.set-alert`.
     SetAlert(ContactId, bool),
     /// Asks the service for a contact's presence again.
-    ///
-    /// In `wit/`: `contacts.refresh`.
     Refresh(ContactId),
     /// Add a contact.
     AddContact {
@@ -125,21 +115,15 @@ pub enum Command {
     /// again since, here or elsewhere, stays as it is. Refused with
     /// [`Code::NotFound`](crate::code::Code::NotFound) when there is none. At least the last ten edits can be taken
     /// back, also after a restart.
-    ///
-    /// In `wit/`: `contacts.undo`.
     Undo,
     /// Settles a conflict with what was edited here.
-    ///
-    /// In `wit/`: `contacts.keep-mine`.
     KeepMine(ConflictId),
     /// Settles a conflict with what was edited elsewhere.
-    ///
-    /// In `wit/`: `contacts.keep-theirs`.
     KeepTheirs(ConflictId),
     /// Answers somebody who wants to see one's presence: sets the rule for that address, and tells them no more than the
     /// rule does.
     ///
-    /// In `wit/`: `privacy.answer`.
+    /// In `wit/`: `watcher-editor.answer`.
     AnswerWatcher {
         /// Who asked.
         address: Address,
@@ -151,7 +135,7 @@ pub enum Command {
     /// without a rule of their own is asked about (`confirm`), as they would be blocked otherwise. Refused with
     /// [`Code::UnsupportedByService`](crate::code::Code::UnsupportedByService) where the service takes no rules.
     ///
-    /// In `wit/`: `privacy.set-rule`.
+    /// In `wit/`: `watcher-editor.set-rule`.
     SetRule {
         /// For whom.
         who: Who,
@@ -188,7 +172,7 @@ pub enum Command {
     /// with [`Code::SessionNoUserInvited`](crate::code::Code::SessionNoUserInvited) without anybody to talk to, and with
     /// [`Code::SessionFull`](crate::code::Code::SessionFull) with too many.
     ///
-    /// In `wit/`: `conversations.start`.
+    /// In `wit/`: `conversation-editor.start-conversation`.
     StartConversation {
         /// With whom.
         participants: Vec<Address>,
@@ -201,7 +185,7 @@ pub enum Command {
     },
     /// Asks somebody into a conversation. One between two people becomes a group. Completes when they were told.
     ///
-    /// In `wit/`: `conversations.add-participant`.
+    /// In `wit/`: `conversation-editor.add-participant`.
     AddParticipant {
         /// Which.
         conversation: ConversationId,
@@ -210,7 +194,7 @@ pub enum Command {
     },
     /// Takes somebody out of a conversation of several people.
     ///
-    /// In `wit/`: `conversations.remove-participant`.
+    /// In `wit/`: `conversation-editor.remove-participant`.
     RemoveParticipant {
         /// Which.
         conversation: ConversationId,
@@ -222,7 +206,7 @@ pub enum Command {
     /// Calls somebody from one's own phone: that phone rings first. [`Accepted::call`] names the call; completes when
     /// both sides are connected, or with the reason why they are not.
     ///
-    /// In `wit/`: `calls.dial`.
+    /// In `wit/`: `call-control.call`.
     Call {
         /// Whom.
         to: Callee,
@@ -251,17 +235,15 @@ pub enum Command {
     },
     /// Takes a call that rings, with the media of the application:
     /// [`MediaWanted`](crate::event::EventKind::MediaWanted) asks for the answer.
-    ///
-    /// In `wit/`: `calls.answer`.
     AnswerCall(CallId),
     /// Ends a call, wherever it stands; one that rings here is declined, on every device.
     ///
-    /// In `wit/`: `calls.hang-up`.
+    /// In `wit/`: `call-control.hang-up`.
     HangUp(CallId),
     /// Asks the other side of a call to talk to somebody else instead (RFC 5589). Completes when they do, and the call
     /// has ended; or with the reason why not, and the call goes on.
     ///
-    /// In `wit/`: `calls.transfer`.
+    /// In `wit/`: `call-control.transfer`.
     Transfer {
         /// Which call.
         call: CallId,
