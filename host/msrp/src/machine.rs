@@ -1,5 +1,6 @@
 //! The machine: all sessions, messages and connections of one node.
 
+mod fragments;
 mod incoming;
 mod outgoing;
 mod relay;

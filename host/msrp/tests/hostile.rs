@@ -252,3 +252,54 @@ fn a_body_of_half_ends_takes_no_longer_than_others() {
     // Work that grows with the square would take hours.
     assert!(started.elapsed() < Duration::from_secs(60));
 }
+
+#[test]
+fn messages_that_are_complete_leave_no_timers_behind() {
+    let mut raw = raw();
+    let (_, own) = raw.session(SessionParams::default());
+    for n in 0..1000 {
+        raw.bytes(chunk(&own, "aaa1", &format!("Message-ID: {n}\r\nByte-Range: 1-2/2\r\n"), "hi", '$'));
+        assert_eq!(raw.messages().len(), 1);
+        // Nor do those that are broken off.
+        raw.bytes(chunk(&own, "aaa2", &format!("Message-ID: b{n}\r\nByte-Range: 1-2/4\r\n"), "hi", '#'));
+    }
+    // Those of the connection and of the session look once, and find everything in order.
+    raw.wait(Duration::from_secs(61));
+    assert_eq!(raw.node.poll_timeout(), None);
+}
+
+#[test]
+fn reports_in_scattered_pieces_are_not_gathered_without_end() {
+    let mut raw = Raw::new(Limits { gaps: 8, ..Limits::default() });
+    let (id, own) = raw.session(SessionParams::default());
+    raw.bytes(chunk(&own, "aaa1", "Message-ID: 1\r\n", "hi", '$'));
+    raw.messages();
+    let message = Outgoing { success_report: true, ..Outgoing::new("text/plain", "x".repeat(100)) };
+    raw.said.clear();
+    raw.node.send(raw.now, id, message).unwrap();
+    raw.drain();
+    let field = |name: &str| {
+        let line = raw.said.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().split(' ').next().unwrap().to_owned()
+    };
+    let (transaction, name) = (field("MSRP"), field("Message-ID:"));
+    let answered = format!(
+        "MSRP {transaction} 200 OK\r\nTo-Path: {own}\r\nFrom-Path: msrp://alice:1/a;tcp\r\n-------{transaction}$\r\n"
+    );
+    let report = |range: &str| {
+        format!(
+            "MSRP bbb1 REPORT\r\nTo-Path: {own}\r\nFrom-Path: msrp://alice:1/a;tcp\r\nMessage-ID: {name}\r\n\
+             Byte-Range: {range}\r\nStatus: 000 200 OK\r\n-------bbb1$\r\n"
+        )
+    };
+    raw.bytes(answered);
+    let delivered =
+        |raw: &mut Raw| raw.events().iter().any(|event| matches!(event, MsrpEvent::Delivered { .. }));
+    // Every other octet, then those between: too many pieces at once to be counted.
+    for octet in (1..=100).step_by(2).chain((2..=100).step_by(2)) {
+        raw.bytes(report(&format!("{octet}-{octet}/100")));
+    }
+    assert!(!delivered(&mut raw));
+    raw.bytes(report("1-100/100"));
+    assert!(delivered(&mut raw));
+}

@@ -1,10 +1,10 @@
 //! Requests of peers: messages put together from their chunks, reports, names.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::fragments::Fragments;
 use super::{Msrp, Timer};
 use crate::event::{Failure, FailureReport, Incoming, IncomingId, MsrpEvent, Piece, Receive, SessionId};
 use crate::ranges::Ranges;
@@ -59,11 +59,13 @@ pub(super) struct Receiving {
     /// The answer to the chunk that made it complete.
     held: Option<Answer>,
     due: Instant,
+    /// When its timer looks next; what is complete has none.
+    looks_at: Instant,
 }
 
 enum Store {
-    /// By where they begin; neighbours are joined as they come.
-    Whole { fragments: BTreeMap<u64, BytesMut>, octets: usize },
+    /// Kept until all of it is there.
+    Whole(Fragments),
     /// Given out as they come.
     Pieces { untaken: usize },
 }
@@ -179,7 +181,7 @@ impl Msrp {
         ranges.add(0, session.params.resume_from);
         let (content_type, message_id) = (content_type.to_owned(), message_id.to_owned());
         let store = match session.params.receive {
-            Receive::Whole => Store::Whole { fragments: BTreeMap::new(), octets: 0 },
+            Receive::Whole => Store::Whole(Fragments::default()),
             Receive::Pieces => Store::Pieces { untaken: 0 },
         };
         let message = IncomingId(self.next);
@@ -210,13 +212,14 @@ impl Msrp {
             from_path: head.header("From-Path").unwrap_or_default().to_owned(),
             held: None,
             due,
+            looks_at: due,
         };
         self.receiving.insert(message, receiving);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.by_message.insert(message_id.into(), message);
             session.incoming.insert(message);
         }
-        self.timers.insert((due, Timer::Stalled(message)));
+        self.arm(due, Timer::Stalled(message));
         request.message = Some(message);
         Ok(())
     }
@@ -276,7 +279,7 @@ impl Msrp {
             return Err(self.refuse_rest(message, 413));
         }
         let limits = &self.config.limits;
-        let is_whole = matches!(receiving.store, Store::Whole { .. });
+        let is_whole = matches!(receiving.store, Store::Whole(_));
         if is_whole && self.held + bytes.len() > limits.memory {
             return Err(self.refuse_rest(message, 413));
         }
@@ -289,10 +292,9 @@ impl Msrp {
             let at = |octet: u64| usize::try_from(octet - offset).unwrap_or(bytes.len());
             let part = bytes.slice(at(from)..at(to));
             match &mut receiving.store {
-                Store::Whole { fragments, octets } => {
-                    *octets += part.len();
+                Store::Whole(fragments) => {
                     self.held += part.len();
-                    add_fragment(fragments, from, &part);
+                    fragments.add(from, &part);
                 }
                 Store::Pieces { untaken } => {
                     *untaken += part.len();
@@ -402,14 +404,16 @@ impl Msrp {
     fn message_complete(&mut self, id: IncomingId) {
         let Some(receiving) = self.receiving.get_mut(&id) else { return };
         let session = receiving.session;
+        // Many small ones must not leave as many timers behind.
+        self.timers.remove(&(receiving.looks_at, Timer::Stalled(id)));
         // Its name may be used again, and its place by another.
         if let Some(session) = self.sessions.get_mut(&session) {
             session.by_message.remove(&receiving.message_id);
         }
         match &mut receiving.store {
-            Store::Whole { fragments, octets } => {
-                self.held -= std::mem::take(octets);
-                let body = fragments.pop_first().map(|(_, body)| body.freeze()).unwrap_or_default();
+            Store::Whole(fragments) => {
+                self.held -= fragments.octets();
+                let body = std::mem::take(fragments).joined();
                 let message = Incoming {
                     id,
                     message_id: receiving.message_id.to_string(),
@@ -494,6 +498,7 @@ impl Msrp {
     /// Forgets a message, for this reason if its owner does not know yet.
     pub(super) fn incoming_drop(&mut self, message: IncomingId, failure: Option<Failure>) {
         let Some(receiving) = self.receiving.remove(&message) else { return };
+        self.timers.remove(&(receiving.looks_at, Timer::Stalled(message)));
         if let Some(session) = self.sessions.get_mut(&receiving.session) {
             session.incoming.remove(&message);
             if session.by_message.get(&receiving.message_id) == Some(&message) {
@@ -504,7 +509,7 @@ impl Msrp {
             self.release(answer.stream);
         }
         match receiving.store {
-            Store::Whole { octets, .. } => self.held -= octets,
+            Store::Whole(fragments) => self.held -= fragments.octets(),
             Store::Pieces { untaken } => {
                 self.untaken -= untaken;
                 self.pieces_taken();
@@ -517,12 +522,13 @@ impl Msrp {
     }
 
     pub(super) fn stalled_due(&mut self, now: Instant, message: IncomingId) {
-        let Some(receiving) = self.receiving.get(&message).filter(|receiving| receiving.held.is_none())
+        let Some(receiving) = self.receiving.get_mut(&message).filter(|receiving| receiving.held.is_none())
         else {
             return;
         };
         if receiving.due > now {
             let due = receiving.due;
+            receiving.looks_at = due;
             self.arm(due, Timer::Stalled(message));
         } else {
             self.refuse_rest(message, 408);
@@ -568,24 +574,4 @@ fn answer_to(stream: StreamId, request: &Request) -> Answer {
     };
     let from = first(head.header("To-Path").unwrap_or(""));
     Answer { stream, transaction: head.transaction().to_owned(), to, from, failure_report }
-}
-
-/// Adds octets to the fragment that ends where they begin, or begins another; one that begins where they end follows it.
-fn add_fragment(fragments: &mut BTreeMap<u64, BytesMut>, from: u64, part: &[u8]) {
-    let until = from + part.len() as u64;
-    let start = match fragments.range_mut(..=from).next_back() {
-        Some((start, fragment)) if *start + fragment.len() as u64 == from => {
-            fragment.extend_from_slice(part);
-            *start
-        }
-        _ => {
-            fragments.insert(from, BytesMut::from(part));
-            from
-        }
-    };
-    if let Some(next) = fragments.remove(&until)
-        && let Some(fragment) = fragments.get_mut(&start)
-    {
-        fragment.unsplit(next);
-    }
 }

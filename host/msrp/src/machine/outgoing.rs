@@ -423,6 +423,8 @@ impl Msrp {
         sending.has_report = true;
         sending.reported.add(start, end);
         if sending.reported.len() > self.config.limits.gaps {
+            // Whoever reports in so many pieces counts anew: what is kept of it, and the work of adding to that, must stay small.
+            sending.reported = Ranges::default();
             return;
         }
         self.message_progress(message);
