@@ -61,6 +61,7 @@ mod presence;
 mod relay;
 mod service;
 mod shell;
+mod talk;
 mod told;
 mod window;
 
