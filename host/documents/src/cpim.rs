@@ -237,6 +237,14 @@ pub fn read(bytes: &[u8]) -> Result<Cpim<'_>, DocumentError> {
             if headers > MAX_HEADERS {
                 return Err(DocumentError::TooLarge { what: "headers", limit: MAX_HEADERS });
             }
+            // Two readers of one message must not see two senders: whoever checks one may pass on the other.
+            let is_doubtful = memchr::memchr(b'\r', line).is_some() || scope.senders > 0 && is_sender(line);
+            if is_doubtful {
+                let offset = u64::try_from(bytes.len() - rest.len()).unwrap_or(u64::MAX);
+                let what = "it is in doubt whom the message is from".to_owned();
+                return Err(DocumentError::Malformed { offset, what });
+            }
+            scope.senders += usize::from(is_sender(line));
             header(line, &mut cpim, &mut scope);
         }
         if block == 0 && cpim.content_type().is_some() {
@@ -252,6 +260,14 @@ pub fn read(bytes: &[u8]) -> Result<Cpim<'_>, DocumentError> {
 struct Scope {
     prefixes: Vec<(String, String)>,
     default: Option<String>,
+    /// Headers that name the sender, whether they can be read or not.
+    senders: usize,
+}
+
+/// Whether a header names the sender.
+fn is_sender(line: &[u8]) -> bool {
+    let end = line.iter().position(|byte| matches!(byte, b':' | b';')).unwrap_or(line.len());
+    line[..end].trim_ascii().eq_ignore_ascii_case(b"From")
 }
 
 impl Scope {
@@ -287,9 +303,7 @@ fn header(line: &[u8], cpim: &mut Cpim<'_>, scope: &mut Scope) {
     let value = value.trim();
     let is = |known: &str| name.eq_ignore_ascii_case(known);
     if is("From") {
-        if cpim.from.is_none() {
-            cpim.from = read_party(value);
-        }
+        cpim.from = read_party(value);
     } else if is("To") {
         cpim.to.extend(read_party(value));
     } else if is("cc") {

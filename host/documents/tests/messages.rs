@@ -180,3 +180,20 @@ fn a_receipt_for_nothing_is_refused_and_an_unknown_status_says_nothing() {
         "<message-id>1</message-id><display-notification><status><smelt/></status></display-notification>";
     assert_eq!(receipt(unknown).unwrap().document.notification, None);
 }
+
+#[test]
+fn a_message_that_two_readers_could_take_for_those_of_two_senders_is_not_read() {
+    let read = |head: &str| {
+        cpim::read(format!("{head}\r\n\r\nContent-Type: text/plain\r\n\r\nx").as_bytes()).is_ok()
+    };
+    assert!(read("From: <im:a@b>\r\nTo: <im:c@d>"));
+    for doubtful in [
+        "From: <im:a@b>\r\nFrom: <im:other@b>",
+        "From: Other <im:other@b> of old\r\nFrom: <im:a@b>",
+        "from;x=y: <im:a@b>\r\nFROM : <im:other@b>",
+        "Subject: x\rFrom: <im:other@b>\r\nFrom: <im:a@b>",
+        "From: <im:a@b>\r\n\r\nFrom: <im:other@b>",
+    ] {
+        assert!(!read(doubtful), "{doubtful:?}");
+    }
+}
