@@ -71,9 +71,9 @@ impl Routes {
     /// The user part of a route's address. Requests that carry it are for `to`.
     pub(crate) fn write(&self, call_id: &str, ends: &Ends, to: End) -> String {
         let mut bytes = Vec::with_capacity(96);
-        for side in [&ends.caller, &ends.callee] {
+        for (side, mask) in [&ends.caller, &ends.callee].into_iter().zip(self.masks(call_id)) {
             put(&mut bytes, &side.reach);
-            bytes.extend_from_slice(&side.user.to_be_bytes());
+            bytes.extend_from_slice(&(side.user ^ mask).to_be_bytes());
         }
         let signature = self.sign(call_id, &bytes);
         bytes.extend_from_slice(&signature);
@@ -95,12 +95,22 @@ impl Routes {
             return None;
         }
         let mut rest = bytes;
-        let mut side = || {
+        let mut side = |mask: u64| {
             let reach = take(&mut rest)?;
-            Some(Side { reach, user: u64::from_be_bytes(take_array(&mut rest)?) })
+            Some(Side { reach, user: u64::from_be_bytes(take_array(&mut rest)?) ^ mask })
         };
-        let ends = Ends { caller: side()?, callee: side()? };
+        let [caller, callee] = self.masks(call_id);
+        let ends = Ends { caller: side(caller)?, callee: side(callee)? };
         rest.is_empty().then_some((ends, to))
+    }
+
+    /// What hides the two users: nobody can tell from the routes of two calls that both come from the same one, who may
+    /// want not to be known (RFC 3323).
+    fn masks(&self, call_id: &str) -> [u64; 2] {
+        // No route begins like this, so that it is no signature of any.
+        let full = hmac(&self.key, &[b"user", call_id.as_bytes()]);
+        let half = |at: usize| full[at..at + 8].iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
+        [half(0), half(8)]
     }
 
     fn sign(&self, call_id: &str, bytes: &[u8]) -> [u8; SIGNATURE] {
@@ -182,6 +192,24 @@ mod tests {
                     && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
             );
         }
+    }
+
+    #[test]
+    fn routes_of_two_calls_do_not_tell_that_they_are_of_one_caller() {
+        let routes = Routes::new([1; 32]);
+        let users = |call_id: &str| {
+            let text = routes.write(call_id, &ends(), End::Callee);
+            let bytes = URL_SAFE_NO_PAD.decode(&text[1..]).unwrap();
+            let end = bytes.len() - SIGNATURE;
+            // Behind the address over IPv4 of the one, and at the end of the other.
+            (bytes[7..15].to_vec(), bytes[end - 8..end].to_vec())
+        };
+        let ((a, b), (c, d)) = (users("one"), users("two"));
+        assert!(a != c && b != d);
+        let xor = |one: Vec<u8>, other: Vec<u8>| -> Vec<u8> {
+            one.into_iter().zip(other).map(|(one, other)| one ^ other).collect()
+        };
+        assert_ne!(xor(a, b), xor(c, d));
     }
 
     #[test]
