@@ -179,3 +179,19 @@ fn what_is_no_message_to_many_is_refused() {
     assert_eq!(status(&net.send_once(ALICE, stranger)), 407);
     assert_eq!(net.core(|core, _| core.statistics().stored_messages), 0);
 }
+
+#[test]
+fn a_message_to_many_counts_as_many() {
+    let mut config = config();
+    config.limits.requests_per_source = 1;
+    config.limits.burst_per_source = 10;
+    let mut net = Net::with(config);
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        // Two requests, as the first one of them is challenged, and two further copies.
+        let request = request(&mut net, &to(&["alice", "bob", "carol"]), "text/plain", "to you all");
+        answers.push(status(&net.send(ALICE, request)));
+    }
+    assert_eq!(answers, [202, 202, 503]);
+    assert_eq!(net.core(|core, _| core.statistics().stored_messages), 6);
+}

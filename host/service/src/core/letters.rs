@@ -13,11 +13,13 @@ use attache_documents::{Limits, multipart};
 use attache_sip::endpoint::Response;
 use attache_sip::message::{HeaderName, Message};
 use attache_sip::transaction::ServerTransactionId;
+use attache_sip::transport::Flow;
 use attache_sip::uri::Uri;
 use bytes::Bytes;
 use rand_chacha::rand_core::Rng as _;
 
 use super::Core;
+use super::door::too_fast;
 use super::message::{Origin, is_storable};
 use crate::directory::{Aor, domain, identity};
 use crate::mailbox::StoredMessage;
@@ -58,7 +60,13 @@ pub(super) fn is_for_many(request: &Message) -> bool {
 
 impl Core {
     /// A MESSAGE to many, of a sender who has proved to be who they say.
-    pub(super) fn on_letters(&mut self, now: Instant, id: ServerTransactionId, request: &Message) {
+    pub(super) fn on_letters(
+        &mut self,
+        now: Instant,
+        id: ServerTransactionId,
+        request: &Message,
+        flow: &Flow,
+    ) {
         let letters = match self.letters(request) {
             Ok(letters) => letters,
             Err(refusal) => {
@@ -69,6 +77,12 @@ impl Core {
         let hops = request.max_forwards().unwrap_or(70);
         if hops == 0 {
             self.refuse(now, id, 483, "");
+            return;
+        }
+        // It is as much work as so many messages; one of them was counted when it came.
+        let more = letters.recipients.len() - 1;
+        if more > 0 && !self.rate.admits_as(flow.remote.ip(), now, more) {
+            self.respond(now, id, &too_fast());
             return;
         }
         if self.relays.len() + letters.recipients.len() > self.limits.relays {

@@ -122,7 +122,7 @@ impl Core {
             return;
         }
         if letters::is_for_many(request) {
-            self.on_letters(now, id, request);
+            self.on_letters(now, id, request, flow);
             return;
         }
         let Some(recipient) = self.addressee(now, id, request) else { return };
