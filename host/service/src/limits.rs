@@ -60,6 +60,9 @@ pub struct Limits {
     pub relay_timeout: Duration,
     /// Messages being passed on at one time, and as many other requests. 20,000.
     pub relays: usize,
+    /// Those other requests of one user: calls that ring or were taken in the last minute, and whatever is said within
+    /// dialogs. 2,000.
+    pub relays_per_user: usize,
     /// For how long a device may ring without a sign of life before it is given up (timer C of RFC 3261): more than three
     /// minutes. `"185s"`.
     #[serde(deserialize_with = "units::duration")]
@@ -74,6 +77,9 @@ pub struct Limits {
     pub conference_seats_per_user: usize,
     /// Members of all conferences. 4,096.
     pub conference_members_in_all: usize,
+    /// How often a member is asked whether it is still there. `"5m"`.
+    #[serde(deserialize_with = "units::duration")]
+    pub conference_check: Duration,
     /// Largest message in a conference. `"256KiB"`.
     #[serde(deserialize_with = "units::bytes")]
     pub conference_message_bytes: usize,
@@ -147,12 +153,14 @@ impl Default for Limits {
             message_list_entries: 100,
             relay_timeout: Duration::from_secs(8),
             relays: 20_000,
+            relays_per_user: 2_000,
             ring_timeout: Duration::from_secs(185),
             calls_per_user: 50,
             conferences_per_user: 20,
             conference_members: 100,
             conference_seats_per_user: 40,
             conference_members_in_all: 4_096,
+            conference_check: Duration::from_secs(300),
             conference_message_bytes: 256 * 1024,
             conference_bytes: 64 * 1024 * 1024,
             stored_per_user: 200,

@@ -634,3 +634,68 @@ fn a_call_to_a_device_finds_it_where_it_is_now_also_within_the_dialog() {
 fn text_of(value: Option<&str>) -> String {
     value.unwrap_or_default().trim_matches('"').to_owned()
 }
+
+/// Binds a flow of Bob's one device.
+fn bind_flow(net: &mut Net, at: &str, number: u32) {
+    let request = net.client(at, |client| {
+        let (address, contact) = (client.address(), client.contact());
+        let mut request = client.request(Method::Register, "sip:example.com");
+        request.headers.retain(|(name, _)| *name != HeaderName::To.into());
+        let contact = format!("{contact};+sip.instance=\"<urn:x:bob1>\";reg-id={number}");
+        request.to(format!("<{address}>")).header(HeaderName::Contact, contact)
+    });
+    let answer = net.send(at, request.header(HeaderName::Supported, "outbound, path"));
+    assert_eq!(status(&answer), 200);
+    net.client(at, |client| client.is_slow = true);
+}
+
+#[test]
+fn no_other_flow_of_a_device_rings_for_a_call_that_was_taken_back() {
+    for is_cancelled in [false, true] {
+        let mut net = Net::with(config());
+        net.register(ALICE, 3600);
+        bind_flow(&mut net, PHONE, 1);
+        bind_flow(&mut net, BOB, 2);
+        net.sim.partition(BOB.parse().unwrap(), common::SERVICE.parse().unwrap());
+        let invite = net.invite(ALICE, TO_BOB);
+        net.start_with_digest(ALICE, invite);
+        net.run(2);
+        if is_cancelled {
+            net.cancel(ALICE);
+        }
+        net.run(40);
+        // The flow that says nothing is given up, and the other one rings: unless nobody waits for that any more.
+        assert_eq!(ringing(&mut net, PHONE), usize::from(!is_cancelled));
+        if is_cancelled {
+            assert_eq!(status(&net.answer(ALICE).unwrap()), 487);
+            assert_eq!(forwards(&mut net), 0);
+        }
+    }
+}
+
+#[test]
+fn one_user_cannot_take_the_room_of_all() {
+    let mut config = config();
+    config.limits.relays_per_user = 3;
+    let mut net = with(config);
+    net.register(PHONE, 0);
+    let (mut caller, mut callee) = net.call(ALICE, TO_BOB, BOB);
+    // The call itself is remembered for a while, for repeats of its answer.
+    for _ in 0..2 {
+        let info = caller.request(Method::Info);
+        net.start(ALICE, info);
+    }
+    net.run(1);
+    let info = caller.request(Method::Info);
+    let refusal = net.send_once(ALICE, info);
+    assert_eq!((status(&refusal), refusal.retry_after().is_some()), (503, true));
+    assert_eq!(ringing(&mut net, BOB), 2);
+    let info = callee.request(Method::Info);
+    net.start(BOB, info);
+    assert_eq!(net.rings(ALICE).method(), Some(Method::Info), "others still can");
+    net.run(200);
+    assert_eq!(forwards(&mut net), 0);
+    let info = caller.request(Method::Info);
+    net.client(BOB, |bob| bob.is_slow = false);
+    assert_eq!(status(&net.send_once(ALICE, info)), 200, "what is over counts no more");
+}

@@ -64,6 +64,8 @@ impl Core {
             }
             Err(refusal) => {
                 self.respond(now, id, &refusal);
+                // A stranger's INVITE would otherwise lie there until an ACK comes for the refusal.
+                self.endpoint.forget(id);
                 None
             }
         }

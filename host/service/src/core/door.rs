@@ -151,4 +151,24 @@ mod tests {
         }
         assert_eq!((answers, core.endpoint.transactions()), (10, (0, 0)));
     }
+
+    #[test]
+    fn calls_over_streams_that_prove_nothing_leave_nothing_behind() {
+        let now = Instant::now();
+        let local: SocketAddr = "192.0.2.1:5060".parse().unwrap();
+        let config = CoreConfig::new("example.com", Vec::new(), local);
+        let mut core = Core::new(config, now, SystemTime::UNIX_EPOCH, [7; 32]);
+        let remote = "198.51.100.7:40000".parse().unwrap();
+        let flow = Flow { id: FlowId(1), transport: Transport::Tcp, local, remote };
+        for (number, tag) in ["", "", ";tag=lost"].into_iter().enumerate() {
+            let text = format!(
+                "INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/TCP 198.51.100.7;branch=z9hG4bK{number}\r\n\
+                 From: <sip:alice@example.com>;tag=1\r\nTo: <sip:bob@example.com>{tag}\r\nCall-ID: {number}\r\n\
+                 CSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContact: <sip:alice@198.51.100.7>\r\nContent-Length: 0\r\n\r\n"
+            );
+            core.handle_input(now, flow, text.into());
+            assert!(core.poll_transmit().is_some());
+        }
+        assert_eq!(core.endpoint.transactions(), (0, 0));
+    }
 }

@@ -42,6 +42,8 @@ pub(super) struct Forwards {
     branches: HashMap<TransactionId, (u64, usize)>,
     /// Calls that ring, by who makes them.
     ringing: HashMap<Aor, usize>,
+    /// Requests that are held, by the user who has sent them, as routes name users.
+    sent: HashMap<u64, usize>,
     next: u64,
 }
 
@@ -116,7 +118,8 @@ impl Core {
         {
             return;
         }
-        if let Err(refusal) = self.may_pass(request) {
+        let sender = way.ends.at(way.to.other()).user;
+        if let Err(refusal) = self.may_pass(request, sender) {
             self.respond(now, id, &refusal);
             return;
         }
@@ -128,14 +131,14 @@ impl Core {
             self.refuse(now, id, 483, "");
             return;
         };
-        self.forward(now, id, Beginning::within(outgoing, target));
+        self.forward(now, id, Beginning::within(outgoing, target, sender));
     }
 
     /// An ACK of a 2xx: it is no transaction, and gets no answer.
     pub(super) fn relay_ack(&mut self, now: Instant, request: &Message, flow: &Flow) {
         let Some(way) = self.way_within(request) else { return };
         let is_there = is_at(flow, &way.ends.at(way.to.other()).reach);
-        if !is_there || !self.speaks_for(request, &way) || self.may_pass(request).is_err() {
+        if !is_there || !self.speaks_for(request, &way) || may_go_on(request).is_err() {
             tracing::debug!(remote = %flow.remote, "an ACK that is not from its dialog");
             return;
         }
@@ -190,10 +193,12 @@ impl Core {
     ) {
         if request.to().is_ok_and(|to| to.tag().is_some()) {
             self.refuse(now, id, 481, "");
+            self.endpoint.forget(id);
             return;
         }
         let Some(sender) = self.authenticate(now, id, request, flow, challenger) else { return };
-        if let Err(refusal) = self.may_pass(request).and_then(|()| self.may_call(request, &sender)) {
+        let mark = self.mark_of(&sender.aor);
+        if let Err(refusal) = self.may_pass(request, mark).and_then(|()| self.may_call(request, &sender)) {
             self.respond(now, id, &refusal);
             return;
         }
@@ -234,7 +239,7 @@ impl Core {
         let breadth = breadth_of(request);
         let is_invite = request.method() == Some(Method::Invite);
         let record = Record {
-            caller: Side { reach: caller, user: self.mark_of(&sender.aor) },
+            caller: Side { reach: caller, user: mark },
             callee: self.mark_of(&callee),
             address: self.address_for(flow),
         };
@@ -245,6 +250,7 @@ impl Core {
                 outgoing,
                 groups,
                 breadth,
+                sender: mark,
                 caller: is_invite.then_some(sender.aor),
                 callee: Some(callee),
                 device: device.flatten(),
@@ -253,22 +259,12 @@ impl Core {
         );
     }
 
-    /// What every request that is passed on must fulfil.
-    fn may_pass(&self, request: &Message) -> Result<(), Box<Response>> {
-        if request.max_forwards() == Some(0) {
-            return Err(Box::new(Response::new(483)));
-        }
-        let wanted: Vec<String> = request
-            .values(HeaderName::ProxyRequire)
-            .map(|option| String::from_utf8_lossy(option).into_owned())
-            .collect();
-        if !wanted.is_empty() {
-            let refusal = Response::new(420);
-            let refusal =
-                wanted.into_iter().fold(refusal, |all, one| all.header(HeaderName::Unsupported, one));
-            return Err(Box::new(refusal));
-        }
-        if self.forwards.len() >= self.limits.relays {
+    /// What every request that is passed on, and has an answer to wait for, must fulfil.
+    fn may_pass(&self, request: &Message, sender: u64) -> Result<(), Box<Response>> {
+        may_go_on(request)?;
+        // Nobody fills the table alone: there is room for the calls of others.
+        let of_sender = self.forwards.sent.get(&sender).copied().unwrap_or_default();
+        if self.forwards.len() >= self.limits.relays || of_sender >= self.limits.relays_per_user {
             return Err(Box::new(Response::new(503).header(HeaderName::RetryAfter, "5")));
         }
         Ok(())
@@ -352,6 +348,21 @@ impl Core {
             None => self.timers.clear(&Due::Forward(number)),
         }
     }
+}
+
+/// What every request that is passed on must fulfil, an ACK too.
+fn may_go_on(request: &Message) -> Result<(), Box<Response>> {
+    if request.max_forwards() == Some(0) {
+        return Err(Box::new(Response::new(483)));
+    }
+    let wanted = request.values(HeaderName::ProxyRequire);
+    let wanted: Vec<String> = wanted.map(|option| String::from_utf8_lossy(option).into_owned()).collect();
+    if !wanted.is_empty() {
+        let refusal = Response::new(420);
+        let refusal = wanted.into_iter().fold(refusal, |all, one| all.header(HeaderName::Unsupported, one));
+        return Err(Box::new(refusal));
+    }
+    Ok(())
 }
 
 fn with_transport(address: std::net::SocketAddr, transport: Transport) -> String {

@@ -83,6 +83,18 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Forgets a request that has a refusal and came over a stream, where neither is repeated: its ACK then belongs to
+    /// nothing. For who need not prove anything to be refused, so that refusals cost no memory. Any other stays.
+    pub fn forget(&mut self, id: ServerTransactionId) {
+        let Some(Server::Active(active)) = self.servers.get(&id.0) else { return };
+        if !active.machine.is_pending()
+            && !active.machine.is_accepted()
+            && active.flow.transport.is_reliable()
+        {
+            self.servers.remove(&id.0);
+        }
+    }
+
     /// An answer that may leave leaves.
     pub(super) fn answer(
         &mut self,

@@ -1,7 +1,8 @@
 //! One request that is passed on, and its branches (RFC 3261, sections 16.6 to 16.10): all devices of one preference are
 //! asked together, those of less after them; one answer goes back.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::time::Instant;
 
 use attache_sip::endpoint::{Failure, Response};
@@ -29,6 +30,8 @@ pub(super) struct Beginning {
     pub(super) groups: VecDeque<Vec<Target>>,
     /// Branches at one time.
     pub(super) breadth: u32,
+    /// Who sends it, as routes name users.
+    pub(super) sender: u64,
     /// Whose call it is.
     pub(super) caller: Option<Aor>,
     /// Whose devices the targets are.
@@ -50,9 +53,10 @@ pub(super) struct Record {
 
 impl Beginning {
     /// To one place, within a dialog.
-    pub(super) fn within(outgoing: Outgoing, target: Target) -> Self {
+    pub(super) fn within(outgoing: Outgoing, target: Target, sender: u64) -> Self {
         Self {
             outgoing,
+            sender,
             groups: VecDeque::from([vec![target]]),
             breadth: 1,
             caller: None,
@@ -145,6 +149,7 @@ impl Core {
         if is_invite {
             self.respond(now, server, &Response::new(100));
         }
+        *self.forwards.sent.entry(plan.sender).or_default() += 1;
         if let Some(caller) = &plan.caller {
             *self.forwards.ringing.entry(Aor::clone(caller)).or_default() += 1;
         }
@@ -308,7 +313,7 @@ impl Core {
         branch.is_open = false;
         let is_broken = matches!(failure, Failure::Transport(_));
         let is_gone = is_broken && branch.target.reach.ends_with_its_flow();
-        if !forward.is_over && self.another_flow(now, number, forward, index, is_gone) {
+        if self.another_flow(now, number, forward, index, is_gone) {
             return;
         }
         forward.consider(index, Best::Own(if is_broken { 480 } else { 408 }));
@@ -331,6 +336,11 @@ impl Core {
         if is_gone {
             self.registrar.remove(&callee, &contact, &reach);
             self.own_changed(now, &callee, Package::Registration);
+        }
+        // Nothing rings anew for a call that was taken, refused for all devices, or taken back.
+        let is_declined = forward.best.as_ref().is_some_and(|(best, _)| best.status() >= 600);
+        if forward.is_over || forward.is_cancelled || is_declined {
+            return false;
         }
         let Some(device) = device.or_else(|| forward.plan.device.clone()) else { return false };
         let is_tried = |one: &Target| {
@@ -399,6 +409,7 @@ impl Core {
             return;
         }
         self.timers.clear(&Due::Forward(number));
+        take_one(&mut self.forwards.sent, &forward.plan.sender);
         self.forwards.servers.remove(&forward.server);
         for branch in &forward.branches {
             self.forwards.branches.remove(&branch.transaction);
@@ -440,13 +451,18 @@ impl Core {
     fn over(&mut self, forward: &mut Forward) {
         forward.is_over = true;
         forward.plan.groups.clear();
-        if let Some(caller) = &forward.plan.caller
-            && let Some(count) = self.forwards.ringing.get_mut(caller)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.forwards.ringing.remove(caller);
-            }
+        if let Some(caller) = &forward.plan.caller {
+            take_one(&mut self.forwards.ringing, caller);
+        }
+    }
+}
+
+/// One less of what is counted.
+fn take_one<K: Eq + Hash>(counts: &mut HashMap<K, usize>, of: &K) {
+    if let Some(count) = counts.get_mut(of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(of);
         }
     }
 }
