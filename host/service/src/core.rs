@@ -137,8 +137,19 @@ struct Storing {
 }
 
 enum Use {
-    Notify { subscription: u64, reach: Reach },
-    Relay { relay: u64, target: message::Target, plain: bool },
+    Notify {
+        subscription: u64,
+        reach: Reach,
+    },
+    Relay {
+        relay: u64,
+        target: message::Target,
+        plain: bool,
+    },
+    /// Whether a member of a conference is still there.
+    Alive {
+        place: conference::Place,
+    },
 }
 
 #[derive(Clone, Eq, Hash, PartialEq)]
@@ -157,7 +168,8 @@ enum Due {
     Relay(u64),
     /// A request that was passed on, and has been silent for too long or is over.
     Forward(u64),
-    /// An answer to a member that waits for its ACK, or a user whose devices ring: by conference and member.
+    /// An answer to a member that waits for its ACK, one who is to be asked whether it is there, or a user whose devices
+    /// ring: by conference and member.
     Member(u64, u64),
     /// An invitation of which nothing can be heard any more.
     Invitation(TransactionId),
@@ -435,6 +447,7 @@ impl Core {
         // Datagrams were counted when they came.
         if flow.transport != Transport::Udp && !self.rate.admits(flow.remote.ip(), now) {
             self.respond(now, id, &door::too_fast());
+            self.endpoint.forget(id);
             return;
         }
         if let Some(way) = self.way_within(request) {
@@ -473,6 +486,7 @@ impl Core {
         match what {
             Use::Notify { subscription, reach } => self.notified(now, subscription, reach, outcome),
             Use::Relay { relay, target, plain } => self.relayed(now, relay, &target, plain, outcome),
+            Use::Alive { place } => self.member_asked(now, place, outcome),
         }
     }
 

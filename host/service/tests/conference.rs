@@ -549,3 +549,114 @@ fn without_a_factory_there_are_no_conferences() {
     let (_, invite) = streams.call(&mut net, ALICE, FACTORY);
     assert_eq!(status(&net.send(ALICE, invite)), 404);
 }
+
+#[test]
+fn a_message_that_names_two_senders_reaches_nobody() {
+    let (mut net, mut streams) = net();
+    let alice = call_with_others(&mut net, &mut streams, &[IS_BOB]);
+    streams.accept(&mut net, BOB);
+    let to = &alice.conference;
+    for senders in [
+        format!("From: Carol <{IS_CAROL}> here\r\nFrom: <{IS_ALICE}>"),
+        format!("From: <{IS_ALICE}>\r\nFrom: <{IS_CAROL}>"),
+    ] {
+        let body = format!("{senders}\r\nTo: <{to}>\r\n\r\nContent-Type: text/plain\r\n\r\nsend me money");
+        streams.write_raw(&mut net, &alice, "message/cpim", body);
+        streams.run(&mut net, 1);
+        assert_eq!(streams.refusals(ALICE), [400]);
+    }
+    assert!(streams.heard(BOB).is_empty());
+}
+
+#[test]
+fn a_member_who_is_silently_gone_loses_the_seat() {
+    let (mut net, mut streams) = net();
+    let alice = streams.join(&mut net, ALICE, FACTORY);
+    let bob = streams.join(&mut net, BOB, FACTORY);
+    assert_ne!(alice.conference, bob.conference);
+    for at in [ALICE, BOB] {
+        net.client(at, |client| client.is_slow = false);
+    }
+    net.run(400);
+    assert_eq!(conferences(&mut net), 2);
+    // His connection stays as it is, but nobody is at its end.
+    net.sim.kill(BOB.parse().unwrap());
+    net.run(400);
+    assert_eq!(conferences(&mut net), 1);
+    // A device that has started anew knows nothing of the call.
+    net.client(ALICE, |alice| alice.answer_with = 481);
+    net.run(301);
+    assert_eq!(conferences(&mut net), 0);
+}
+
+#[test]
+fn a_device_that_cannot_be_a_member_leaves_the_others_ringing() {
+    let (mut net, mut streams) = net();
+    net.register(PHONE, 3600);
+    let mut alice = streams.join(&mut net, ALICE, FACTORY);
+    refer(&mut net, &mut alice, IS_BOB);
+    net.rings(PHONE);
+    net.rings(BOB);
+    let contact = net.client(BOB, |bob| bob.contact());
+    let audio = common::calls::answered(200, "audio", &contact).body("application/sdp", common::calls::SDP);
+    net.reply(BOB, &audio);
+    streams.run(&mut net, 1);
+    assert_eq!(net.rings(BOB).method(), Some(Method::Bye));
+    streams.accept(&mut net, PHONE);
+    assert_eq!(progress(&mut net, ALICE).last().unwrap(), &("SIP/2.0 200 OK".to_owned(), true));
+    // Where it was the only one, that is told, and rings for nobody.
+    net.register(PHONE, 0);
+    let mut carol = streams.join(&mut net, CAROL, FACTORY);
+    net.client(BOB, |bob| bob.ringing.clear());
+    refer(&mut net, &mut carol, IS_BOB);
+    net.rings(BOB);
+    net.reply(BOB, &audio);
+    streams.run(&mut net, 1);
+    assert_eq!(progress(&mut net, CAROL).last().unwrap().0, "SIP/2.0 488 Not Acceptable Here");
+}
+
+#[test]
+fn nobody_has_more_people_called_at_once_than_a_conference_holds() {
+    let mut config = conference_config();
+    config.limits.conference_members = 2;
+    config.limits.conference_seats_per_user = 4;
+    let (mut net, mut streams) = with(config);
+    for other in [IS_BOB, IS_CAROL] {
+        call_with_others(&mut net, &mut streams, &[other]);
+    }
+    let mut third = streams.join(&mut net, ALICE, FACTORY);
+    refer(&mut net, &mut third, IS_BOB);
+    streams.run(&mut net, 1);
+    assert_eq!(progress(&mut net, ALICE).last().unwrap().0, "SIP/2.0 503 Service Unavailable");
+    assert_eq!(net.client(BOB, |bob| bob.ringing.len()), 1);
+    net.reply(BOB, &Response::new(486));
+    streams.run(&mut net, 1);
+    refer(&mut net, &mut third, IS_BOB);
+    assert_eq!(net.rings(BOB).method(), Some(Method::Invite));
+}
+
+#[test]
+fn being_called_takes_no_seat() {
+    let mut config = conference_config();
+    config.limits.conference_seats_per_user = 1;
+    let (mut net, mut streams) = with(config);
+    call_with_others(&mut net, &mut streams, &[IS_BOB]);
+    net.rings(BOB);
+    streams.join(&mut net, BOB, FACTORY);
+    assert_eq!(conferences(&mut net), 2);
+    let (_, invite) = streams.call(&mut net, BOB, FACTORY);
+    assert_eq!(status(&net.send(BOB, invite)), 486);
+}
+
+#[test]
+fn a_nickname_with_what_nobody_sees_is_refused_and_so_are_too_many() {
+    let (mut net, mut streams) = net();
+    let alice = streams.join(&mut net, ALICE, FACTORY);
+    for name in ["bo\u{200b}b", "\u{202e}bob", "b\u{ad}ob"] {
+        assert_eq!(streams.nickname(&mut net, &alice, name), Err(423), "{name:?}");
+    }
+    let outcomes: Vec<_> =
+        (0..150).map(|number| streams.nickname(&mut net, &alice, &format!("a{number}"))).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(())).count(), 97);
+    assert_eq!(outcomes.last(), Some(&Err(403)));
+}

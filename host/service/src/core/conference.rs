@@ -5,6 +5,7 @@
 //! bring others in and take them out by REFER, leave by BYE, and hear of each other by the package `conference`
 //! (RFC 4575). With the last member the conference is over, and its address leads nowhere.
 
+mod alive;
 mod answer;
 mod dialog;
 mod invite;
@@ -134,6 +135,8 @@ struct Joined {
     described: String,
     unacknowledged: Option<Unacknowledged>,
     pace: WritingPace,
+    /// When it is to be asked whether it is still there.
+    ask_at: Instant,
 }
 
 /// Why somebody is a member no more.
@@ -155,7 +158,8 @@ impl Conferences {
     ) -> Option<Self> {
         let factory = Uri::parse_str(&config.factory).ok().and_then(|uri| identity(&uri))?;
         let bounds = attache_msrp::Limits {
-            sessions: limits.conference_members_in_all,
+            // A member who is being called has one for each device.
+            sessions: limits.conference_members_in_all.saturating_mul(limits.contacts_per_user.max(1)),
             streams: limits.conference_members_in_all,
             message: limits.conference_message_bytes as u64,
             memory: limits.conference_bytes,
@@ -222,10 +226,17 @@ impl Conferences {
         }
     }
 
-    /// Devices of a user in all conferences.
+    /// Devices of a user in all conferences. Where others call the user to is not counted: it would keep the user out.
     fn seats(&self, user: &str) -> usize {
+        let all = self.of.values().flat_map(Conference::joined);
+        all.filter(|(_, member, _)| &*member.user == user).count()
+    }
+
+    /// Users who are being called in by this one, into whatever conference.
+    fn called_by(&self, user: &Aor) -> usize {
         let all = self.of.values().flat_map(|conference| conference.members.values());
-        all.filter(|member| &*member.user == user).count()
+        let called = all.filter(|member| matches!(member.state, MemberState::Invited { .. }));
+        called.filter(|member| member.invited_by.as_ref() == Some(user)).count()
     }
 
     /// Members of all conferences.
@@ -485,7 +496,10 @@ impl Core {
                     self.depart(now, place, Departure::Lost);
                 }
             }
-            MemberState::Joined(_) => self.say_again(now, place),
+            MemberState::Joined(_) => {
+                self.say_again(now, place);
+                self.ask_whether_alive(now, place);
+            }
         }
     }
 

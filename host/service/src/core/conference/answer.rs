@@ -144,7 +144,9 @@ impl Core {
         conferences.legs.insert(dialog.id.clone(), place);
         conferences.sessions.insert(session, place);
         let pace = WritingPace::new(now);
-        let joined = Joined { dialog, session, offered: offer.text, described, unacknowledged, pace };
+        let ask_at = now + self.limits.conference_check;
+        let offered = offer.text;
+        let joined = Joined { dialog, session, offered, described, unacknowledged, pace, ask_at };
         found.members.insert(
             member,
             Member {

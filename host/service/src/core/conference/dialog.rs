@@ -275,10 +275,8 @@ impl Core {
     pub(super) fn arm_member(&mut self, place: Place) {
         let Some(joined) = self.conferences.as_mut().and_then(|all| all.joined(place)) else { return };
         let due = Due::Member(place.conference, place.member);
-        match &joined.unacknowledged {
-            Some(waits) => self.timers.set(due, waits.again_at.min(waits.until)),
-            None => self.timers.clear(&due),
-        }
+        let waits = joined.unacknowledged.as_ref().map(|waits| waits.again_at.min(waits.until));
+        self.timers.set(due, waits.map_or(joined.ask_at, |at| at.min(joined.ask_at)));
     }
 
     /// Ends a dialog.

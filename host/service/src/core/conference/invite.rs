@@ -50,6 +50,10 @@ impl Core {
         let most = self.limits.conference_members;
         let Some(conferences) = &mut self.conferences else { return Err((404, referral)) };
         let in_all = conferences.members();
+        // Nobody has the devices of everybody ring, and takes the room of others for it.
+        if conferences.called_by(by) >= most {
+            return Err((503, referral));
+        }
         let Some(found) = conferences.of.get_mut(&conference) else { return Err((404, referral)) };
         if found.members.values().any(|member| member.user == user) {
             // Whoever is there, or is being called, is not called again.
@@ -199,7 +203,8 @@ impl Core {
         let is_first = branch.answered.len() == 1;
         let offered = branch.offered.clone();
         let media = answered_media(answer);
-        let others = if is_first { self.take_invitation(place, id) } else { None };
+        // Where it could not be a member, the other devices ring on.
+        let others = if is_first && media.is_some() { self.take_invitation(place, id) } else { None };
         let (Some((others, referral)), Some(media)) = (others, media) else {
             // Too late, one too many, or nothing that it could be a member with.
             self.hang_up(now, &mut dialog);
@@ -235,10 +240,11 @@ impl Core {
                 described: offered,
                 unacknowledged: None,
                 pace: WritingPace::new(now),
+                ask_at: now + self.limits.conference_check,
             };
             member.state = MemberState::Joined(Box::new(joined));
         }
-        self.timers.clear(&Due::Member(place.conference, place.member));
+        self.arm_member(place);
         if let Some(referral) = referral {
             self.tell_referrer(now, *referral, 200);
         }

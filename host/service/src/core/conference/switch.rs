@@ -160,12 +160,16 @@ impl Core {
     fn on_nickname(&mut self, now: Instant, session: SessionId, name: &str) -> u16 {
         let Some(conferences) = &mut self.conferences else { return 481 };
         let Some(place) = conferences.sessions.get(&session).copied() else { return 481 };
+        // Each one is told to all.
+        if !conferences.joined(place).is_some_and(|joined| joined.pace.admits(now)) {
+            return 403;
+        }
         let Some(found) = conferences.of.get_mut(&place.conference) else { return 481 };
         let Some(user) = found.members.get(&place.member).map(|member| Aor::clone(&member.user)) else {
             return 481;
         };
         let wanted = name.trim();
-        if wanted.chars().count() > LONGEST_NICKNAME || wanted.chars().any(char::is_control) {
+        if wanted.chars().count() > LONGEST_NICKNAME || wanted.chars().any(is_unseen) {
             return 423;
         }
         // Nobody may look like somebody else, in whatever case it is written.
@@ -194,6 +198,13 @@ impl Core {
             conferences.msrp.answer_nickname(now, request, status);
         }
     }
+}
+
+/// Whether a character is not seen, or changes how others are: with it, one name can look like another.
+fn is_unseen(c: char) -> bool {
+    let is_format = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || is_format
 }
 
 impl Conference {
