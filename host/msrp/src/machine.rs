@@ -144,7 +144,7 @@ impl Msrp {
     /// Takes what the owner of the sockets has to tell.
     pub fn handle_input(&mut self, now: Instant, input: StreamInput) {
         match input {
-            StreamInput::Accepted { stream } => self.stream_accepted(now, stream),
+            StreamInput::Accepted { stream, secure } => self.stream_accepted(now, stream, secure),
             StreamInput::Opened { stream } => self.stream_opened(now, stream),
             StreamInput::Bytes { stream, bytes } => self.stream_bytes(now, stream, &bytes),
             StreamInput::Written { stream, bytes } => self.stream_written(stream, bytes),
@@ -208,7 +208,8 @@ impl Msrp {
     ///
     /// # Errors
     /// [`MsrpError::Unknown`]; [`MsrpError::NotNow`] when it was connected before; [`MsrpError::Malformed`] for an empty
-    /// path; [`MsrpError::TooMuch`].
+    /// path, and for one that we would have to connect to without TLS where the session is
+    /// [secure](SessionParams::secure); [`MsrpError::TooMuch`].
     pub fn connect(&mut self, now: Instant, session: SessionId, peer: Peer) -> Result<(), MsrpError> {
         self.session_connect(now, session, peer)
     }

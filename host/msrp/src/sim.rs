@@ -231,7 +231,9 @@ impl Network {
     fn drain(&mut self, host: &str) {
         while let Some(request) = self.nodes.get_mut(host).and_then(|node| node.poll_stream(self.clock)) {
             match request {
-                StreamRequest::Connect { stream, target } => self.connect(host, stream, &target.host),
+                StreamRequest::Connect { stream, target } => {
+                    self.connect(host, stream, &target.host, target.secure);
+                }
                 StreamRequest::Send { stream, bytes } => self.send(host, stream, bytes),
                 StreamRequest::Pause { stream } => {
                     if let Some((pipe, end)) = self.find(host, stream) {
@@ -261,7 +263,7 @@ impl Network {
         }
     }
 
-    fn connect(&mut self, host: &str, stream: StreamId, to: &str) {
+    fn connect(&mut self, host: &str, stream: StreamId, to: &str, secure: bool) {
         let now = self.clock;
         if !self.nodes.contains_key(to) || to == host {
             let refused = Happening::Refused { host: host.to_owned(), stream };
@@ -283,7 +285,7 @@ impl Network {
         let at = self.arrival(number, 1);
         self.happen(
             at,
-            Happening::At { pipe: number, end: 1, input: StreamInput::Accepted { stream: theirs } },
+            Happening::At { pipe: number, end: 1, input: StreamInput::Accepted { stream: theirs, secure } },
         );
         let at = at + self.latency;
         self.end(number, 0).last = at;

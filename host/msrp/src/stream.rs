@@ -107,6 +107,8 @@ pub enum StreamInput {
     Accepted {
         /// What the owner calls it.
         stream: StreamId,
+        /// Whether it is encrypted (TLS): sessions whose address says so are spoken over no other.
+        secure: bool,
     },
     /// A connection that the machine asked for is there.
     Opened {
@@ -139,7 +141,7 @@ pub enum StreamInput {
 impl fmt::Debug for StreamInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Accepted { stream } => write!(f, "Accepted({stream})"),
+            Self::Accepted { stream, .. } => write!(f, "Accepted({stream})"),
             Self::Opened { stream } => write!(f, "Opened({stream})"),
             Self::Bytes { stream, bytes } => write!(f, "Bytes({stream}, {} bytes)", bytes.len()),
             Self::Written { stream, bytes } => write!(f, "Written({stream}, {bytes} bytes)"),

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use attache_msrp::decoder::{Decoder, Frame};
 use attache_msrp::{
-    Failure, Limits, MsrpEvent, Outgoing, Receive, SessionParams, StreamId, StreamInput, StreamRequest,
+    Failure, Limits, MsrpError, MsrpEvent, Outgoing, Receive, SessionParams, StreamId, StreamInput,
+    StreamRequest,
 };
 use common::raw::{Raw, STREAM, chunk};
 
@@ -91,7 +92,7 @@ fn a_second_connection_does_not_get_the_session() {
     raw.bytes(chunk(&own, "aaa1", "Message-ID: 1\r\n", "first", '$'));
     assert_eq!(raw.messages().len(), 1);
     let second = StreamId::Theirs(2);
-    raw.input(StreamInput::Accepted { stream: second });
+    raw.input(StreamInput::Accepted { stream: second, secure: false });
     raw.answers();
     raw.bytes_on(second, chunk(&own, "aaa2", "Message-ID: 2\r\n", "second", '$'));
     assert_eq!(raw.answers(), ["aaa2 50"]);
@@ -302,4 +303,24 @@ fn reports_in_scattered_pieces_are_not_gathered_without_end() {
     assert!(!delivered(&mut raw));
     raw.bytes(report("1-100/100"));
     assert!(delivered(&mut raw));
+}
+
+#[test]
+fn a_session_that_promises_encryption_is_spoken_over_no_other_connection() {
+    let mut raw = raw();
+    let id = raw.node.open(raw.now, SessionParams { secure: true, ..SessionParams::default() }).unwrap();
+    let own = raw.node.local_path(id).unwrap().remove(0);
+    let path = |scheme: &str| vec![format!("{scheme}://alice:1/a;tcp").parse().unwrap()];
+    // Neither do we open one.
+    let plain = common::peer(path("msrp"), attache_msrp::Role::Active);
+    assert_eq!(raw.node.connect(raw.now, id, plain), Err(MsrpError::Malformed));
+    let waited_for = common::peer(path("msrps"), attache_msrp::Role::Passive);
+    raw.node.connect(raw.now, id, waited_for).unwrap();
+    raw.bytes(chunk(&own, "aaa1", "Message-ID: 1\r\n", "hi", '$'));
+    assert_eq!(raw.answers(), ["aaa1 40"]);
+    assert!(raw.events().is_empty());
+    let second = StreamId::Theirs(2);
+    raw.input(StreamInput::Accepted { stream: second, secure: true });
+    raw.bytes_on(second, chunk(&own, "aaa2", "Message-ID: 2\r\n", "hi", '$'));
+    assert_eq!(raw.messages(), ["hi"]);
 }

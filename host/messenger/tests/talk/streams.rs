@@ -98,7 +98,7 @@ impl Wires {
                 let theirs = StreamId::Theirs(self.next);
                 self.ends.insert((name, stream), (other, theirs));
                 self.ends.insert((other, theirs), (name, stream));
-                self.waiting.push((other, StreamInput::Accepted { stream: theirs }));
+                self.waiting.push((other, StreamInput::Accepted { stream: theirs, secure: target.secure }));
                 self.waiting.push((name, StreamInput::Opened { stream }));
             }
             StreamRequest::Send { stream, bytes } => {

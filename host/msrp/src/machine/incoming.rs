@@ -119,6 +119,10 @@ impl Msrp {
         if session.own.is_secure() != own.is_secure() {
             return Err(481);
         }
+        // Nor does a peer decide to do without what the address promises (RFC 4975, section 14.2).
+        if own.is_secure() && !self.streams.get(&stream).is_some_and(|stream| stream.secure) {
+            return Err(403);
+        }
         match session.stream {
             Some(bound) if bound == stream => {}
             Some(_) => return Err(506),

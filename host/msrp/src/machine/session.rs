@@ -118,6 +118,9 @@ impl Msrp {
             (None, Some(relay), _) => Some(self.relay_stream(relay).ok_or(MsrpError::NotNow)?),
             (None, None, Role::Active) => {
                 let target = peer.target.clone().unwrap_or_else(|| Target::of(first));
+                if session.params.secure && !target.secure {
+                    return Err(MsrpError::Malformed);
+                }
                 Some(self.stream_to(target)?)
             }
             (None, None, Role::Passive) => None,

@@ -23,6 +23,8 @@ const MAX_HELD: usize = 64;
 pub(super) struct Stream {
     /// Where it leads, if it is ours.
     target: Option<Target>,
+    /// Whether it is encrypted.
+    pub(super) secure: bool,
     pub(super) open: bool,
     decoder: Decoder,
     /// The chunk that is being received.
@@ -61,10 +63,11 @@ pub(super) enum Chunk {
 }
 
 impl Stream {
-    fn new(target: Option<Target>, head: usize, unused_since: Option<Instant>) -> Self {
+    fn new(target: Option<Target>, secure: bool, head: usize, unused_since: Option<Instant>) -> Self {
         Self {
             open: target.is_none(),
             target,
+            secure,
             decoder: Decoder::new(head),
             chunk: None,
             sayings: VecDeque::new(),
@@ -109,17 +112,17 @@ impl Msrp {
         }
         let stream = StreamId::Ours(self.number());
         let head = self.config.limits.head;
-        self.streams.insert(stream, Stream::new(Some(target.clone()), head, None));
+        self.streams.insert(stream, Stream::new(Some(target.clone()), target.secure, head, None));
         self.requests.push_back(StreamRequest::Connect { stream, target });
         Ok(stream)
     }
 
-    pub(super) fn stream_accepted(&mut self, now: Instant, id: StreamId) {
+    pub(super) fn stream_accepted(&mut self, now: Instant, id: StreamId, secure: bool) {
         if self.streams.len() >= self.config.limits.streams || self.streams.contains_key(&id) {
             self.requests.push_back(StreamRequest::Close { stream: id });
             return;
         }
-        self.streams.insert(id, Stream::new(None, self.config.limits.head, Some(now)));
+        self.streams.insert(id, Stream::new(None, secure, self.config.limits.head, Some(now)));
         self.arm(now + self.config.limits.bind, Timer::Use(id));
     }
 

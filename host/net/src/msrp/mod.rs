@@ -302,11 +302,13 @@ impl MsrpSockets {
                 let Some((remote, kind)) = &mut connection.peer else {
                     return Some(StreamInput::Opened { stream });
                 };
-                if *kind == Kind::Shaking {
+                // Only those for TLS have shaken hands.
+                let secure = *kind == Kind::Shaking;
+                if secure {
                     *kind = Kind::Theirs;
                     self.census.shaken(remote.ip());
                 }
-                Some(StreamInput::Accepted { stream })
+                Some(StreamInput::Accepted { stream, secure })
             }
             Report::Bytes(stream, bytes) => {
                 self.connections.contains_key(&stream).then_some(StreamInput::Bytes { stream, bytes })
