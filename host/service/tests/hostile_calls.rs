@@ -203,11 +203,18 @@ fn a_callee_cannot_send_an_answer_anywhere_but_back() {
     net.ring(ALICE, "sip:bob@example.com", BOB);
     let before = net.sim.trace().len();
     // Via is what leads answers back: one that the callee has made up counts for nothing.
-    let answer = Response::new(180).header("X-Via", "SIP/2.0/UDP 127.0.3.1;branch=z9hG4bKx");
+    let answer = Response::new(180).header(HeaderName::Via, "SIP/2.0/UDP 127.0.3.1;branch=z9hG4bKx");
     net.reply(BOB, &answer.header(HeaderName::RecordRoute, "<sip:127.0.3.1;lr>"));
     net.reply(BOB, &Response::new(486));
     net.run(5);
     let carol = CAROL.parse().unwrap();
     assert!(!net.sim.trace()[before..].iter().any(|packet| packet.to == carol));
+    let with_it = |to: &str| {
+        let to = to.parse().unwrap();
+        let trace = &net.sim.trace()[before..];
+        let has = |payload: &[u8]| payload.windows(8).any(|text| text == b"z9hG4bKx");
+        trace.iter().any(|packet| packet.to == to && has(&packet.payload))
+    };
+    assert_eq!((with_it(SERVICE), with_it(ALICE)), (true, false));
     assert_eq!(status(&net.answer(ALICE).unwrap()), 486);
 }
