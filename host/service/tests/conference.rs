@@ -660,3 +660,15 @@ fn a_nickname_with_what_nobody_sees_is_refused_and_so_are_too_many() {
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(())).count(), 97);
     assert_eq!(outcomes.last(), Some(&Err(403)));
 }
+
+#[test]
+fn a_member_is_told_who_is_there_at_its_devices_and_not_more_often() {
+    let mut config = conference_config();
+    config.limits.conference_seats_per_user = 2;
+    let (mut net, mut streams) = with(config);
+    let alice = streams.join(&mut net, ALICE, FACTORY);
+    let bob = streams.join(&mut net, BOB, &alice.conference);
+    let answers: Vec<u16> = (0..3).map(|_| status(&watch(&mut net, &alice))).collect();
+    assert_eq!(answers, [200, 200, 503]);
+    assert_eq!(status(&watch(&mut net, &bob)), 200, "others still are");
+}

@@ -64,6 +64,13 @@ impl Core {
             self.refuse(now, id, 403, "Members Only");
             return None;
         }
+        // One for each device does: each is told of all.
+        let watches =
+            |id: &&u64| self.presence.subscriptions.get(*id).is_some_and(|one| one.watcher == sender.aor);
+        if found.watchers.iter().filter(watches).count() >= self.limits.conference_seats_per_user {
+            self.respond(now, id, &Response::new(503).header(HeaderName::RetryAfter, "60"));
+            return None;
+        }
         if !accepts(request, conference_info::MEDIA_TYPE) {
             let answer = Response::new(406).header(HeaderName::Accept, conference_info::MEDIA_TYPE);
             self.respond(now, id, &answer);
