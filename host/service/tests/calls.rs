@@ -699,3 +699,16 @@ fn one_user_cannot_take_the_room_of_all() {
     net.client(BOB, |bob| bob.is_slow = false);
     assert_eq!(status(&net.send_once(ALICE, info)), 200, "what is over counts no more");
 }
+
+#[test]
+fn nobody_is_shown_under_a_name_that_the_service_has_not_seen_proved() {
+    let mut net = one_device();
+    let claim = "\"Carol\" <sip:carol@example.com>;party=calling;screen=yes";
+    let invite = net.invite(ALICE, TO_BOB).header("Remote-Party-ID", claim);
+    let invite = invite.header(HeaderName::PAssertedIdentity, "<sip:carol@example.com>");
+    net.start_with_digest(ALICE, invite);
+    let arrived = net.rings(BOB);
+    assert!(arrived.other("Remote-Party-ID").is_none());
+    assert_eq!(text(&arrived, HeaderName::PAssertedIdentity), "<sip:alice@example.com>");
+    assert_eq!(arrived.count(HeaderName::PAssertedIdentity), 1);
+}

@@ -46,7 +46,9 @@ impl Outgoing {
         for (name, known, value) in request.all() {
             let is_secret = matches!(known, HeaderName::Authorization | HeaderName::ProxyAuthorization)
                 && is_for_us(value, realm);
-            if NOT_PASSED_ON.contains(&known) || is_secret {
+            // What came before P-Asserted-Identity, and is still shown by telephones, would be a claim that nobody has proved.
+            let is_claim = known == HeaderName::Other && name.eq_ignore_ascii_case(b"Remote-Party-ID");
+            if NOT_PASSED_ON.contains(&known) || is_secret || is_claim {
                 continue;
             }
             let field = match known {
