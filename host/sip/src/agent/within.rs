@@ -7,7 +7,7 @@ use super::core::{Core, Purpose};
 use super::place::{Contact, Route};
 use crate::endpoint::Request;
 use crate::message::{HeaderName, Message};
-use crate::transport::Flow;
+use crate::transport::{Destination, Flow};
 use crate::uri::Scheme;
 
 impl Core {
@@ -98,11 +98,20 @@ impl Core {
             || hop.and_then(|hop| hop.uri().ok()).is_some_and(|uri| uri.scheme() == Scheme::Sips)
     }
 
-    /// Sends the ACK to a 2xx. `exact` keeps a long one from going by TCP, where that may have been in vain.
-    pub(crate) fn send_ack(&mut self, now: Instant, request: &Request, route: Route, exact: bool) {
+    /// Sends the ACK to a 2xx: over an encrypted transport alone where the dialog is `secure`, as all requests in it. `exact` keeps a
+    /// long one from going by TCP, where that may have been in vain.
+    pub(crate) fn send_ack(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        route: Route,
+        secure: bool,
+        exact: bool,
+    ) {
+        let fits = |destination: &Destination| !secure || destination.transport.is_secure();
         let destination = match route {
-            Route::To(destination) => Some(destination),
-            Route::Service => self.targets.pick(now, &[]),
+            Route::To(destination) => Some(destination).filter(fits),
+            Route::Service => self.targets.pick_if(now, fits),
         };
         // The peer repeats its 2xx, and perhaps there is a way then.
         let Some(destination) = destination else { return };

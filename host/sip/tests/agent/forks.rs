@@ -326,3 +326,33 @@ fn an_offer_of_a_device_that_is_not_wanted_is_refused_in_its_acknowledgement() {
     let acks = pair.packets("ACK");
     assert!(acks[1].contains("tag=desk") && is_refusal(&acks[1]), "{}", acks[1]);
 }
+
+#[test]
+fn an_acceptance_of_a_sips_call_is_not_acknowledged_in_the_clear() {
+    use attache_sip::transport::{Destination, Transport};
+    let mut pair = Pair::with(|config| {
+        config.invite.max = 4;
+        config.mixed_security = true;
+        config.local.push((Transport::Tls, crate::pair::client()));
+    });
+    let id = pair.agent(|agent, now| {
+        let to = |transport| Destination { transport, remote: crate::pair::server() };
+        agent.set_next_hop(now, vec![to(Transport::Udp), to(Transport::Tls)]);
+        let params = InviteParams::new(uri("sips:bob@example.com"), None);
+        agent.invite(now, params).unwrap()
+    });
+    let invite = pair.expect("INVITE");
+    assert_eq!(invite.flow.transport, Transport::Tls);
+    // What it leads to is not known here, so the service is asked to pass it on.
+    let answer = Response::new(200)
+        .to_tag("desk")
+        .header(HeaderName::Contact, "<sips:desk@far.example.com>")
+        .body("application/sdp", offer().content);
+    pair.respond(&invite, &answer);
+    assert!(matches!(event(&mut pair), InviteEvent::Answered { offer: true, .. }));
+    pair.agent(|agent, now| agent.acknowledge(now, id, Some(crate::duo::answer()))).unwrap();
+    pair.quiet(seconds(1));
+    let trace = pair.sim.trace().iter();
+    let acks: Vec<_> = trace.filter(|packet| packet.is("ACK")).map(|packet| packet.transport).collect();
+    assert_eq!(acks, [Transport::Tls]);
+}

@@ -58,7 +58,7 @@ impl Leg {
     /// its offer is still missing.
     pub(super) fn acknowledge_again(&mut self, core: &mut Core, now: Instant, cseq: u32) {
         if let Some(ack) = self.ack.as_mut().filter(|ack| ack.request.cseq == cseq) {
-            core.send_ack(now, &ack.request, ack.route, ack.sent % 2 == 1);
+            core.send_ack(now, &ack.request, ack.route, self.dialog.secure, ack.sent % 2 == 1);
             ack.sent = ack.sent.wrapping_add(1);
         }
     }
