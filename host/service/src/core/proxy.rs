@@ -236,6 +236,11 @@ impl Core {
             self.refuse(now, id, 400, "Missing Contact");
             return;
         };
+        // Those who meet at a focus believe it who wrote (RFC 4579): the service has foci of its own, and users are none.
+        if claims_focus(request) {
+            self.refuse(now, id, 403, "Not A Focus");
+            return;
+        }
         let breadth = breadth_of(request);
         let is_invite = request.method() == Some(Method::Invite);
         let record = Record {
@@ -363,6 +368,13 @@ fn may_go_on(request: &Message) -> Result<(), Box<Response>> {
         return Err(Box::new(refusal));
     }
     Ok(())
+}
+
+/// Whether the sender of a request says of itself that it is the focus of a conference.
+fn claims_focus(request: &Message) -> bool {
+    let contact = String::from_utf8_lossy(request.header(HeaderName::Contact).unwrap_or_default());
+    let params = contact.rsplit('>').next().unwrap_or_default();
+    params.split([';', ',']).any(|word| word.trim().to_ascii_lowercase().starts_with("isfocus"))
 }
 
 fn with_transport(address: std::net::SocketAddr, transport: Transport) -> String {
