@@ -500,6 +500,7 @@ impl Engine {
         self.close_idle();
         self.calls_due();
         self.streams.handle_timeout(now.instant);
+        self.rejoin_due();
         self.wake_messages();
         self.receipts_due();
         self.composing_due();
@@ -541,6 +542,7 @@ impl Engine {
                 self.apply_displayed(sealed, *ticket, *message, want);
             }
             Effect::Accepted { ticket, entry, .. } => self.apply_accepted(sealed, *ticket, entry),
+            Effect::Readdressed { entry, .. } => self.apply_readdressed(entry),
             Effect::Advanced(advance) => self.apply_advanced(sealed, advance),
         }
     }
@@ -566,6 +568,8 @@ impl Engine {
             Effect::Incoming(incoming) => self.inbox_refused(incoming.key),
             Effect::Displayed { ticket, .. } => self.refuse_displayed(ticket, error.clone()),
             Effect::Accepted { ticket, entry, .. } => self.refuse_accepted(ticket, &entry, error.clone()),
+            // It was accepted: it waits until the store works again.
+            effect @ Effect::Readdressed { .. } => self.ledger.keep_later(effect),
             // It happened on the wire and cannot be undone: it must be kept some time.
             Effect::Advanced(mut advance) => {
                 if let Some(key) = advance.key.take() {

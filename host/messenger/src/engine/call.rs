@@ -45,6 +45,8 @@ use transfer::Transfer;
 
 /// So many calls that are over are shown.
 const SHOWN: usize = 64;
+/// Most calls of one person that ring at once: beyond, nobody else could call, nor be called.
+const RINGING_OF_ONE: usize = 2;
 /// So long may one's own phone ring, and then the other side's, in seconds.
 const OWN_RINGS: u32 = 60;
 const PEER_RINGS: u32 = 120;
@@ -380,7 +382,9 @@ impl Engine {
         let now = self.now.instant;
         let Some(mut line) = self.lines.lines.remove(&id) else { return };
         let legs = self.lines.legs.extract_if(|_, (known, _)| *known == id);
-        let legs: Vec<InviteId> = legs.map(|(leg, _)| leg).collect();
+        let mut legs: Vec<InviteId> = legs.map(|(leg, _)| leg).collect();
+        // The same in every run of a simulation.
+        legs.sort_unstable();
         for leg in legs {
             self.agent.hang_up(now, leg, None);
         }

@@ -5,6 +5,7 @@
 //! the conference itself (RFC 4575). Where the service has no focus, or the session does not come about, everybody sends to
 //! everybody instead.
 
+use core::time::Duration;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -17,6 +18,7 @@ use attache_documents::{
 use attache_sip::{
     agent::{Cause, ReferId, SubscriptionId},
     message::{HeaderName, Message, NameAddr},
+    uri::UriBuf,
     usage::{Body, InviteParams, ReferEvent, ReferParams, ReferTarget, SubscribeParams, SubscriptionState},
 };
 use bytes::Bytes;
@@ -39,6 +41,8 @@ use crate::{
 
 /// Most people of a conference that are shown.
 const MAX_USERS: usize = 512;
+/// Pause before a conference is joined again whose session broke.
+const REJOIN: Duration = Duration::from_secs(10);
 
 /// What is known of a conference.
 #[derive(Debug, Default)]
@@ -60,6 +64,25 @@ impl Engine {
     /// Whether several people meet at the service.
     pub(super) fn has_focus(&self, people: usize, mode: Option<Mode>) -> bool {
         people > 1 && self.config.conference.is_some() && self.streams.is_on() && mode != Some(Mode::Pager)
+    }
+
+    /// Whether somebody may be the focus of a conference: the service of this account, or the one that it is configured to
+    /// meet at. Of another, whose word on who wrote nobody has checked, what comes is its own.
+    pub(super) fn trusts_focus(&self, focus: &Address) -> bool {
+        core::iter::once(&self.config.address)
+            .chain(&self.config.conference)
+            .any(|known| is_beside(focus, known))
+    }
+
+    /// Where messages of a conversation go: nowhere when it is a conference that is over for us; to its focus, if it has one;
+    /// else to whom they are written.
+    pub(super) fn lasting_focus(&self, id: ConversationId) -> Option<Option<Address>> {
+        let conversation = self.conversations.held.get(&id).map(|held| &held.kept.conversation);
+        match conversation.filter(|known| known.kind == ConversationKind::Conference) {
+            Some(known) if !known.is_open() => None,
+            Some(known) => Some(known.focus.clone()),
+            None => Some(None),
+        }
     }
 
     /// A conference that is durable, and not anywhere yet: the factory is called.
@@ -91,7 +114,8 @@ impl Engine {
         kept.conversation.mode = Mode::Pager;
         kept.wire = Some(self.fresh_name());
         kept.untold = kept.conversation.present().cloned().collect();
-        self.stage(kept, After::Nothing);
+        self.stage(kept, After::Tell);
+        self.readdress(id);
     }
 
     /// The focus has answered: the conference is where its contact says.
@@ -137,7 +161,9 @@ impl Engine {
     pub(super) fn rejoin_conferences(&mut self) {
         let held = self.conversations.held.values().map(|held| &held.kept.conversation);
         let open = held.filter(|known| known.is_open() && known.kind == ConversationKind::Conference);
-        let open: Vec<_> = open.map(|known| (known.id, known.focus.clone())).collect();
+        let mut open: Vec<_> = open.map(|known| (known.id, known.focus.clone())).collect();
+        open.sort_unstable_by_key(|(id, _)| *id);
+        self.streams.rejoin_at = None;
         for (id, focus) in open {
             if self.streams.chats.values().any(|chat| chat.conversation == id) {
                 continue;
@@ -151,12 +177,29 @@ impl Engine {
         }
     }
 
+    /// A session with a focus broke, and the conference may go on: it is asked after a pause.
+    pub(super) fn rejoin_soon(&mut self) {
+        self.streams.rejoin_at.get_or_insert(self.now.instant + REJOIN);
+    }
+
+    pub(super) fn rejoin_due(&mut self) {
+        if self.streams.rejoin_at.is_none_or(|at| at > self.now.instant) {
+            return;
+        }
+        self.streams.rejoin_at = None;
+        // Else the next sign-in does it.
+        if self.view.session == SessionState::SignedIn {
+            self.rejoin_conferences();
+        }
+    }
+
     /// The focus takes no session, or the conference is not there any more.
     pub(super) fn conference_failed(&mut self, id: ConversationId, cause: &Cause) {
         let Ok(kept) = self.open_conversation(id) else { return };
         if kept.conversation.focus.is_some() {
-            if !cause.is_outage() {
-                self.end_conversation(id);
+            match cause.is_outage() {
+                true => self.rejoin_soon(),
+                false => self.end_conversation(id),
             }
             return;
         }
@@ -333,6 +376,15 @@ impl Engine {
     }
 }
 
+/// Whether two addresses are of one domain.
+fn is_beside(one: &Address, other: &Address) -> bool {
+    let domain = |address: &Address| {
+        let uri = UriBuf::parse(address.canonical()).ok()?;
+        uri.as_uri().host().map(|host| host.to_string())
+    };
+    domain(one).is_some_and(|known| domain(other) == Some(known))
+}
+
 /// An offer with the list of whom a focus shall ask (RFC 5366, section 4).
 pub(super) fn with_list(description: &Body, people: &[Address], chance: u64) -> Body {
     let list: Vec<Recipient> = people
@@ -355,4 +407,21 @@ pub(super) fn with_list(description: &Body, people: &[Address], chance: u64) -> 
     part(&kind, list.as_bytes());
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
     Body::new(format!("multipart/mixed;boundary=\"{boundary}\""), Bytes::from(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_focus_is_one_of_its_own_service_alone() {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let own = address("sip:alice@example.com");
+        assert!(is_beside(&address("sip:conf-1@example.com"), &own));
+        for other in ["sip:conf-1@elsewhere.example", "sip:conf-1@sub.example.com", "tel:+12015550123"] {
+            assert!(!is_beside(&address(other), &own), "{other}");
+            assert!(!is_beside(&own, &address(other)), "{other}");
+        }
+        assert!(!is_beside(&address("tel:+12015550123"), &address("tel:+12015550123")));
+    }
 }

@@ -72,8 +72,25 @@ impl Kept {
 
     /// The other one of two people.
     pub(super) fn peer(&self) -> Option<&Address> {
-        let direct = self.conversation.kind == ConversationKind::Direct;
-        self.conversation.participants.first().filter(|_| direct).map(|one| &one.address)
+        match &*self.conversation.participants {
+            [one] if self.conversation.kind == ConversationKind::Direct => Some(&one.address),
+            _ => None,
+        }
+    }
+
+    /// Two people become several: from now on everybody gets what is written, each by itself.
+    pub(super) fn becomes_group(&mut self) {
+        self.conversation.kind = ConversationKind::Group;
+        self.conversation.mode = Mode::Pager;
+    }
+
+    /// The same people go on, in a conversation that readers see as another one.
+    pub(super) fn reopened(&self, id: ConversationId, at: Timestamp) -> Self {
+        let mut kept = self.clone();
+        kept.conversation.id = id;
+        kept.conversation.opened_at = at;
+        kept.conversation.closed_at = None;
+        kept
     }
 
     /// As the store has it.
@@ -103,7 +120,9 @@ pub(super) struct Change {
 pub(super) enum After {
     /// Nothing more.
     Nothing,
-    /// A command is answered, and completes when everybody was told.
+    /// Whoever does not know of it is told.
+    Tell,
+    /// They are told, and a command is answered, and completes when everybody was told.
     Answer(Ticket),
     /// A message is answered that brought the change.
     Respond(Key),
@@ -146,11 +165,17 @@ impl Engine {
 
     /// The open conversation with somebody, or a new one.
     pub(super) fn conversation_with(&mut self, peer: &Address) -> ConversationId {
+        self.conversation_by(peer, Mode::Pager)
+    }
+
+    /// The same; a new one is carried that way from its beginning.
+    pub(super) fn conversation_by(&mut self, peer: &Address, mode: Mode) -> ConversationId {
         if let Some(id) = self.conversations.open.get(peer) {
             return *id;
         }
         let id = ConversationId(self.next_id());
-        let kept = Kept::direct(id, peer, self.now.wall);
+        let mut kept = Kept::direct(id, peer, self.now.wall);
+        kept.conversation.mode = mode;
         self.stage(kept, After::Nothing);
         id
     }
@@ -211,6 +236,10 @@ impl Engine {
     /// From now on the same for whatever comes before it is durable.
     fn index(&mut self, kept: &Kept) {
         let id = kept.conversation.id;
+        if !kept.conversation.is_open() {
+            // Who knows of it may change after its end; nothing new belongs to it for that.
+            return;
+        }
         if let Some(wire) = &kept.wire {
             self.conversations.wires.insert(wire.clone(), id);
         }
@@ -247,10 +276,13 @@ impl Engine {
             // Closed since, which waits for nothing.
             shown.closed_at = held.kept.conversation.closed_at;
             self.show_conversation(shown, &mut |ledger, kind| ledger.emit_sealed(&mut seq, sealed.at, kind));
-            self.tell_others(id, &change.kept.untold);
+            // What one of them has taken is no news for the others.
+            if matches!(change.after, After::Tell | After::Answer(_)) {
+                self.tell_others(id, &change.kept.untold);
+            }
         }
         match &change.after {
-            After::Nothing => {}
+            After::Nothing | After::Tell => {}
             After::Answer(ticket) => self.answer_conversation(*ticket, id),
             After::Respond(key) => self.inbox_stored(*key, sealed.at),
         }
@@ -278,7 +310,7 @@ impl Engine {
             }
         }
         match change.after {
-            After::Nothing => {}
+            After::Nothing | After::Tell => {}
             After::Answer(ticket) => self.ledger.answer(ticket.token, Err(error.clone())),
             After::Respond(key) => self.inbox_refused(key),
         }
@@ -430,7 +462,7 @@ impl Engine {
         [idle, self.telling_timeout()].into_iter().flatten().min()
     }
 
-    /// Closes those that were silent for long.
+    /// Closes those that were silent for long. A conference goes on without a word: its focus ends it, or a command does.
     pub(super) fn close_idle(&mut self) {
         let now = self.now.instant;
         while let Some(&(at, id)) = self.conversations.idle.front() {
@@ -442,7 +474,9 @@ impl Engine {
             if !held.kept.conversation.is_open() {
                 continue;
             }
-            let due = held.last + self.config.conversation_idle;
+            let conference = held.kept.conversation.kind == ConversationKind::Conference;
+            let last = if conference { now } else { held.last };
+            let due = last + self.config.conversation_idle;
             if due > now || held.pending > 0 {
                 // Deadlines are only pushed with one and the same wait, so they stay in order but for this one.
                 let due = due.max(now + core::time::Duration::from_secs(1));
@@ -471,10 +505,21 @@ impl Engine {
             self.unindex(&kept);
             self.ledger.keep(Effect::Records { records: vec![kept.record()], then: Then::Nothing });
         }
+        self.give_up_waiting(id);
         self.conversations.closed.push_back(id);
         self.ledger.emit(at, EventKind::ConversationClosed(conversation));
         self.close_chats(id);
         self.forget_conversations();
+    }
+
+    /// The conversation is over: commands that wait until others know of it do not wait any longer than for what is being
+    /// told them.
+    fn give_up_waiting(&mut self, id: ConversationId) {
+        let held = self.conversations.held.get_mut(&id);
+        if let Some(held) = held.filter(|held| !held.waiting.is_empty()) {
+            held.failure.get_or_insert_with(closed_meanwhile);
+            self.complete_told(id);
+        }
     }
 
     /// Keeps their number bounded: closed ones go first, then the most silent open ones are closed.
@@ -497,10 +542,14 @@ impl Engine {
                     id
                 }
             };
+            self.forget_telling(id);
+            self.close_chats(id);
             if let Some(held) = self.conversations.held.remove(&id) {
                 self.unindex(&held.kept);
+                for request in held.waiting {
+                    self.complete(request, Err(closed_meanwhile()));
+                }
             }
-            self.forget_telling(id);
             self.view.conversations.remove_mut(&id);
             records.push((RecordKind::Conversation, key(id), None));
         }
@@ -508,6 +557,10 @@ impl Engine {
             self.ledger.keep(Effect::Records { records, then: Then::Nothing });
         }
     }
+}
+
+fn closed_meanwhile() -> Error {
+    Error::new(Code::UserCancelled, "the conversation was closed meanwhile")
 }
 
 fn length(line: &TranscriptEntry) -> usize {

@@ -36,6 +36,8 @@ use crate::{
 
 /// Files on their way at once.
 const MAX_FILES: usize = 32;
+/// Most that one person can offer at once: beyond, nobody else could.
+const MAX_FILES_OF_ONE: usize = 8;
 /// Files that are over and shown.
 const SHOWN: usize = 64;
 /// So long may a person think about an offer, in seconds.
@@ -319,7 +321,9 @@ impl Engine {
         if size > self.config.largest_file {
             return Err(606);
         }
-        if self.files.of.len() >= MAX_FILES {
+        let offered =
+            self.files.of.values().filter(|one| one.transfer.incoming && one.transfer.peer == *sender);
+        if offered.count() >= MAX_FILES_OF_ONE || self.files.of.len() >= MAX_FILES {
             return Err(486);
         }
         let media_type = selector.media_type.as_deref().filter(|text| is_media_type(text));
@@ -536,7 +540,8 @@ impl Engine {
         }
         if let Some(session) = carried.session {
             self.files.by_session.remove(&session);
-            if outcome.is_err() || !carried.transfer.incoming {
+            // Where the sender has ended it already, nobody will again.
+            if outcome.is_err() || !carried.transfer.incoming || !ours {
                 self.streams.close(now, session);
             } else {
                 self.streams.linger(session, carried.invite);
@@ -572,6 +577,7 @@ impl Engine {
             let text = "signed out while it was on its way";
             self.end_file(id, Err(Error::new(Code::SessionSessionCancelledLocal, text)));
         }
+        self.streams.end_all_lingering(self.now.instant);
     }
 }
 

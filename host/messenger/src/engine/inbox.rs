@@ -23,6 +23,7 @@ use smallvec::SmallVec;
 use crate::{
     address::Address,
     content::{self, Arrived, Refusal, Said, Wrapper},
+    conversation::Mode,
     engine::{
         Engine,
         ledger::{Effect, Incoming, Line, Sealed},
@@ -142,7 +143,7 @@ impl Engine {
         };
         let conversation = match id {
             Asker::Session(_, conversation) if self.open_conversation(conversation).is_ok() => conversation,
-            _ => self.conversation_of(&sender, request),
+            _ => self.conversation_of(&sender, request, Mode::Pager),
         };
         let want = self.want(&sender, wrapper.as_ref());
         let wrapper = wrapper.unwrap_or_default();

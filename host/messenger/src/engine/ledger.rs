@@ -99,6 +99,8 @@ pub(super) enum Effect {
     Displayed { ticket: Ticket, message: MessageId, want: Box<Want> },
     /// A message of ours is in the outbox.
     Accepted { ticket: Ticket, entry: Arc<OutboxEntry>, records: Records, line: Option<Line> },
+    /// A message of ours goes to others than it was written to.
+    Readdressed { entry: Arc<OutboxEntry>, records: Records },
     /// A message of ours went further.
     Advanced(Box<Advance>),
 }
@@ -138,7 +140,7 @@ impl Effect {
     /// Most events that follow.
     fn slots(&self) -> u64 {
         match self {
-            Self::Reserved(_) | Self::Setting(..) | Self::Records { .. } => 0,
+            Self::Reserved(_) | Self::Setting(..) | Self::Records { .. } | Self::Readdressed { .. } => 0,
             Self::Roster { edit, .. } => 1 + edit.events(),
             Self::Asked { .. } => 1,
             // One for each who came or left, and one for the whole.
@@ -197,6 +199,10 @@ impl Effect {
                 writes.push(journal(JournalEvent::MessageAccepted(entry.message.clone())));
                 put_records(records, writes);
                 put_line(line.as_ref(), writes);
+            }
+            Self::Readdressed { entry, records } => {
+                writes.push(Write::PutOutbox(entry.clone()));
+                put_records(records, writes);
             }
             Self::Advanced(advance) => {
                 if !advance.finished.is_empty() {

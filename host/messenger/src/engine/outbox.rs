@@ -8,6 +8,7 @@
 mod accept;
 mod cancel;
 mod list;
+mod readdress;
 
 use core::time::Duration;
 use std::{
@@ -22,7 +23,7 @@ use crate::{
     engine::{Engine, composing, ledger::Advance, wire},
     error::Error,
     event::{EventKind, SessionState},
-    id::{MessageId, RequestId},
+    id::{ConversationId, MessageId, RequestId},
     message::{MessageState, OutboxItem, WaitReason},
     storage::OutboxEntry,
 };
@@ -186,6 +187,10 @@ impl Engine {
                         continue;
                     }
                 }
+                // A conference that is not anywhere yet begins with those who are to be asked.
+                if let Some(first) = lane_front(self.outbox.lanes.get(&peer)) {
+                    self.begin_conference(first);
+                }
                 match self.first_message(&peer) {
                     Some(Ok(params)) => (params, Sending::Message),
                     Some(Err(error)) => {
@@ -213,16 +218,21 @@ impl Engine {
     /// The first message of a lane, if it goes by a session.
     fn session_message(&self, peer: &Address) -> Option<Arc<OutboxEntry>> {
         let entry = &self.outbox.lanes.get(peer)?.queue.front()?.entry;
-        self.goes_by_session(entry).then(|| entry.clone())
+        self.goes_by_session(entry, peer).then(|| entry.clone())
     }
 
     /// The session of a message came to nothing, and said nothing of the message: it goes another way.
     pub(super) fn reroute_message(&mut self, id: Carrier) {
         let Some((peer, _)) = self.outbox.under_way.remove(&id) else { return };
+        let mut conversation = None;
         if let Some(queued) = self.outbox.lanes.get_mut(&peer).and_then(|lane| lane.queue.front_mut()) {
             queued.attempts -= 1;
+            conversation = Some(queued.entry.message.conversation);
         }
         self.lane_done(&peer);
+        if let Some(conversation) = conversation {
+            self.readdress(conversation);
+        }
         self.send_ready();
     }
 
@@ -552,6 +562,11 @@ impl Engine {
             self.ledger.emit(self.now.wall, EventKind::OutboxChanged(item));
         }
     }
+}
+
+/// The conversation of the first message of a lane.
+fn lane_front(lane: Option<&Lane>) -> Option<ConversationId> {
+    Some(lane?.queue.front()?.entry.message.conversation)
 }
 
 /// What a cause means for a message.

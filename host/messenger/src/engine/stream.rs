@@ -49,6 +49,8 @@ use crate::{
 pub(super) const MAX_MESSAGE: usize = 1024 * 1024;
 /// Most sessions of an account.
 const MAX_CHATS: usize = 64;
+/// Most that one person can open: beyond, nobody else could.
+const MAX_CHATS_OF_ONE: usize = 8;
 /// So long may the other side take to answer.
 const RINGS: u32 = 60;
 
@@ -98,6 +100,8 @@ pub(super) struct Streams {
     outcomes: VecDeque<(u64, Outcome)>,
     /// Sessions whose other side ends them.
     lingering: HashMap<InviteId, SessionId>,
+    /// When conferences are joined again whose sessions broke.
+    pub(super) rejoin_at: Option<Instant>,
     next: u64,
 }
 
@@ -118,7 +122,8 @@ impl Streams {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.msrp.as_ref()?.poll_timeout()
+        let carried = self.msrp.as_ref()?.poll_timeout();
+        carried.into_iter().chain(self.rejoin_at).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -127,9 +132,10 @@ impl Streams {
         }
     }
 
-    /// The session of a conversation: one that stands before one that does not.
-    fn of(&self, conversation: ConversationId) -> Option<u64> {
-        let chats = self.chats.iter().filter(|(_, chat)| chat.conversation == conversation);
+    /// The session of a conversation that leads to somebody, or to a focus: one that stands before one that does not.
+    fn of(&self, conversation: ConversationId, peer: &Address) -> Option<u64> {
+        let leads = |chat: &Chat| chat.room.is_some() || chat.peer == *peer;
+        let chats = self.chats.iter().filter(|(_, chat)| chat.conversation == conversation && leads(chat));
         chats.max_by_key(|(number, chat)| (chat.up, **number)).map(|(number, _)| *number)
     }
 
@@ -169,8 +175,8 @@ impl Engine {
 
     // ---- sending ----
 
-    /// Whether a message goes by a session, and not by MESSAGE.
-    pub(super) fn goes_by_session(&self, entry: &OutboxEntry) -> bool {
+    /// Whether a message to somebody goes by a session, and not by MESSAGE.
+    pub(super) fn goes_by_session(&self, entry: &OutboxEntry, peer: &Address) -> bool {
         let id = entry.message.conversation;
         if !self.streams.is_on() {
             return false;
@@ -179,7 +185,7 @@ impl Engine {
         if kind == Some(ConversationKind::Conference) {
             return true;
         }
-        let standing = self.streams.of(id).is_some_and(|number| self.streams.chats[&number].up);
+        let standing = self.streams.of(id, peer).is_some_and(|number| self.streams.chats[&number].up);
         let held = self.conversations.held.get(&id);
         let wanted = held.is_some_and(|held| held.kept.conversation.mode == Mode::Session);
         standing || wanted || entry.message.content.size() > Content::MAX
@@ -194,10 +200,14 @@ impl Engine {
     ) -> Carrier {
         let carrier = self.streams.number();
         let id = entry.message.conversation;
-        // A conference that is not anywhere yet begins with those who are to be asked.
-        self.begin_conference(id);
-        let chat = self.streams.of(id).or_else(|| self.open_chat(id, peer));
         let message = Waiting { carrier, entry: entry.clone(), params };
+        let Some(focus) = self.lasting_focus(id) else {
+            let cause = Cause::Status { code: 480, reason: "Conference Left".to_owned() };
+            self.streams.outcomes.push_back((carrier, Outcome::Failed(cause)));
+            return Carrier::Session(carrier);
+        };
+        let peer = focus.as_ref().unwrap_or(peer);
+        let chat = self.streams.of(id, peer).or_else(|| self.open_chat(id, peer));
         match chat.and_then(|number| self.streams.chats.get_mut(&number)) {
             Some(chat) => chat.queue.push_back(message),
             None => self.streams.outcomes.push_back((carrier, Outcome::Failed(too_many()))),
@@ -279,7 +289,7 @@ impl Engine {
         let Ok(kept) = self.open_conversation(id) else { return };
         let wanted = kept.conversation.mode == Mode::Session;
         let Some(peer) = kept.peer().filter(|_| wanted).cloned() else { return };
-        if self.view.session == SessionState::SignedIn && self.streams.of(id).is_none() {
+        if self.view.session == SessionState::SignedIn && self.streams.of(id, &peer).is_none() {
             self.open_chat(id, &peer);
         }
     }
@@ -383,16 +393,20 @@ impl Engine {
         if theirs.file.is_some() {
             return self.on_file_offered(leg, &caller, (offered.clone(), place, theirs));
         }
+        if self.streams.chats.values().filter(|chat| chat.peer == caller).count() >= MAX_CHATS_OF_ONE {
+            return Err(486);
+        }
         let (setup, role) = Setup::answer(theirs.setup, Role::Active);
         let (session, ours) = self.offer(setup, None).ok_or(486_u16)?;
         let answer = offered.medias.iter().enumerate();
         let answer = answer.map(|(at, media)| if at == place { ours.clone() } else { sdp::refused(media) });
         let answer = answer.collect();
         let answer = self.description(answer, None);
-        let focus = is_focus(&invitation.message);
+        // Whoever is one says who wrote; so nobody is one for saying so.
+        let focus = is_focus(&invitation.message) && self.trusts_focus(&caller);
         let conversation = match focus {
             true => self.invited_to_conference(&caller, &invitation.message),
-            false => self.conversation_of(&caller, &invitation.message),
+            false => self.conversation_of(&caller, &invitation.message, Mode::Session),
         };
         let connected = self.streams.connect(now, session, &theirs, role);
         if !connected || self.agent.accept(now, leg, Some(answer), Vec::new()).is_err() {
@@ -482,10 +496,14 @@ impl Engine {
         self.streams.close(now, chat.session);
         let never = matches!(cause.status(), Some(404..=406 | 415 | 420 | 488 | 501 | 606));
         if chat.room.is_some() {
+            self.conference_failed(chat.conversation, cause);
+            // Where everybody sends to everybody from now on, they go another way.
+            let other = !self.is_conference(chat.conversation);
             for message in chat.queue {
-                self.streams.outcomes.push_back((message.carrier, Outcome::Failed(cause.clone())));
+                let outcome = if other { Outcome::OtherWay } else { Outcome::Failed(cause.clone()) };
+                self.streams.outcomes.push_back((message.carrier, outcome));
             }
-            return self.conference_failed(chat.conversation, cause);
+            return;
         }
         let mode = self.conversations.held.get(&chat.conversation).map(|held| &held.kept.conversation);
         let session = mode.is_some_and(|conversation| conversation.mode == Mode::Session);
@@ -506,7 +524,12 @@ impl Engine {
 
     pub(super) fn set_mode(&mut self, id: ConversationId, mode: Mode) {
         let Ok(kept) = self.open_conversation(id) else { return };
-        if kept.conversation.mode == mode || kept.conversation.kind != ConversationKind::Direct {
+        let fits = match kept.conversation.kind {
+            ConversationKind::Direct => true,
+            ConversationKind::Group => mode == Mode::Pager,
+            ConversationKind::Conference => false,
+        };
+        if !fits || kept.conversation.mode == mode {
             return;
         }
         let mut kept = kept.clone();
@@ -520,6 +543,7 @@ impl Engine {
             MsrpEvent::Disconnected { session, failure } => {
                 if let Some(&number) = self.streams.by_session.get(&session) {
                     self.drop_chat(number, &failure, false);
+                    self.rejoin_soon();
                 }
             }
             MsrpEvent::Sent { session, message } => {
@@ -606,6 +630,9 @@ impl Engine {
         self.agent.hang_up(now, chat.invite, None);
         self.streams.close(now, chat.session);
         let unsent = chat.sent.into_values().chain(chat.queue.into_iter().map(|message| message.carrier));
+        let mut unsent: Vec<u64> = unsent.collect();
+        // In the order in which they were handed over.
+        unsent.sort_unstable();
         for carrier in unsent {
             self.streams.outcomes.push_back((carrier, Outcome::Failed(cause_of(failure))));
         }
@@ -616,7 +643,9 @@ impl Engine {
 
     /// A conversation is over, and its sessions with it.
     pub(super) fn close_chats(&mut self, id: ConversationId) {
-        while let Some(number) = self.streams.of(id) {
+        let chats = self.streams.chats.iter().filter(|(_, chat)| chat.conversation == id);
+        let chats: Vec<u64> = chats.map(|(number, _)| *number).collect();
+        for number in chats {
             self.drop_chat(number, &Failure::Cancelled, false);
         }
     }

@@ -42,6 +42,8 @@ const CONTRIBUTION: &str = "Contribution-ID";
 const MAX_DOCUMENT: usize = 64 * 1024;
 /// Longest name of a conversation on the wire.
 const MAX_NAME: usize = 128;
+/// Most open conversations that one person can have with us by telling of them: beyond, they would push out those of others.
+const MAX_WITH: usize = 32;
 /// How far ahead another's clock may be.
 const AHEAD: Duration = Duration::from_secs(300);
 
@@ -64,6 +66,13 @@ struct Member {
     who: Address,
     state: ParticipantState,
     since: Timestamp,
+}
+
+impl Member {
+    /// Whether they do not take part any more.
+    fn is_gone(&self) -> bool {
+        !self.state.is_present()
+    }
 }
 
 impl Conversations {
@@ -161,7 +170,7 @@ impl Engine {
         Ok(people)
     }
 
-    fn is_conference(&self, id: ConversationId) -> bool {
+    pub(super) fn is_conference(&self, id: ConversationId) -> bool {
         self.open_conversation(id).is_ok_and(|kept| kept.conversation.kind == ConversationKind::Conference)
     }
 
@@ -206,7 +215,11 @@ impl Engine {
         match changed {
             Ok((mut kept, changed)) => {
                 if changed {
-                    kept.conversation.kind = ConversationKind::Group;
+                    if kept.conversation.kind == ConversationKind::Direct {
+                        kept.becomes_group();
+                        // It was one of two people, and knows the conversation by what it was.
+                        self.close_chats(id);
+                    }
                     if kept.wire.is_none() {
                         kept.wire = Some(self.fresh_name());
                     }
@@ -313,32 +326,45 @@ impl Engine {
     // ---- hearing ----
 
     /// The conversation that a message belongs to.
-    pub(super) fn conversation_of(&mut self, sender: &Address, request: &Message) -> ConversationId {
+    /// `mode` is how one is carried that begins with it.
+    pub(super) fn conversation_of(
+        &mut self,
+        sender: &Address,
+        request: &Message,
+        mode: Mode,
+    ) -> ConversationId {
         let wire = request.other(CONVERSATION).and_then(|value| core::str::from_utf8(value).ok());
-        let Some(wire) = wire.map(str::trim) else { return self.conversation_with(sender) };
+        let Some(wire) = wire.map(str::trim) else { return self.conversation_by(sender, mode) };
         if let Some(id) = self.conversation_named(wire) {
             // Whoever does not take part does not get in by knowing its name.
             let known = self.conversations.held.get(&id);
             let present = known.is_some_and(|held| held.kept.conversation.present().any(|it| it == sender));
-            return if present { id } else { self.conversation_with(sender) };
+            return if present { id } else { self.conversation_by(sender, mode) };
         }
         // One that silence closed here goes on.
-        let closed = self.conversations.held.values().map(|held| &held.kept).filter(|kept| {
-            kept.present
-                && kept.wire.as_deref() == Some(wire)
-                && kept.conversation.present().any(|one| one == sender)
-        });
-        match closed.max_by_key(|kept| kept.conversation.id).cloned() {
-            Some(mut kept) => {
-                kept.conversation.id = ConversationId(self.next_id());
-                kept.conversation.opened_at = self.now.wall;
-                kept.conversation.closed_at = None;
+        let closed = self.last_named(wire).filter(|kept| kept.present && takes_part(kept, sender)).cloned();
+        match closed {
+            Some(kept) => {
+                let kept = kept.reopened(ConversationId(self.next_id()), self.now.wall);
                 let id = kept.conversation.id;
                 self.stage(kept, After::Nothing);
                 id
             }
-            None => self.conversation_with(sender),
+            None => self.conversation_by(sender, mode),
         }
+    }
+
+    /// The latest conversation that had this name on the wire, open or not.
+    fn last_named(&self, wire: &str) -> Option<&Kept> {
+        let held = self.conversations.held.values().map(|held| &held.kept);
+        held.filter(|kept| kept.wire.as_deref() == Some(wire)).max_by_key(|kept| kept.conversation.id)
+    }
+
+    /// How many open conversations there are that others have told of, or were told of, with somebody in them.
+    fn named_with(&self, person: &Address) -> usize {
+        let held = self.conversations.held.values().map(|held| &held.kept);
+        let named = held.filter(|kept| kept.conversation.is_open() && kept.wire.is_some());
+        named.filter(|kept| takes_part(kept, person)).count()
     }
 
     /// Somebody who was asked in has written: they are there.
@@ -364,45 +390,72 @@ impl Engine {
             return self.respond(transaction, &Response::new(400).reason("Unreadable Body"));
         };
         let Some(key) = self.inbox_new(transaction, request, sender) else { return };
-        let removed = |member: &Member| !member.state.is_present();
-        let me = document.members.iter().position(|one| one.who == self.config.address);
-        let me = me.map(|at| &document.members[at]);
-        let mut kept = match self.conversation_named(&document.conversation) {
-            Some(id) => match self.conversations.held.get(&id) {
-                Some(held) if held.kept.conversation.participant(sender).is_some() => held.kept.clone(),
-                _ => {
-                    self.diagnose(format!("{sender} spoke for a conversation without taking part"));
-                    return self.respond(transaction, &Response::new(403));
+        let mut kept = match self.belongs_to(&document, sender) {
+            Ok(kept) => kept,
+            Err(status) => {
+                if status >= 300 {
+                    self.diagnose(format!("{sender} was not heard on a conversation: {status}"));
                 }
-            },
-            None => {
-                let with = document.members.iter().any(|one| one.who == *sender && !removed(one));
-                let Some(me) = me.filter(|me| with && !removed(me)) else {
-                    // Of one that is over here, or never was: nothing to be done.
-                    return self.respond(transaction, &Response::new(200));
-                };
-                let id = ConversationId(self.next_id());
-                let mut kept = Kept::new(id, document.kind, self.now.wall);
-                kept.wire = Some(document.conversation.clone());
-                kept.since = self.believed(me.since);
-                kept
+                return self.respond(transaction, &Response::new(status));
             }
         };
-        if me.is_some_and(|me| removed(me) && self.believed(me.since) > kept.since) {
+        let me = document.members.iter().find(|one| one.who == self.config.address);
+        if let Some(me) = me.filter(|me| me.is_gone() && self.believed(me.since) > kept.since) {
             let id = kept.conversation.id;
-            if let Some(held) = self.conversations.held.get_mut(&id) {
-                held.kept.present = false;
-            }
-            self.respond(transaction, &Response::new(200));
+            kept.present = false;
+            kept.since = self.believed(me.since);
+            self.inbox_storing(key, transaction);
+            self.stage(kept, After::Respond(key));
             return self.end_conversation(id);
         }
+        let was = kept.conversation.kind;
         let before = serde_json::to_string(&kept).ok();
         self.merge(&mut kept, document);
         if serde_json::to_string(&kept).ok() == before {
             return self.respond(transaction, &Response::new(200));
         }
+        if kept.conversation.kind != was {
+            self.close_chats(kept.conversation.id);
+        }
         self.inbox_storing(key, transaction);
         self.stage(kept, After::Respond(key));
+    }
+
+    /// The conversation that a document tells of, which may be a new one; or with what status the document is answered.
+    fn belongs_to(&mut self, document: &Document, sender: &Address) -> Result<Kept, u16> {
+        let said = |who: &Address| document.members.iter().find(|one| one.who == *who);
+        let there = |who: &Address| said(who).filter(|one| !one.is_gone());
+        if let Some(id) = self.conversation_named(&document.conversation) {
+            let Some(held) = self.conversations.held.get(&id) else { return Err(403) };
+            return match takes_part(&held.kept, sender) {
+                true => Ok(held.kept.clone()),
+                // Whoever has left says so as often as they like, and nothing else: not that they are there again either.
+                false if held.kept.conversation.participant(sender).is_some() && there(sender).is_none() => {
+                    Err(200)
+                }
+                false => Err(403),
+            };
+        }
+        // Of one that is over here, or never was, and that we are not asked into: nothing to be done.
+        let (Some(me), Some(_)) = (there(&self.config.address), there(sender)) else { return Err(200) };
+        let since = self.believed(me.since);
+        match self.last_named(&document.conversation) {
+            Some(old) if old.present && takes_part(old, sender) => {
+                let old = old.clone();
+                Ok(old.reopened(ConversationId(self.next_id()), self.now.wall))
+            }
+            Some(old) if old.present => Err(403),
+            // From before we left, or were taken out.
+            Some(old) if since <= old.since => Err(200),
+            _ if self.named_with(sender) >= MAX_WITH => Err(486),
+            _ => {
+                let id = ConversationId(self.next_id());
+                let mut kept = Kept::new(id, document.kind, self.now.wall);
+                kept.wire = Some(document.conversation.clone());
+                kept.since = since;
+                Ok(kept)
+            }
+        }
     }
 
     /// A time that another's clock gave.
@@ -412,15 +465,13 @@ impl Engine {
 
     fn merge(&self, kept: &mut Kept, document: Document) {
         let conversation = &mut kept.conversation;
-        if document.kind == ConversationKind::Group {
-            conversation.kind = ConversationKind::Group;
-        }
         if conversation.subject.is_empty() {
             conversation.subject = document.subject;
         }
         if conversation.context.is_none() {
             conversation.context = document.context;
         }
+        let mut present = conversation.present().count();
         for member in document.members {
             if member.who == self.config.address {
                 continue;
@@ -429,9 +480,16 @@ impl Engine {
             // Whoever somebody asked in is there, on that word; only who asked waits for their answer.
             let state =
                 if member.state.is_present() { ParticipantState::Joined } else { ParticipantState::Left };
-            let room = conversation.participants.len() < 2 * MAX_PARTICIPANTS;
+            let full = state.is_present() && present >= MAX_PARTICIPANTS;
+            let room = conversation.participants.len() < 2 * MAX_PARTICIPANTS && !full;
             match conversation.participants.iter_mut().find(|one| one.address == member.who) {
+                Some(one) if full && !one.state.is_present() => {}
                 Some(one) if since > one.since => {
+                    match (one.state.is_present(), state.is_present()) {
+                        (true, false) => present -= 1,
+                        (false, true) => present += 1,
+                        _ => {}
+                    }
                     if one.state.is_present() != state.is_present() || one.state == ParticipantState::Invited
                     {
                         one.state = state;
@@ -439,9 +497,17 @@ impl Engine {
                     one.since = since;
                 }
                 Some(_) => {}
-                None if room => conversation.participants.push(participant(&member.who, state, since)),
+                None if room => {
+                    present += usize::from(state.is_present());
+                    conversation.participants.push(participant(&member.who, state, since));
+                }
                 None => {}
             }
+        }
+        // What is said of it does not make a conversation with somebody else of two people's.
+        let several = document.kind == ConversationKind::Group || conversation.participants.len() > 1;
+        if several && conversation.kind == ConversationKind::Direct {
+            kept.becomes_group();
         }
     }
 }
@@ -449,6 +515,11 @@ impl Engine {
 /// Whether a MESSAGE tells of a conversation.
 pub(super) fn is_document(content_type: &str) -> bool {
     content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(MEDIA_TYPE)
+}
+
+/// Whether somebody takes part, as far as is known here.
+fn takes_part(kept: &Kept, person: &Address) -> bool {
+    kept.conversation.present().any(|one| one == person)
 }
 
 fn full() -> Error {

@@ -7,7 +7,9 @@ use attache_messenger::{
     code::Code,
     command::Command,
     conversation::{ConversationKind, Mode, ParticipantState},
+    engine::EngineConfig,
     id::ConversationId,
+    message::{Draft, MessageState},
 };
 
 use crate::{sessions::Sessions, streams::config, world::*};
@@ -172,4 +174,125 @@ fn a_conference_is_joined_again_after_its_connection_broke_and_after_a_restart()
     sessions.settle();
     assert_eq!(sessions.received("bob"), ["still here", "and back"]);
     assert_eq!(people(&mut sessions, "alice", id), joined(&["bob", "carol"]));
+}
+
+fn begin(sessions: &mut Sessions, name: &str, people: &[&str]) -> (u64, ConversationId) {
+    let command = Command::StartConversation {
+        participants: people.iter().map(|name| address(name)).collect(),
+        subject: "".into(),
+        context: None,
+        mode: None,
+    };
+    let token = sessions.world.start(name, command);
+    (token, sessions.world.accepted(name, token).conversation.unwrap())
+}
+
+/// The service has no focus there.
+fn without_focus(mut config: EngineConfig) -> EngineConfig {
+    config.conference = Some(Address::parse("sip:nobody@example.com").unwrap());
+    config
+}
+
+#[test]
+fn what_was_said_to_a_conference_that_never_began_reaches_everybody_once() {
+    let mut sessions = Sessions::with(7, &PEOPLE, without_focus);
+    let (_, id) = begin(&mut sessions, "alice", &["bob", "carol"]);
+    let texts = ["first of all", "second", "third"];
+    let tokens = texts.map(|text| sessions.world.start("alice", Command::Send(Draft::new(id, text))));
+    sessions.settle();
+    for token in tokens {
+        assert_eq!(sessions.world.outcome("alice", token), Some(Ok(())));
+    }
+    for name in ["bob", "carol"] {
+        assert_eq!(sessions.received(name), texts, "{name}");
+        let here = sessions.world.conversation(name);
+        assert_eq!(
+            sessions.world.snapshot(name).conversations[&here].conversation.kind,
+            ConversationKind::Group
+        );
+    }
+    let snapshot = sessions.world.snapshot("alice");
+    assert!(snapshot.outbox.is_empty());
+    let delivered = snapshot.deliveries.values().all(|each| {
+        each.len() == 2
+            && each.iter().all(|one| matches!(one.state, MessageState::Delivered | MessageState::Sent))
+    });
+    assert!(delivered);
+    assert!(sessions.world.store("alice").restored().outbox.is_empty());
+}
+
+#[test]
+fn what_was_said_to_a_conference_is_not_lost_by_a_restart_before_it_began() {
+    let mut sessions = Sessions::with(8, &PEOPLE, without_focus);
+    sessions.run("alice", Command::SignOut).unwrap();
+    let (_, id) = begin(&mut sessions, "alice", &["bob", "carol"]);
+    let token = sessions.world.start("alice", Command::Send(Draft::new(id, "kept")));
+    assert!(sessions.world.accepted("alice", token).message.is_some());
+    sessions.world.begin("alice", |mut engine| {
+        engine.msrp = Some(config("alice"));
+        without_focus(engine)
+    });
+    sessions.settle();
+    for name in ["bob", "carol"] {
+        assert_eq!(sessions.received(name), ["kept"], "{name}");
+    }
+    assert!(sessions.world.store("alice").restored().outbox.is_empty());
+}
+
+#[test]
+fn silence_ends_no_conference() {
+    let mut sessions = Sessions::with(9, &PEOPLE, |mut config| {
+        config.conference = Some(Address::parse(FACTORY).unwrap());
+        config.conversation_idle = Duration::from_secs(30);
+        config
+    });
+    meet(&mut sessions, "alice", &["bob", "carol"]);
+    sessions.wires.run_for(&mut sessions.world, Duration::from_secs(100));
+    for name in PEOPLE {
+        let id = sessions.world.conversation(name);
+        assert!(!sessions.world.told(name).contains(&"conversation-closed".to_owned()), "{name}");
+        assert_eq!(people(&mut sessions, name, id).len(), 2, "{name}");
+    }
+    let bobs = sessions.world.conversation("bob");
+    sessions.say("bob", bobs, "anybody there?").unwrap();
+    assert_eq!(sessions.received("carol"), ["anybody there?"]);
+}
+
+#[test]
+fn whoever_only_listens_is_back_after_the_connection_broke() {
+    let mut sessions = sessions(10, &PEOPLE);
+    let id = meet(&mut sessions, "alice", &["bob", "carol"]);
+    sessions.settle();
+    sessions.wires.cut_off("alice");
+    sessions.wires.run_for(&mut sessions.world, Duration::from_secs(30));
+    let bobs = sessions.world.conversation("bob");
+    sessions.say("bob", bobs, "still there?").unwrap();
+    sessions.settle();
+    assert_eq!(sessions.world.lines("alice", id).last().unwrap(), "< still there?");
+}
+
+#[test]
+fn a_conference_that_is_closed_before_it_began_is_waited_for_no_longer() {
+    let mut sessions = sessions(11, &PEOPLE);
+    let (token, id) = begin(&mut sessions, "alice", &["bob", "carol"]);
+    sessions.run("alice", Command::CloseConversation(id)).unwrap();
+    sessions.settle();
+    assert_eq!(sessions.world.outcome("alice", token).unwrap().unwrap_err().code(), Code::UserCancelled);
+}
+
+#[test]
+fn what_is_not_sent_when_a_conference_is_left_calls_nobody_into_a_new_one() {
+    let mut sessions = sessions(12, &PEOPLE);
+    sessions.run("alice", Command::SignOut).unwrap();
+    let (_, id) = begin(&mut sessions, "alice", &["bob", "carol"]);
+    let token = sessions.world.start("alice", Command::Send(Draft::new(id, "too late")));
+    sessions.run("alice", Command::CloseConversation(id)).unwrap();
+    sessions.run("alice", Command::SignIn).unwrap();
+    sessions.settle();
+    assert_eq!(
+        sessions.world.outcome("alice", token).unwrap().unwrap_err().code(),
+        Code::RecipientUnavailable
+    );
+    assert!(sessions.world.snapshot("bob").conversations.is_empty());
+    assert_eq!(sessions.wires.made, 0);
 }

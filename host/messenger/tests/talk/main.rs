@@ -5,6 +5,8 @@ mod calls;
 mod conferences;
 mod conversations;
 mod files;
+mod forger;
+mod hostile;
 mod phone;
 mod sessions;
 mod streams;

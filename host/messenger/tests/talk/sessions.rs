@@ -5,9 +5,10 @@ use std::time::Duration;
 use attache_messenger::{
     code::Code,
     command::Command,
-    conversation::Mode,
+    conversation::{ConversationKind, Mode},
     engine::EngineConfig,
     error::Error,
+    event::EventKind,
     id::ConversationId,
     message::{Draft, MessageState, Text},
     storage::JournalEvent,
@@ -199,4 +200,52 @@ fn a_phone_that_is_asked_for_a_session_does_not_disturb_anybody() {
     sessions.settle();
     let mode = sessions.world.snapshot("alice").conversations[&id].conversation.mode;
     assert_eq!(mode, Mode::Pager);
+}
+
+#[test]
+fn everybody_in_a_group_gets_a_text_that_is_too_long_for_a_message() {
+    let mut sessions = Sessions::new(8, &["alice", "bob", "carol"]);
+    let command = Command::StartConversation {
+        participants: vec![address("bob"), address("carol")],
+        subject: "".into(),
+        context: None,
+        mode: None,
+    };
+    let token = sessions.world.start("alice", command);
+    let id = sessions.world.accepted("alice", token).conversation.unwrap();
+    sessions.settle();
+    let long = "x".repeat(60_000);
+    sessions.say("alice", id, &long).unwrap();
+    for name in ["bob", "carol"] {
+        assert_eq!(sessions.received(name), [long.as_str()], "{name}");
+        let here = sessions.world.conversation(name);
+        assert_eq!(sessions.world.lines(name, here).len(), 1, "{name}: it belongs to the group");
+    }
+}
+
+#[test]
+fn a_session_of_two_people_ends_when_there_are_several() {
+    let mut sessions = Sessions::new(9, &["alice", "bob"]);
+    // She knows no sessions.
+    sessions.world.begin("carol", |config| config);
+    let id = sessions.begin("alice", "bob");
+    sessions.run("alice", Command::AddParticipant { conversation: id, address: address("carol") }).unwrap();
+    sessions.say("alice", id, "now we are three").unwrap();
+    for name in ["bob", "carol"] {
+        assert_eq!(sessions.received(name), ["now we are three"], "{name}");
+    }
+    let conversation = sessions.world.snapshot("alice").conversations[&id].conversation.clone();
+    assert_eq!((conversation.kind, conversation.mode), (ConversationKind::Group, Mode::Pager));
+    assert_eq!(sessions.wires.made, 1);
+}
+
+#[test]
+fn a_conversation_that_begins_by_a_session_is_shown_so_from_its_beginning() {
+    let mut sessions = Sessions::new(10, &["alice", "bob"]);
+    sessions.begin("alice", "bob");
+    let opened = sessions.world.events("bob").into_iter().find_map(|event| match event.kind {
+        EventKind::ConversationOpened(conversation) => Some(conversation.mode),
+        _ => None,
+    });
+    assert_eq!(opened, Some(Mode::Session));
 }

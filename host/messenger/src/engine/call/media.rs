@@ -190,6 +190,12 @@ impl Engine {
 
     // ---- what happens ----
 
+    /// How many calls of somebody ring.
+    fn ringing_of(&self, caller: &Address) -> usize {
+        let calls = self.lines.lines.values().map(|line| &line.call);
+        calls.filter(|call| call.state == CallState::Ringing && call.peer == *caller).count()
+    }
+
     /// Somebody calls.
     pub(super) fn on_incoming_call(&mut self, leg: InviteId, incoming: &Incoming) {
         let now = self.now.instant;
@@ -205,6 +211,7 @@ impl Engine {
             (_, _, Some(caller)) if *caller == self.config.address => Some(480),
             // For the phones: whoever else was reached decides (RFC 3261, section 16.7).
             (IncomingCalls::Ignore, ..) => Some(480),
+            (_, _, Some(caller)) if self.ringing_of(caller) >= super::RINGING_OF_ONE => Some(486),
             _ if self.lines.lines.len() >= self.config.limits.calls => Some(486),
             _ => None,
         };

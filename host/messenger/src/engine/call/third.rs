@@ -274,7 +274,13 @@ impl Engine {
             }
             Stage::Up(Passing::From(asking)) if *asking == side.other() => {
                 let asking = *asking;
-                let Some(body) = body else { return };
+                let Some(body) = body else {
+                    // They said yes to nothing: whoever asked must hear something, or nobody could ask again.
+                    third.stage = Stage::Up(Passing::Nothing);
+                    let Some(to) = third.leg(asking).map(|leg| leg.id) else { return };
+                    let _ = self.agent.answer_offer(now, to, Err(488));
+                    return;
+                };
                 third.stage = Stage::Up(if offer { Passing::Back(asking) } else { Passing::Nothing });
                 let Some(leg) = third.leg(asking) else { return };
                 let (to, passed) = (leg.id, leg.voice.say(&body));

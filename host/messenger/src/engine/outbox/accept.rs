@@ -206,7 +206,7 @@ impl Engine {
         self.enqueue(&Arc::new(entry), true);
     }
 
-    fn enqueue(&mut self, entry: &Arc<OutboxEntry>, left: bool) {
+    pub(super) fn enqueue(&mut self, entry: &Arc<OutboxEntry>, left: bool) {
         for peer in &entry.pending {
             let lane = self.outbox.lanes.entry(peer.clone()).or_default();
             let attempts = entry.attempts;

@@ -70,6 +70,15 @@ impl Streams {
         self.close(now, session);
         true
     }
+
+    /// Nobody will end those that linger.
+    pub(in crate::engine) fn end_all_lingering(&mut self, now: Instant) {
+        let mut sessions: Vec<SessionId> = core::mem::take(&mut self.lingering).into_values().collect();
+        sessions.sort_unstable();
+        for session in sessions {
+            self.close(now, session);
+        }
+    }
 }
 
 impl Streams {
