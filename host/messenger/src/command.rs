@@ -236,7 +236,8 @@ pub enum Command {
     /// Takes a call that rings, with the media of the application:
     /// [`MediaWanted`](crate::event::EventKind::MediaWanted) asks for the answer.
     AnswerCall(CallId),
-    /// Ends a call, wherever it stands; one that rings here is declined, on every device.
+    /// Ends a call, wherever it stands; one that rings here is declined, on every device. A call that the own phone was
+    /// asked to make ([`CallMethod::Refer`](crate::call::CallMethod::Refer)) is only lost sight of: it is ended at that phone.
     ///
     /// In `wit/`: `call-control.hang-up`.
     HangUp(CallId),

@@ -153,6 +153,10 @@ pub enum Target {
     Address(Address),
     /// Several people: in one request where the service passes lists on (RFC 5365), else one each. It is one message with
     /// a state for each of them.
+    ///
+    /// None of them learns who else gets it, so it makes no conversation of several: it stands in the conversation with the
+    /// first of them, and what each answers in the one with them. To talk to all of them, begin a conversation
+    /// ([`Command::StartConversation`](crate::command::Command::StartConversation)).
     Addresses(Arc<[Address]>),
     /// Everybody in a conversation, by its own way.
     Conversation(ConversationId),

@@ -208,6 +208,7 @@ pub enum TranscriptEntry {
         /// Who, and since when what holds.
         participant: Participant,
     },
-    /// A call that is over.
+    /// A call that is over. Such lines last as long as the process: the store keeps what was said, and a call is no
+    /// message that a search could find or an export name.
     Call(Arc<Call>),
 }
