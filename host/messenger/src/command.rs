@@ -237,7 +237,7 @@ pub enum Command {
     /// [`MediaWanted`](crate::event::EventKind::MediaWanted) asks for the answer.
     AnswerCall(CallId),
     /// Ends a call, wherever it stands; one that rings here is declined, on every device. A call that the own phone was
-    /// asked to make ([`CallMethod::Refer`](crate::call::CallMethod::Refer)) is only lost sight of: it is ended at that phone.
+    /// asked to make ([`CallMethod::Refer`]) is only lost sight of: it is ended at that phone.
     ///
     /// In `wit/`: `call-control.hang-up`.
     HangUp(CallId),
