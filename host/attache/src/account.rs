@@ -661,7 +661,7 @@ impl Task {
             self.publish();
         }
         while let Some(request) = self.engine.poll_file() {
-            self.files.request(request, &self.snapshot.load());
+            self.files.request(request);
         }
         // Last: numbering events may have asked for a write.
         while let Some((id, batch)) = self.engine.poll_batch() {

@@ -14,9 +14,8 @@ use std::{
 
 use attache_messenger::{
     command::Command,
-    file::{FileHash, FileInput, FileRequest, FileState, FileTransfer, HashAlgorithm},
+    file::{FileHash, FileInput, FileRequest, FileTransfer, HashAlgorithm},
     id::FileId,
-    snapshot::Snapshot,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use sha2::{Digest, Sha256};
@@ -114,7 +113,7 @@ impl Files {
     }
 
     /// Does what the engine asks for.
-    pub(crate) fn request(&mut self, request: FileRequest, snapshot: &Snapshot) {
+    pub(crate) fn request(&mut self, request: FileRequest) {
         match request {
             FileRequest::Read { file: id, offset, length } => self.piece(id, move |file| {
                 let mut bytes = vec![0; length];
@@ -134,10 +133,7 @@ impl Files {
                 file.write_all(&bytes)?;
                 Ok(FileInput::Written { file: id, bytes: bytes.len() })
             }),
-            FileRequest::Close { file: id } => {
-                let complete = snapshot.files.get(&id).is_some_and(|it| it.state == FileState::Done);
-                self.close(id, complete);
-            }
+            FileRequest::Close { file: id, complete } => self.close(id, complete),
         }
     }
 

@@ -5,38 +5,12 @@ mod common;
 use std::fs;
 
 use anyhow::Result;
-use attache_service::{Service, ServiceConfig};
 use attache_tests::console::Console;
-use common::{config, program, signed_in};
+use common::{Embedded, config, program, signed_in};
 use serde_json::json;
 
 const ALICE: &str = "sip:alice@example.test";
 const BOB: &str = "sip:bob@example.test";
-
-/// The embedded service in this process, and the runtime that it needs.
-struct Embedded {
-    service: Service,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Embedded {
-    fn start() -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let _inside = runtime.enter();
-        let config = ServiceConfig::parse(
-            "[service]\nlisten = \"127.0.0.1:0\"\ndomains = [\"example.test\"]\n\
-             [[user]]\nname = \"alice\"\npassword = \"wonderland\"\n\
-             [[user]]\nname = \"bob\"\npassword = \"builder\"\n",
-        )?;
-        let service = Service::start(&config)?;
-        drop(_inside);
-        Ok(Self { service, _runtime: runtime })
-    }
-
-    fn uri(&self) -> String {
-        format!("sip:{}", self.service.local_addrs()[0].1)
-    }
-}
 
 #[test]
 fn somebody_off_the_list_is_watched_until_it_is_enough() -> Result<()> {

@@ -106,11 +106,13 @@ pub enum FileRequest {
         /// What.
         bytes: Bytes,
     },
-    /// Nothing more is read or written. What was received is whole only if the file is
-    /// [done](FileState::Done).
+    /// Nothing more is read or written.
     Close {
         /// Which file.
         file: FileId,
+        /// Whether all of it was carried: what was received is whole only then. A snapshot may say so later, because
+        /// the event that tells of it may wait for storage.
+        complete: bool,
     },
 }
 
@@ -122,7 +124,7 @@ impl fmt::Debug for FileRequest {
             Self::Write { file, offset, bytes } => {
                 write!(f, "Write({file}, {} bytes at {offset})", bytes.len())
             }
-            Self::Close { file } => write!(f, "Close({file})"),
+            Self::Close { file, complete } => write!(f, "Close({file}, complete: {complete})"),
         }
     }
 }

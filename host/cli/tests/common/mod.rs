@@ -5,6 +5,7 @@
 use std::{fs, path::Path};
 
 use anyhow::Result;
+use attache_service::{Service, ServiceConfig};
 use attache_tests::{
     console::Console,
     kamailio::{Kamailio, Options},
@@ -23,6 +24,34 @@ pub(crate) fn kamailio() -> Result<Kamailio> {
         users: vec![("alice", "wonderland"), ("bob", "builder")],
         ..Options::default()
     })
+}
+
+/// The embedded service in this process, and the runtime that it needs.
+pub(crate) struct Embedded {
+    service: Service,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Embedded {
+    /// With Alice, Bob and Carol.
+    pub(crate) fn start() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let _inside = runtime.enter();
+        let config = ServiceConfig::parse(
+            "[service]\nlisten = \"127.0.0.1:0\"\ndomains = [\"example.test\"]\n\
+             [[user]]\nname = \"alice\"\npassword = \"wonderland\"\n\
+             [[user]]\nname = \"bob\"\npassword = \"builder\"\n\
+             [[user]]\nname = \"carol\"\npassword = \"christmas\"\n",
+        )?;
+        let service = Service::start(&config)?;
+        drop(_inside);
+        Ok(Self { service, _runtime: runtime })
+    }
+
+    /// Where it is.
+    pub(crate) fn uri(&self) -> String {
+        format!("sip:{}", self.service.local_addrs()[0].1)
+    }
 }
 
 /// A configuration file for one account, with whatever else is appended.

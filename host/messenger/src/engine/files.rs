@@ -550,7 +550,7 @@ impl Engine {
         self.files.requests.retain(|request| {
             !matches!(request, FileRequest::Read { file, .. } | FileRequest::Write { file, .. } if *file == id)
         });
-        self.files.requests.push_back(FileRequest::Close { file: id });
+        self.files.requests.push_back(FileRequest::Close { file: id, complete: outcome.is_ok() });
         carried.transfer.ended_at = Some(self.now.wall);
         if outcome.is_ok() {
             carried.transfer.done = carried.transfer.size;
