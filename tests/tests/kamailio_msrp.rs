@@ -95,7 +95,7 @@ fn connect(a: &mut Node, b: &mut Node, id: RelayId, receive: Receive) -> Result<
     let here = a.msrp.open(now, SessionParams { relay: Some(id), ..SessionParams::default() })?;
     let there = b.msrp.open(now, SessionParams { receive, ..SessionParams::default() })?;
     let path = |node: &Node, session| node.msrp.local_path(session).context("it is open");
-    let peer = |path, role| Peer { path, role, target: None, max_size: None };
+    let peer = |path, role| Peer { path, role, target: None, fingerprints: Vec::new(), max_size: None };
     let (offered, answered) = (path(a, here)?, path(b, there)?);
     ensure!(offered.len() == 2, "{offered:?}");
     b.msrp.connect(now, there, peer(offered, Role::Passive))?;

@@ -382,10 +382,14 @@ async fn received(streams: &mut Option<MsrpSockets>) -> StreamInput {
     }
 }
 
-/// Where peers reach the sockets of message sessions. A port that discards where they listen nowhere.
-pub(crate) fn stream_address(local: &[(bool, SocketAddr)], source: IpAddr) -> (String, u16) {
-    let plain = local.iter().find(|(secure, _)| !secure);
-    (source.to_string(), plain.map_or(NO_PORT, |(_, address)| address.port()))
+/// Where peers reach the sockets of message sessions, in the clear and over TLS. A port that discards where they listen
+/// nowhere.
+pub(crate) fn stream_address(local: &[(bool, SocketAddr)], source: IpAddr) -> (String, u16, u16) {
+    let port = |wanted| {
+        let found = local.iter().find(|(secure, _)| *secure == wanted);
+        found.map_or(NO_PORT, |(_, address)| address.port())
+    };
+    (source.to_string(), port(false), port(true))
 }
 
 /// The port that discards: nobody is there to be connected to (RFC 6135, section 4.1).
@@ -520,10 +524,10 @@ impl Task {
     /// Sessions that are there keep their connections; those that come later name the new address.
     fn relocate_streams(&mut self, addresses: &[SocketAddr]) {
         let (Some(streams), Some(first)) = (&mut self.streams, addresses.first()) else { return };
-        match streams.rebind(&[*first]) {
+        match streams.rebind(&[*first], &[*first]) {
             Ok(local) => {
-                let (host, port) = stream_address(&local, first.ip());
-                self.engine.set_stream_address(&host, port, NO_PORT);
+                let (host, port, tls_port) = stream_address(&local, first.ip());
+                self.engine.set_stream_address(&host, port, tls_port);
             }
             Err(error) => debug!(%error, "no socket for message sessions at this machine's new address"),
         }

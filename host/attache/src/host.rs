@@ -586,9 +586,13 @@ fn engine_config(config: AccountConfig, local: Vec<(Transport, SocketAddr)>, see
 
 /// Sockets for message sessions, on the first of this machine's addresses.
 fn bind_streams(local: &[IpAddr], tls: &Tls, common: &Common) -> Result<MsrpSockets, Error> {
+    let addresses: Vec<_> = local.first().map(|ip| SocketAddr::new(*ip, 0)).into_iter().collect();
     let options = MsrpOptions {
-        addresses: local.first().map(|ip| SocketAddr::new(*ip, 0)).into_iter().collect(),
+        addresses: addresses.clone(),
+        tls_addresses: addresses,
         tls: Some(tls.clone()),
+        // Of people, authorities know nothing; and a machine's own certificate would tell peers which machine it is.
+        ephemeral: true,
         resolver: common.resolver.clone(),
         ..MsrpOptions::default()
     };
@@ -600,14 +604,14 @@ fn bind_streams(local: &[IpAddr], tls: &Tls, common: &Common) -> Result<MsrpSock
 
 fn stream_config(streams: &MsrpSockets, local: &[IpAddr]) -> MsrpConfig {
     let source = local.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let (host, port) = account::stream_address(&streams.local_addresses(), source);
+    let (host, port, tls_port) = account::stream_address(&streams.local_addresses(), source);
     // One account is a person, not a switch: less will do than what a machine may have by itself.
     let limits = attache_msrp::Limits {
         memory: STREAM_MEMORY,
         outgoing_memory: STREAM_MEMORY,
         ..attache_msrp::Limits::default()
     };
-    MsrpConfig { host, port, tls_port: account::NO_PORT, limits }
+    MsrpConfig { host, port, tls_port, fingerprint: streams.fingerprint(), limits }
 }
 
 /// Most bytes of messages that an account holds because they are under way in sessions, in each direction.

@@ -20,10 +20,25 @@ async fn hears(messenger: &Messenger, view: attache::View) -> (String, Address, 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_people_talk_in_a_session_between_their_machines() {
+    two_talk(Transport::Tcp, Transport::Tcp).await;
+}
+
+/// Whoever signals over TLS takes no session in the clear, and what is too long for a MESSAGE goes by no other way.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_people_talk_over_tls_where_they_reach_the_service_so() {
+    two_talk(Transport::Tls, Transport::Wss).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_signals_over_tls_talks_over_tls_to_one_who_does_not() {
+    two_talk(Transport::Tls, Transport::Tcp).await;
+}
+
+async fn two_talk(first: Transport, second: Transport) {
     let world = World::start();
     let (desk, other) = (world.host().await, world.host().await);
-    let alice = signed_in(&desk, world.account("alice", "wonderland", Transport::Tls)).await;
-    let bob = signed_in(&other, world.account("bob", "builder", Transport::Tcp)).await;
+    let alice = signed_in(&desk, world.account("alice", "wonderland", first)).await;
+    let bob = signed_in(&other, world.account("bob", "builder", second)).await;
     let new = NewConversation::with(vec![bob.address().clone()]).about("plans").mode(Mode::Session);
     let talk = alice.start_conversation(new).await.expect("begun");
 
@@ -49,15 +64,21 @@ async fn two_people_talk_in_a_session_between_their_machines() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_people_meet_at_the_focus_of_the_service() {
-    let world = World::with(
-        "127.0.0.1",
-        2120,
-        "conference = \"sip:conference@example.com\"\nlisten-msrp = \"127.0.0.1:0\"",
-    );
+    three_meet(Transport::Tcp, "listen-msrp = \"127.0.0.1:0\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_people_meet_over_tls_where_they_reach_the_service_so() {
+    three_meet(Transport::Tls, "listen-msrp = \"127.0.0.1:0\"\nlisten-msrp-tls = \"127.0.0.1:0\"").await;
+}
+
+async fn three_meet(transport: Transport, listen: &str) {
+    let world =
+        World::with("127.0.0.1", 2120, &format!("conference = \"sip:conference@example.com\"\n{listen}"));
     let host = world.host().await;
     let mut people = Vec::new();
     for (user, password) in [("alice", "wonderland"), ("bob", "builder"), ("carol", "christmas")] {
-        let mut account = world.account(user, password, Transport::Tcp);
+        let mut account = world.account(user, password, transport);
         account.conference = Some(address("sip:conference@example.com"));
         people.push(signed_in(&host, account).await);
     }

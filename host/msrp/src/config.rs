@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::fingerprint::Fingerprint;
+
 /// What a machine is made with.
 #[derive(Clone, Debug)]
 pub struct MsrpConfig {
@@ -11,13 +13,16 @@ pub struct MsrpConfig {
     pub port: u16,
     /// As [`port`](Self::port), for TLS.
     pub tls_port: u16,
+    /// That of the certificate that this node shows over TLS, which its descriptions then name. `None`: peers have to believe
+    /// an authority.
+    pub fingerprint: Option<Fingerprint>,
     /// Bounds.
     pub limits: Limits,
 }
 
 impl Default for MsrpConfig {
     fn default() -> Self {
-        Self { host: "localhost".into(), port: 9, tls_port: 9, limits: Limits::default() }
+        Self { host: "localhost".into(), port: 9, tls_port: 9, fingerprint: None, limits: Limits::default() }
     }
 }
 

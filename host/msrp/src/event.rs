@@ -6,6 +6,7 @@ use std::time::Duration;
 use attache_sip::digest::Secret;
 use bytes::Bytes;
 
+use crate::fingerprint::Fingerprint;
 use crate::stream::Target;
 use crate::uri::MsrpUri;
 
@@ -94,6 +95,9 @@ pub struct Peer {
     pub role: Role,
     /// Where to connect to, if not where the path leads: the address of the media line (RFC 6714).
     pub target: Option<Target>,
+    /// Those of the certificates that it may show, over TLS; nobody else is let into the session. Empty: any that an
+    /// authority vouches for where this node connects, and anybody who knows the name of the session otherwise.
+    pub fingerprints: Vec<Fingerprint>,
     /// Octets of the largest message that it takes.
     pub max_size: Option<u64>,
 }
@@ -232,6 +236,9 @@ pub enum Failure {
     /// The peer did not connect within [`Limits::bind`](crate::Limits::bind).
     #[error("the peer did not connect in time")]
     NotConnected,
+    /// The peer shows another certificate than its description names, or none.
+    #[error("the certificate is not that of the peer")]
+    WrongCertificate,
     /// What the peer sent is no MSRP.
     #[error("the peer does not speak msrp")]
     NotMsrp,

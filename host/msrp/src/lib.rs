@@ -10,12 +10,14 @@
 //! - [`stream`]: what the machine and the owner of the sockets say to each other.
 //! - [`event`]: what callers ask of the machine, and what it tells them.
 //! - [`config`]: who this node is, and the bounds on what peers may take.
+//! - [`fingerprint`]: the certificates of peers, as session descriptions name them.
 //! - [`sdp`]: offers and answers for message sessions and files.
 //! - [`sim`]: a simulated network under a virtual clock, for tests.
 
 pub mod config;
 pub mod decoder;
 pub mod event;
+pub mod fingerprint;
 mod machine;
 mod ranges;
 pub mod sdp;
@@ -29,6 +31,7 @@ pub use event::{
     Body, Failure, FailureReport, Incoming, IncomingId, MsrpError, MsrpEvent, NicknameId, Outgoing,
     OutgoingId, Peer, Piece, Receive, RelayId, RelayParams, Role, SessionId, SessionParams,
 };
+pub use fingerprint::Fingerprint;
 pub use machine::Msrp;
 pub use stream::{StreamId, StreamInput, StreamRequest, Target};
 pub use uri::{MsrpUri, UriError};

@@ -20,6 +20,8 @@ use crate::event::{
     IncomingId, MsrpError, MsrpEvent, NicknameId, Outgoing, OutgoingId, Peer, RelayId, RelayParams,
     SessionId, SessionParams,
 };
+use crate::fingerprint::Fingerprint;
+use crate::sdp::MessageMedia;
 use crate::stream::{StreamId, StreamInput, StreamRequest, Target};
 use crate::uri::MsrpUri;
 
@@ -44,7 +46,7 @@ use streams::Stream;
 /// let offered = msrp.local_path(session).expect("it is open");
 /// // … `offered` goes into an offer, see `attache_msrp::sdp`; the answer has the peer's path …
 /// let path = vec!["msrp://192.0.2.2:2855/iau39soe2843z;tcp".parse()?];
-/// msrp.connect(now, session, Peer { path, role: Role::Active, target: None, max_size: None })?;
+/// msrp.connect(now, session, Peer { path, role: Role::Active, target: None, fingerprints: vec![], max_size: None })?;
 /// msrp.send(now, session, Outgoing::new("text/plain", "Hi"))?;
 /// assert!(matches!(msrp.poll_transmit(now), Some(StreamRequest::Connect { .. })));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -131,6 +133,11 @@ impl Msrp {
         self.config.tls_port = tls_port;
     }
 
+    /// The certificate that this node shows from now on, for sessions that are opened later.
+    pub fn set_fingerprint(&mut self, fingerprint: Option<Fingerprint>) {
+        self.config.fingerprint = fingerprint;
+    }
+
     /// How many sessions there are.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
@@ -144,7 +151,9 @@ impl Msrp {
     /// Takes what the owner of the sockets has to tell.
     pub fn handle_input(&mut self, now: Instant, input: StreamInput) {
         match input {
-            StreamInput::Accepted { stream, secure } => self.stream_accepted(now, stream, secure),
+            StreamInput::Accepted { stream, secure, certificate } => {
+                self.stream_accepted(now, stream, secure, certificate);
+            }
             StreamInput::Opened { stream } => self.stream_opened(now, stream),
             StreamInput::Bytes { stream, bytes } => self.stream_bytes(now, stream, &bytes),
             StreamInput::Written { stream, bytes } => self.stream_written(stream, bytes),
@@ -202,14 +211,23 @@ impl Msrp {
         self.sessions.get(&session).map(Session::local_path)
     }
 
+    /// A description of the session that leads to it and names this node's certificate where it is reached over TLS; all
+    /// else is as [`MessageMedia::new`] has it.
+    pub fn describe(&self, session: SessionId) -> Option<MessageMedia> {
+        let media = MessageMedia::new(self.local_path(session)?);
+        let secure = media.path.first().is_some_and(MsrpUri::is_secure);
+        let fingerprints = self.config.fingerprint.filter(|_| secure).into_iter().collect();
+        Some(MessageMedia { fingerprints, ..media })
+    }
+
     /// Takes what the peer's description said. With [`Role::Active`](crate::Role::Active) a connection is opened, or one
     /// that leads to the same place shared; otherwise the peer is waited for. A peer that has connected before its answer
-    /// was here is served all the same.
+    /// was here is served all the same; over TLS not before the answer has
+    /// said who may connect.
     ///
     /// # Errors
     /// [`MsrpError::Unknown`]; [`MsrpError::NotNow`] when it was connected before; [`MsrpError::Malformed`] for an empty
-    /// path, and for one that we would have to connect to without TLS where the session is
-    /// [secure](SessionParams::secure); [`MsrpError::TooMuch`].
+    /// path, or one that is not over TLS where the session is, or the other way round; [`MsrpError::TooMuch`].
     pub fn connect(&mut self, now: Instant, session: SessionId, peer: Peer) -> Result<(), MsrpError> {
         self.session_connect(now, session, peer)
     }

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+use crate::fingerprint::Fingerprint;
 use crate::machine::Msrp;
-use crate::stream::{StreamId, StreamInput, StreamRequest};
+use crate::stream::{StreamId, StreamInput, StreamRequest, Target};
 
 /// Something that has connections as a machine of this crate has.
 pub trait Node: Any {
@@ -47,6 +48,7 @@ impl Node for Msrp {
 /// A network of nodes, each of which listens at one host name on every port.
 pub struct Network {
     nodes: BTreeMap<String, Box<dyn Node>>,
+    certificates: BTreeMap<String, Fingerprint>,
     clock: Instant,
     rng: ChaCha8Rng,
     latency: Duration,
@@ -86,6 +88,7 @@ impl Network {
     pub fn new(seed: u64) -> Self {
         Self {
             nodes: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             clock: Instant::now(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             latency: Duration::from_millis(5),
@@ -127,6 +130,12 @@ impl Network {
     pub fn add(&mut self, host: &str, node: impl Node) {
         self.nodes.insert(host.to_owned(), Box::new(node));
         self.drain(host);
+    }
+
+    /// The certificate that the node at a host shows on connections over TLS from now on. Without one it shows none, and
+    /// is believed by those who want none in particular.
+    pub fn set_certificate(&mut self, host: &str, certificate: Fingerprint) {
+        self.certificates.insert(host.to_owned(), certificate);
     }
 
     /// Reaches into a node with the virtual time, and does what it then wants.
@@ -231,9 +240,7 @@ impl Network {
     fn drain(&mut self, host: &str) {
         while let Some(request) = self.nodes.get_mut(host).and_then(|node| node.poll_stream(self.clock)) {
             match request {
-                StreamRequest::Connect { stream, target } => {
-                    self.connect(host, stream, &target.host, target.secure);
-                }
+                StreamRequest::Connect { stream, target } => self.connect(host, stream, &target),
                 StreamRequest::Send { stream, bytes } => self.send(host, stream, bytes),
                 StreamRequest::Pause { stream } => {
                     if let Some((pipe, end)) = self.find(host, stream) {
@@ -263,13 +270,19 @@ impl Network {
         }
     }
 
-    fn connect(&mut self, host: &str, stream: StreamId, to: &str, secure: bool) {
+    fn connect(&mut self, host: &str, stream: StreamId, target: &Target) {
         let now = self.clock;
-        if !self.nodes.contains_key(to) || to == host {
+        let to = target.host.as_str();
+        let certificate = |host: &str| target.secure.then(|| self.certificates.get(host).copied()).flatten();
+        let shown = certificate(to);
+        let wanted = &target.fingerprints;
+        let believed = wanted.is_empty() || shown.is_some_and(|shown| wanted.contains(&shown));
+        if !self.nodes.contains_key(to) || to == host || !believed {
             let refused = Happening::Refused { host: host.to_owned(), stream };
             self.happen(now + self.latency, refused);
             return;
         }
+        let certificate = certificate(host);
         let number = self.next;
         self.next += 1;
         self.opened += 1;
@@ -283,10 +296,8 @@ impl Network {
         let theirs = StreamId::Theirs(number);
         self.pipes.insert(number, Pipe { ends: [end(host, stream), end(to, theirs)] });
         let at = self.arrival(number, 1);
-        self.happen(
-            at,
-            Happening::At { pipe: number, end: 1, input: StreamInput::Accepted { stream: theirs, secure } },
-        );
+        let accepted = StreamInput::Accepted { stream: theirs, secure: target.secure, certificate };
+        self.happen(at, Happening::At { pipe: number, end: 1, input: accepted });
         let at = at + self.latency;
         self.end(number, 0).last = at;
         self.happen(at, Happening::At { pipe: number, end: 0, input: StreamInput::Opened { stream } });

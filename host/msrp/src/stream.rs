@@ -8,6 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::fingerprint::Fingerprint;
 use crate::uri::{DEFAULT_PORT, MsrpUri};
 
 /// One connection. Each side numbers those that it began, so that no number is used twice.
@@ -31,19 +32,28 @@ impl fmt::Display for StreamId {
 /// Where a connection should lead.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Target {
-    /// A name or an IP address, the latter without brackets. Over TLS, what the peer's certificate must be for.
+    /// A name or an IP address, the latter without brackets. Over TLS, what the peer's certificate must be for
+    /// where no [fingerprint](Self::fingerprints) says more.
     pub host: String,
     /// The port.
     pub port: u16,
     /// Whether over TLS.
     pub secure: bool,
+    /// Over TLS, those of the certificates of which the peer must show one. Then it need not be for the host, nor need an
+    /// authority vouch for it.
+    pub fingerprints: Vec<Fingerprint>,
 }
 
 impl Target {
     /// Where an address leads.
     pub fn of(uri: &MsrpUri) -> Self {
         let host = uri.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        Self { host, port: uri.port().unwrap_or(DEFAULT_PORT), secure: uri.is_secure() }
+        Self {
+            host,
+            port: uri.port().unwrap_or(DEFAULT_PORT),
+            secure: uri.is_secure(),
+            fingerprints: Vec::new(),
+        }
     }
 }
 
@@ -109,6 +119,8 @@ pub enum StreamInput {
         stream: StreamId,
         /// Whether it is encrypted (TLS): sessions whose address says so are spoken over no other.
         secure: bool,
+        /// That of the certificate that the peer has shown, and proved to be its own.
+        certificate: Option<Fingerprint>,
     },
     /// A connection that the machine asked for is there.
     Opened {

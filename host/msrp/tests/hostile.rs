@@ -92,7 +92,7 @@ fn a_second_connection_does_not_get_the_session() {
     raw.bytes(chunk(&own, "aaa1", "Message-ID: 1\r\n", "first", '$'));
     assert_eq!(raw.messages().len(), 1);
     let second = StreamId::Theirs(2);
-    raw.input(StreamInput::Accepted { stream: second, secure: false });
+    raw.input(StreamInput::Accepted { stream: second, secure: false, certificate: None });
     raw.answers();
     raw.bytes_on(second, chunk(&own, "aaa2", "Message-ID: 2\r\n", "second", '$'));
     assert_eq!(raw.answers(), ["aaa2 50"]);
@@ -320,7 +320,7 @@ fn a_session_that_promises_encryption_is_spoken_over_no_other_connection() {
     assert_eq!(raw.answers(), ["aaa1 40"]);
     assert!(raw.events().is_empty());
     let second = StreamId::Theirs(2);
-    raw.input(StreamInput::Accepted { stream: second, secure: true });
+    raw.input(StreamInput::Accepted { stream: second, secure: true, certificate: None });
     raw.bytes_on(second, chunk(&own, "aaa2", "Message-ID: 2\r\n", "hi", '$'));
     assert_eq!(raw.messages(), ["hi"]);
 }

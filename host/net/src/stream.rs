@@ -1,15 +1,18 @@
 //! A byte stream to one peer, encrypted or not, and how it comes to be.
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use attache_msrp::Fingerprint;
 use attache_sip::transport::{Destination, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::error::FlowError;
@@ -27,10 +30,17 @@ pub(crate) enum Stream {
 impl Stream {
     /// The certificate that the peer has shown, as its summary.
     pub(crate) fn peer_certificate(&self) -> Option<Arc<CertificateSummary>> {
+        CertificateSummary::read(self.shown()?).map(Arc::new)
+    }
+
+    /// The same by its fingerprint.
+    pub(crate) fn peer_fingerprint(&self) -> Option<Fingerprint> {
+        self.shown().map(|certificate| Fingerprint::of(certificate))
+    }
+
+    fn shown(&self) -> Option<&CertificateDer<'static>> {
         let Self::Tls(stream) = self else { return None };
-        let shown = stream.get_ref().1.peer_certificates();
-        let certificate = shown.and_then(<[CertificateDer<'_>]>::first)?;
-        CertificateSummary::read(certificate).map(Arc::new)
+        stream.get_ref().1.peer_certificates()?.first()
     }
 }
 
@@ -62,9 +72,19 @@ pub(crate) async fn secure(
         return Ok(Stream::Plain(stream));
     }
     let tls = tls.ok_or(FlowError::Unsupported(peer.transport.via_name()))?;
-    let name = tls::server_name(domain, peer.remote.ip())?;
     // A WebSocket server is a web server, and has a web server's certificate (RFC 7118 §8).
     let config = if peer.transport == Transport::Wss { tls.web_client() } else { tls.sip_client() };
+    secure_with(stream, peer.remote.ip(), domain, config).await
+}
+
+/// As [`secure`], over TLS on these terms.
+pub(crate) async fn secure_with(
+    stream: TcpStream,
+    address: IpAddr,
+    domain: Option<&str>,
+    config: Arc<ClientConfig>,
+) -> Result<Stream, FlowError> {
+    let name = tls::server_name(domain, address)?;
     let connected = TlsConnector::from(config).connect(name, stream).await;
     let stream = connected.map_err(tls::handshake_error)?;
     Ok(Stream::Tls(Box::new(stream.into())))
@@ -80,6 +100,11 @@ pub(crate) async fn welcome(
         return Ok(Stream::Plain(stream));
     }
     let config = tls.and_then(Tls::server).ok_or(FlowError::Unsupported(transport.via_name()))?;
+    welcome_with(stream, config).await
+}
+
+/// As [`welcome`], over TLS on these terms.
+pub(crate) async fn welcome_with(stream: TcpStream, config: Arc<ServerConfig>) -> Result<Stream, FlowError> {
     let accepted = TlsAcceptor::from(config).accept(stream).await;
     let stream = accepted.map_err(tls::handshake_error)?;
     Ok(Stream::Tls(Box::new(stream.into())))

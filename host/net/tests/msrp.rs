@@ -10,9 +10,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use attache_msrp::{
-    Body, Failure, Msrp, MsrpConfig, MsrpEvent, Outgoing, Peer, Receive, Role, SessionId, SessionParams,
+    Body, Failure, Fingerprint, Msrp, MsrpConfig, MsrpEvent, Outgoing, Peer, Receive, Role, SessionId,
+    SessionParams,
 };
-use attache_net::{Limits, MsrpOptions, MsrpSockets, Tls};
+use attache_net::{Limits, MsrpOptions, MsrpSockets, Roots, Tls, TlsOptions};
 use bytes::Bytes;
 use common::PATIENCE;
 use pki::Authority;
@@ -34,7 +35,9 @@ impl Node {
             found.map_or(9, |(_, address)| address.port())
         };
         let (port, tls_port) = (port(false), port(true));
-        let config = MsrpConfig { host: "127.0.0.1".into(), port, tls_port, ..MsrpConfig::default() };
+        let fingerprint = sockets.fingerprint();
+        let host = "127.0.0.1".into();
+        let config = MsrpConfig { host, port, tls_port, fingerprint, ..MsrpConfig::default() };
         let mut seed = [0; 32];
         seed[..2].copy_from_slice(&port.to_be_bytes());
         seed[2..4].copy_from_slice(&tls_port.to_be_bytes());
@@ -76,7 +79,7 @@ fn connect(active: &mut Node, passive: &mut Node, params: SessionParams) -> (Ses
     let now = Instant::now();
     let sending = SessionParams { receive: Receive::Whole, ..params.clone() };
     let (here, there) = (active.msrp.open(now, sending).unwrap(), passive.msrp.open(now, params).unwrap());
-    let peer = |path, role| Peer { path, role, target: None, max_size: None };
+    let peer = |path, role| Peer { path, role, target: None, fingerprints: Vec::new(), max_size: None };
     let (offered, answered) =
         (active.msrp.local_path(here).unwrap(), passive.msrp.local_path(there).unwrap());
     passive.msrp.connect(now, there, peer(offered, Role::Passive)).unwrap();
@@ -204,6 +207,71 @@ async fn a_session_over_tls_is_with_the_host_of_its_address_alone() {
     assert_eq!(reason, Failure::Connection("transport TLS is not set up on this node".into()));
 }
 
+/// Two who trust no authority and show certificates of their own.
+fn strangers() -> (Node, Node) {
+    let node = |tls_addresses| {
+        let tls = Some(Tls::new(&TlsOptions { roots: Roots::Only(Vec::new()), identity: None }).unwrap());
+        Node::new(MsrpOptions { tls_addresses, tls, ephemeral: true, ..MsrpOptions::default() })
+    };
+    (node(Vec::new()), node(vec![common::V4.parse().unwrap()]))
+}
+
+/// A session over TLS that the first node opens the connection of, where descriptions name what `forge` makes of them.
+fn connect_securely(a: &mut Node, b: &mut Node, forge: impl Fn(&mut Peer, &mut Peer)) -> SessionId {
+    let now = Instant::now();
+    let open = |node: &mut Node, role| {
+        let secure = SessionParams { secure: true, ..SessionParams::default() };
+        let session = node.msrp.open(now, secure).unwrap();
+        (session, node.msrp.describe(session).unwrap().peer(role, false))
+    };
+    let ((here, mut offered), (there, mut answered)) = (open(a, Role::Passive), open(b, Role::Active));
+    forge(&mut offered, &mut answered);
+    b.msrp.connect(now, there, offered).unwrap();
+    a.msrp.connect(now, here, answered).unwrap();
+    here
+}
+
+#[tokio::test]
+async fn two_whom_no_authority_vouches_for_know_each_other_by_fingerprint() {
+    let (mut a, mut b) = strangers();
+    assert_ne!(a.sockets.fingerprint(), b.sockets.fingerprint());
+    let here = connect_securely(&mut a, &mut b, |offered, answered| {
+        assert_eq!((offered.fingerprints.len(), answered.fingerprints.len()), (1, 1));
+    });
+    a.msrp.send(Instant::now(), here, Outgoing::new("text/plain", "unseen")).unwrap();
+    assert_eq!(run(&mut a, &mut b, |_, b| first_message(b)).await, "unseen");
+}
+
+#[tokio::test]
+async fn a_host_with_another_certificate_than_the_answer_names_is_told_nothing() {
+    let (mut a, mut b) = strangers();
+    let other = Fingerprint::of(b"somebody else's");
+    let here = connect_securely(&mut a, &mut b, |_, answered| answered.fingerprints = vec![other]);
+    a.msrp.send(Instant::now(), here, Outgoing::new("text/plain", "unseen")).unwrap();
+    let reason = run(&mut a, &mut b, |a, _| failure(a)).await;
+    assert!(matches!(&reason, Failure::Connection(words) if words.contains("description")), "{reason:?}");
+    assert!(first_message(&mut b).is_none());
+}
+
+#[tokio::test]
+async fn whoever_shows_another_certificate_than_the_offer_names_is_not_let_in() {
+    let (mut a, mut b) = strangers();
+    let other = Fingerprint::of(b"somebody else's");
+    let here = connect_securely(&mut a, &mut b, |offered, _| offered.fingerprints = vec![other]);
+    a.msrp.send(Instant::now(), here, Outgoing::new("text/plain", "forged")).unwrap();
+    run(&mut a, &mut b, |a, _| failure(a)).await;
+    assert!(first_message(&mut b).is_none());
+
+    // Nor is one who shows none.
+    let (_, mut b) = strangers();
+    let tls = Some(Tls::new(&TlsOptions { roots: Roots::Only(Vec::new()), identity: None }).unwrap());
+    let mut a = Node::new(MsrpOptions { tls, ..MsrpOptions::default() });
+    let here = connect_securely(&mut a, &mut b, |offered, _| offered.fingerprints = vec![other]);
+    a.msrp.send(Instant::now(), here, Outgoing::new("text/plain", "forged")).unwrap();
+    run(&mut a, &mut b, |a, _| failure(a)).await;
+    assert!(first_message(&mut b).is_none());
+}
+
 #[tokio::test]
 async fn a_refused_connection_ends_its_session_with_the_reason() {
     let (mut a, mut b) = (Node::connecting(), Node::listening());
@@ -211,7 +279,7 @@ async fn a_refused_connection_ends_its_session_with_the_reason() {
     let nobody = TcpListener::bind(common::V4).await.unwrap().local_addr().unwrap();
     let session = a.msrp.open(Instant::now(), SessionParams::default()).unwrap();
     let path = vec![format!("msrp://{nobody}/x;tcp").parse().unwrap()];
-    let peer = Peer { path, role: Role::Active, target: None, max_size: None };
+    let peer = Peer { path, role: Role::Active, target: None, fingerprints: Vec::new(), max_size: None };
     a.msrp.connect(Instant::now(), session, peer).unwrap();
     let reason = run(&mut a, &mut b, |a, _| failure(a)).await;
     assert_eq!(reason, Failure::Connection("connection refused".into()));
@@ -253,7 +321,7 @@ async fn a_peer_that_does_not_read_is_given_up_and_held_little_for() {
     let deaf = TcpListener::bind(common::V4).await.unwrap();
     let session = a.msrp.open(Instant::now(), SessionParams::default()).unwrap();
     let path = vec![format!("msrp://{}/x;tcp", deaf.local_addr().unwrap()).parse().unwrap()];
-    let peer = Peer { path, role: Role::Active, target: None, max_size: None };
+    let peer = Peer { path, role: Role::Active, target: None, fingerprints: Vec::new(), max_size: None };
     a.msrp.connect(Instant::now(), session, peer).unwrap();
     let body = Body::Pulled { total: 1 << 40, from: 0 };
     let silent = attache_msrp::FailureReport::No;
@@ -312,7 +380,7 @@ async fn sessions_live_on_when_their_node_listens_elsewhere() {
     a.msrp.send(Instant::now(), here, Outgoing::new("text/plain", "before")).unwrap();
     assert_eq!(run(&mut a, &mut b, |_, b| first_message(b)).await, "before");
     let before = b.address();
-    let local = b.sockets.rebind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+    let local = b.sockets.rebind(&["127.0.0.1:0".parse().unwrap()], &[]).unwrap();
     assert_eq!(local.len(), 1);
     assert_ne!(local[0].1, before);
     a.msrp.send(Instant::now(), here, Outgoing::new("text/plain", "after")).unwrap();
@@ -323,7 +391,7 @@ async fn sessions_live_on_when_their_node_listens_elsewhere() {
     let (there, _) = connect(&mut c, &mut b, SessionParams::default());
     c.msrp.send(Instant::now(), there, Outgoing::new("text/plain", "elsewhere")).unwrap();
     assert_eq!(run(&mut c, &mut b, |_, b| first_message(b)).await, "elsewhere");
-    assert!(b.sockets.rebind(&["192.0.2.1:0".parse().unwrap()]).is_err(), "no address of this machine");
+    assert!(b.sockets.rebind(&["192.0.2.1:0".parse().unwrap()], &[]).is_err(), "no address of this machine");
     assert_eq!(b.sockets.local_addresses(), local);
 }
 

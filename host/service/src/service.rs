@@ -325,6 +325,8 @@ async fn run(
     let sleep = sleep_until(Instant::now().into());
     tokio::pin!(sleep);
     loop {
+        // It may have been renewed.
+        core.set_stream_certificate(streams.fingerprint());
         while let Some(transmit) = core.poll_transmit() {
             sockets.send(transmit);
         }

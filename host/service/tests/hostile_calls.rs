@@ -151,7 +151,7 @@ fn strangers_on_the_port_for_messages_get_nothing_and_leave_nothing() {
         }
         let stream = StreamId::Theirs(1_000_000 + number);
         net.core(|core, now| {
-            core.handle_stream(now, StreamInput::Accepted { stream, secure: false });
+            core.handle_stream(now, StreamInput::Accepted { stream, secure: false, certificate: None });
             core.handle_stream(now, StreamInput::Bytes { stream, bytes: bytes.into() });
         });
         if number % 100 == 0 {

@@ -63,7 +63,7 @@ impl Engine {
 
     /// Whether several people meet at the service.
     pub(super) fn has_focus(&self, people: usize, mode: Option<Mode>) -> bool {
-        people > 1 && self.config.conference.is_some() && self.streams.is_on() && mode != Some(Mode::Pager)
+        people > 1 && self.config.conference.is_some() && self.has_sessions() && mode != Some(Mode::Pager)
     }
 
     /// Whether somebody may be the focus of a conference: the service of this account, or the one that it is configured to

@@ -109,6 +109,8 @@ pub struct EngineConfig {
     pub history: Duration,
     /// Sessions of messages (RFC 4975): where connections for them are accepted, and bounds. `None` has no such sessions, and
     /// no conferences. Whoever runs the engine serves [`Engine::poll_stream`](super::Engine::poll_stream) then.
+    /// While the service is reached over TLS, sessions are over TLS alone, and there are none without a
+    /// [fingerprint](attache_msrp::MsrpConfig::fingerprint).
     pub msrp: Option<attache_msrp::MsrpConfig>,
     /// Longest file that may be offered to this account, in bytes; others are refused without asking. Default 1 GiB.
     pub largest_file: u64,

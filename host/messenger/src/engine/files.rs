@@ -12,8 +12,8 @@ use std::{
 };
 
 use attache_msrp::{
-    Body as Octets, FailureReport, IncomingId, MsrpEvent, Outgoing, OutgoingId, Receive, Role, SessionId,
-    SessionParams,
+    Body as Octets, FailureReport, IncomingId, MsrpEvent, MsrpUri, Outgoing, OutgoingId, Receive, Role,
+    SessionId, SessionParams,
     sdp::{self, Direction, FileHasher, FileOffer, FileSelector, Media, MessageMedia, Session, Setup},
 };
 use attache_sip::{
@@ -146,7 +146,7 @@ impl Engine {
         if *to == self.config.address {
             return Err(Error::new(Code::SessionInvitedSelf, "a file to yourself cannot be sent"));
         }
-        if !self.streams.is_on() {
+        if !self.has_sessions() {
             let text = "this account has no sessions, which carry files";
             return Err(Error::new(Code::UnsupportedByService, text));
         }
@@ -166,10 +166,11 @@ impl Engine {
 
     fn ask_to_take(&mut self, transfer: &FileTransfer) -> Option<(SessionId, InviteId)> {
         let now = self.now.instant;
+        let secure = self.needs_tls();
         let params =
-            SessionParams { accept_types: vec!["text/plain".to_owned()], ..SessionParams::default() };
+            SessionParams { secure, accept_types: vec!["text/plain".to_owned()], ..SessionParams::default() };
         let (session, mut media) = self.streams.open(now, params)?;
-        media.setup = Some(self.own_setup());
+        media.setup = Some(self.own_setup(secure));
         media.accept_types = vec![transfer.media_type.to_string()];
         media.direction = Direction::Send;
         media.file = Some(FileOffer {
@@ -240,6 +241,7 @@ impl Engine {
         carried.request = Some(ticket.request);
         self.accept(ticket);
         let params = SessionParams {
+            secure: theirs.path.first().is_some_and(MsrpUri::is_secure),
             accept_types: vec!["*".to_owned()],
             max_size: Some(size),
             receive: Receive::Pieces,

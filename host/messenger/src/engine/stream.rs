@@ -16,8 +16,8 @@ use std::{
 
 use attache_documents::{cpim, imdn};
 use attache_msrp::{
-    Failure, Incoming, IncomingId, Msrp, MsrpEvent, Outgoing, OutgoingId, Role, SessionId, SessionParams,
-    StreamInput, StreamRequest,
+    Failure, Incoming, IncomingId, Msrp, MsrpEvent, MsrpUri, Outgoing, OutgoingId, Role, SessionId,
+    SessionParams, StreamInput, StreamRequest,
     sdp::{self, Media, MessageMedia, Session, Setup},
 };
 use attache_sip::{
@@ -112,11 +112,6 @@ impl Streams {
         Self { msrp, ..Self::default() }
     }
 
-    /// Whether there are sessions at all.
-    pub(super) fn is_on(&self) -> bool {
-        self.msrp.is_some()
-    }
-
     pub(super) fn poll_event(&mut self) -> Option<MsrpEvent> {
         self.msrp.as_mut()?.poll_event()
     }
@@ -170,6 +165,7 @@ impl Engine {
         if let Some(config) = &mut self.config.msrp {
             host.clone_into(&mut config.host);
             config.port = port;
+            config.tls_port = tls_port;
         }
     }
 
@@ -178,7 +174,7 @@ impl Engine {
     /// Whether a message to somebody goes by a session, and not by MESSAGE.
     pub(super) fn goes_by_session(&self, entry: &OutboxEntry, peer: &Address) -> bool {
         let id = entry.message.conversation;
-        if !self.streams.is_on() {
+        if !self.has_sessions() {
             return false;
         }
         let kind = self.conversations.held.get(&id).map(|held| held.kept.conversation.kind);
@@ -260,27 +256,48 @@ impl Engine {
     // ---- beginning ----
 
     /// Whoever accepts no connections opens them.
-    pub(super) fn own_setup(&self) -> Setup {
-        let listens = self.config.msrp.as_ref().is_some_and(|config| config.port != 9);
+    pub(super) fn own_setup(&self, secure: bool) -> Setup {
+        let config = self.config.msrp.as_ref();
+        let listens = config.is_some_and(|config| 9 != if secure { config.tls_port } else { config.port });
         if listens { Setup::Either } else { Setup::Active }
     }
 
+    /// Whether sessions have to be over TLS. They are as protected as the signalling that sets them up: descriptions in the
+    /// clear, whose fingerprints anybody on the way could change, would protect nobody, and of a service that is reached
+    /// over TLS nothing may be left unprotected. Between two connections to the service it is not known which the next will
+    /// be.
+    pub(super) fn needs_tls(&self) -> bool {
+        self.agent.flows().all(|(_, service)| service.transport.is_secure())
+    }
+
+    /// Whether there can be sessions at all.
+    pub(super) fn has_sessions(&self) -> bool {
+        let config = self.config.msrp.as_ref();
+        config.is_some_and(|config| config.fingerprint.is_some() || !self.needs_tls())
+    }
+
+    /// Whether a session on these terms can be had. Where ours could be in the clear, one over TLS is as good.
+    fn may_connect(&self, theirs: &MessageMedia) -> bool {
+        match theirs.path.first().is_some_and(MsrpUri::is_secure) {
+            true => self.config.msrp.as_ref().is_some_and(|config| config.fingerprint.is_some()),
+            false => !self.needs_tls(),
+        }
+    }
+
     /// A session of our own and its description.
-    fn offer(&mut self, role: Option<Setup>, chatroom: Option<Vec<String>>) -> Option<(SessionId, Media)> {
+    fn offer(&mut self, secure: bool, role: Option<Setup>) -> Option<(SessionId, Media)> {
         let now = self.now.instant;
         let params = SessionParams {
+            secure,
             accept_types: types(&self.config),
             max_size: Some(MAX_MESSAGE as u64 + 16 * 1024),
             ..SessionParams::default()
         };
-        let msrp = self.streams.msrp.as_mut()?;
-        let session = msrp.open(now, params).ok()?;
-        let mut media = MessageMedia::new(msrp.local_path(session)?);
+        let (session, mut media) = self.streams.open(now, params)?;
         media.accept_types = types(&self.config);
         media.accept_wrapped_types = vec!["*".to_owned()];
         media.max_size = Some(MAX_MESSAGE as u64);
         media.setup = role;
-        media.chatroom = chatroom;
         Some((session, media.write()))
     }
 
@@ -314,8 +331,9 @@ impl Engine {
         if self.streams.chats.len() >= MAX_CHATS {
             return None;
         }
-        let setup = self.own_setup();
-        let (session, media) = self.offer(Some(setup), None)?;
+        let secure = self.needs_tls();
+        let setup = self.own_setup(secure);
+        let (session, media) = self.offer(secure, Some(setup))?;
         let subject = self.conversations.held.get(&id).map(|held| held.kept.conversation.subject.clone());
         let subject = subject.filter(|subject| !subject.is_empty());
         let description = self.description(vec![media], subject.as_deref());
@@ -378,7 +396,7 @@ impl Engine {
 
     fn accept_chat(&mut self, leg: InviteId, invitation: &Invitation, offered: &Session) -> Result<(), u16> {
         let now = self.now.instant;
-        if !self.streams.is_on() {
+        if !self.has_sessions() {
             return Err(488);
         }
         let caller = inbox::sender(&invitation.message).ok_or(400_u16)?;
@@ -390,6 +408,9 @@ impl Engine {
         }
         let place = offered.medias.iter().position(MessageMedia::is_one).ok_or(488_u16)?;
         let theirs = MessageMedia::read(offered, &offered.medias[place]).map_err(|_| 488_u16)?;
+        if !self.may_connect(&theirs) {
+            return Err(488);
+        }
         if theirs.file.is_some() {
             return self.on_file_offered(leg, &caller, (offered.clone(), place, theirs));
         }
@@ -397,7 +418,8 @@ impl Engine {
             return Err(486);
         }
         let (setup, role) = Setup::answer(theirs.setup, Role::Active);
-        let (session, ours) = self.offer(setup, None).ok_or(486_u16)?;
+        let secure = theirs.path.first().is_some_and(MsrpUri::is_secure);
+        let (session, ours) = self.offer(secure, setup).ok_or(486_u16)?;
         let answer = offered.medias.iter().enumerate();
         let answer = answer.map(|(at, media)| if at == place { ours.clone() } else { sdp::refused(media) });
         let answer = answer.collect();

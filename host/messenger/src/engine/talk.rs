@@ -163,7 +163,7 @@ impl Engine {
             let text = format!("a subject has at most {MAX_SUBJECT} bytes, and no control characters");
             return Err(Error::new(Code::InvalidArgument, text));
         }
-        if mode == Some(Mode::Session) && !self.streams.is_on() {
+        if mode == Some(Mode::Session) && !self.has_sessions() {
             let text = "sessions of messages are not offered by this account";
             return Err(Error::new(Code::UnsupportedByService, text));
         }

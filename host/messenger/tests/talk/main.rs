@@ -8,6 +8,7 @@ mod files;
 mod forger;
 mod hostile;
 mod phone;
+mod protected;
 mod sessions;
 mod streams;
 mod world;

@@ -86,11 +86,7 @@ impl Sessions {
     }
 
     pub(crate) fn received(&self, name: &str) -> Vec<String> {
-        let text = |entry: attache_messenger::storage::JournalEntry| match entry.event {
-            JournalEvent::MessageReceived(message) => Some(message.content.text().to_owned()),
-            _ => None,
-        };
-        self.world.store(name).journal().into_iter().filter_map(text).collect()
+        self.world.received(name)
     }
 }
 

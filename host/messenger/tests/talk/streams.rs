@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use attache_messenger::sim::{EngineNode, Simulation};
-use attache_msrp::{MsrpConfig, StreamId, StreamInput, StreamRequest};
+use attache_msrp::{Fingerprint, MsrpConfig, StreamId, StreamInput, StreamRequest};
 
 use crate::world::{Service, World, at};
 
@@ -21,10 +21,23 @@ pub(crate) struct Wires {
     waiting: Vec<(&'static str, StreamInput)>,
     /// How many connections were made.
     pub(crate) made: u32,
+    /// How many of them over TLS.
+    pub(crate) made_over_tls: u32,
+    /// Who shows another certificate than its own.
+    pub(crate) impostor: Option<&'static str>,
 }
 
 pub(crate) fn config(name: &str) -> MsrpConfig {
     MsrpConfig { host: at(name).ip().to_string(), port: 2855, ..MsrpConfig::default() }
+}
+
+/// Of somebody who can have sessions over TLS too.
+pub(crate) fn config_with_tls(name: &str) -> MsrpConfig {
+    MsrpConfig { tls_port: 2856, fingerprint: Some(certificate(name)), ..config(name) }
+}
+
+fn certificate(name: &str) -> Fingerprint {
+    Fingerprint::of(name.as_bytes())
 }
 
 impl Wires {
@@ -89,16 +102,31 @@ impl Wires {
         match request {
             StreamRequest::Connect { stream, target } => {
                 let other = self.nodes.iter().find(|other| at(other).ip().to_string() == target.host);
-                let Some(&other) = other.filter(|_| target.port == 2855) else {
+                let shown = |name| {
+                    let shown = if self.impostor == Some(name) { "another" } else { name };
+                    target.secure.then(|| certificate(shown))
+                };
+                let port = if target.secure { 2856 } else { 2855 };
+                let other = other.filter(|other| {
+                    let wanted = &target.fingerprints;
+                    let known = shown(other).is_some_and(|shown| wanted.contains(&shown));
+                    target.port == port && (wanted.is_empty() || known)
+                });
+                let certificate = shown(name);
+                let Some(&other) = other else {
                     let reason = "nobody listens there".to_owned();
                     return self.waiting.push((name, StreamInput::Closed { stream, reason }));
                 };
                 self.next += 1;
                 self.made += 1;
+                self.made_over_tls += u32::from(target.secure);
                 let theirs = StreamId::Theirs(self.next);
                 self.ends.insert((name, stream), (other, theirs));
                 self.ends.insert((other, theirs), (name, stream));
-                self.waiting.push((other, StreamInput::Accepted { stream: theirs, secure: target.secure }));
+                self.waiting.push((
+                    other,
+                    StreamInput::Accepted { stream: theirs, secure: target.secure, certificate },
+                ));
                 self.waiting.push((name, StreamInput::Opened { stream }));
             }
             StreamRequest::Send { stream, bytes } => {

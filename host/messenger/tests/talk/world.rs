@@ -16,6 +16,7 @@ use attache_messenger::{
     id::ConversationId,
     sim::{BEGINNING, EngineNode, MemoryStore, Node, Simulation},
     snapshot::{Snapshot, TranscriptEntry},
+    storage::{JournalEntry, JournalEvent},
 };
 use attache_msrp::{StreamInput, StreamRequest};
 use attache_service::{ConferenceConfig, Core, CoreConfig, ServiceConfig, StoreChange};
@@ -135,6 +136,15 @@ impl World {
         let store = self.stores.entry(name).or_default().clone();
         let node = EngineNode::new(&self.sim, change(config), store);
         self.sim.add(at(name), node);
+    }
+
+    /// What somebody was told, one after the other.
+    pub(crate) fn received(&self, name: &str) -> Vec<String> {
+        let text = |entry: JournalEntry| match entry.event {
+            JournalEvent::MessageReceived(message) => Some(message.content.text().to_owned()),
+            _ => None,
+        };
+        self.store(name).journal().into_iter().filter_map(text).collect()
     }
 
     pub(crate) fn store(&self, name: &str) -> MemoryStore {

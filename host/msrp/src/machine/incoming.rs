@@ -9,7 +9,7 @@ use super::{Msrp, Timer};
 use crate::event::{Failure, FailureReport, Incoming, IncomingId, MsrpEvent, Piece, Receive, SessionId};
 use crate::ranges::Ranges;
 use crate::sdp::type_matches;
-use crate::stream::StreamId;
+use crate::stream::{StreamId, StreamRequest};
 use crate::wire::{ByteRange, Flag, Head, Method, Writer, comment, response};
 
 /// Octets of the longest `Message-ID` that is read; the standard has 32.
@@ -126,9 +126,16 @@ impl Msrp {
         match session.stream {
             Some(bound) if bound == stream => {}
             Some(_) => return Err(506),
-            None => {
+            None if self.may_bind(id, stream) => {
                 self.session_bind(id, stream);
                 self.session_up(now, id);
+            }
+            // Nothing on this connection is from whom it says. The session goes on waiting for its peer.
+            None => {
+                tracing::debug!(%stream, session = %id, "the certificate is not that of the session's peer");
+                self.requests.push_back(StreamRequest::Close { stream });
+                self.stream_gone(now, stream, Failure::WrongCertificate);
+                return Err(481);
             }
         }
         request.session = Some(id);

@@ -10,10 +10,12 @@ use crate::event::{
 };
 use crate::stream::{StreamId, Target};
 use crate::uri::MsrpUri;
-use crate::wire::{ByteRange, Flag, Method, Writer};
+use crate::wire::{ByteRange, Flag, Head, Method, Writer};
 
 /// Messages that were refused, whose further chunks are known by it.
 const REFUSED: usize = 16;
+/// Connections that wait for one session's peer to be known. More is no mistake.
+const EARLY: usize = 4;
 
 pub(super) struct Session {
     pub(super) own: MsrpUri,
@@ -35,6 +37,8 @@ pub(super) struct Session {
     pub(super) by_message: HashMap<Box<str>, IncomingId>,
     pub(super) incoming: BTreeSet<IncomingId>,
     refused: VecDeque<(Box<str>, u16)>,
+    /// Connections that were here before it is known who may come.
+    early: Vec<StreamId>,
 }
 
 impl Session {
@@ -96,6 +100,7 @@ impl Msrp {
             by_message: HashMap::new(),
             incoming: BTreeSet::new(),
             refused: VecDeque::new(),
+            early: Vec::new(),
         };
         self.sessions.insert(id, session);
         Ok(id)
@@ -112,15 +117,20 @@ impl Msrp {
             return Err(MsrpError::NotNow);
         }
         let first = peer.path.first().ok_or(MsrpError::Malformed)?;
+        // Both sides agree on one transport; a relay may have another behind it.
+        if session.relay.is_none() && first.is_secure() != session.own.is_secure() {
+            return Err(MsrpError::Malformed);
+        }
         let stream = match (session.stream, session.relay, peer.role) {
             // The peer was faster than its answer.
             (Some(stream), ..) => Some(stream),
             (None, Some(relay), _) => Some(self.relay_stream(relay).ok_or(MsrpError::NotNow)?),
             (None, None, Role::Active) => {
-                let target = peer.target.clone().unwrap_or_else(|| Target::of(first));
+                let mut target = peer.target.clone().unwrap_or_else(|| Target::of(first));
                 if session.params.secure && !target.secure {
                     return Err(MsrpError::Malformed);
                 }
+                target.fingerprints.clone_from(&peer.fingerprints);
                 Some(self.stream_to(target)?)
             }
             (None, None, Role::Passive) => None,
@@ -137,7 +147,36 @@ impl Msrp {
             }
             None => self.arm(now + self.config.limits.bind, Timer::Bind(id)),
         }
+        let early = self.sessions.get_mut(&id).map(|session| std::mem::take(&mut session.early));
+        self.streams_resume(now, early.unwrap_or_default());
         Ok(())
+    }
+
+    /// Whether a request comes before it is known who may use its session, and its connection has to wait for that. Only
+    /// where the connection says who it is from.
+    pub(super) fn comes_early(&mut self, stream: StreamId, head: &Head) -> bool {
+        let Ok(to) = head.to_path() else { return false };
+        let [own] = to.as_slice() else { return false };
+        let id = own.session().and_then(|name| self.by_name.get(name)).copied();
+        let Some(session) = id.and_then(|id| self.sessions.get_mut(&id)) else { return false };
+        let unknown = session.peer.is_none() && session.relay.is_none() && session.own.is_secure();
+        if unknown && session.early.len() < EARLY {
+            session.early.push(stream);
+        }
+        unknown && session.early.contains(&stream)
+    }
+
+    /// Whether the connection may be used for a session, by what the peer's description says of its certificate.
+    pub(super) fn may_bind(&self, id: SessionId, stream: StreamId) -> bool {
+        let (Some(session), Some(stream)) = (self.sessions.get(&id), self.streams.get(&stream)) else {
+            return false;
+        };
+        if !session.own.is_secure() {
+            return true;
+        }
+        let Some(peer) = &session.peer else { return false };
+        let shown = stream.certificate();
+        peer.fingerprints.is_empty() || shown.is_some_and(|shown| peer.fingerprints.contains(&shown))
     }
 
     /// Has a session use a connection.
@@ -220,5 +259,6 @@ impl Msrp {
         if let Some(stream) = session.stream {
             self.stream_left(now, stream, id);
         }
+        self.streams_resume(now, session.early);
     }
 }

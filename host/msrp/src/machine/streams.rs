@@ -10,6 +10,7 @@ use super::outgoing::Transaction;
 use super::{Msrp, Timer};
 use crate::decoder::{Decoder, Frame};
 use crate::event::{Failure, MsrpError, OutgoingId, RelayId, SessionId};
+use crate::fingerprint::Fingerprint;
 use crate::stream::{StreamId, StreamRequest, Target};
 use crate::wire::{Head, Start, Writer};
 
@@ -25,10 +26,14 @@ pub(super) struct Stream {
     target: Option<Target>,
     /// Whether it is encrypted.
     pub(super) secure: bool,
+    /// The certificate that the peer has shown, if it is its connection.
+    shown: Option<Fingerprint>,
     pub(super) open: bool,
     decoder: Decoder,
     /// The chunk that is being received.
     chunk: Option<Chunk>,
+    /// The head of a request that waits until it is known who may use its session; nothing is read meanwhile.
+    parked: Option<Box<Head>>,
     /// Whole chunks that go before messages: answers, reports and the like.
     sayings: VecDeque<Bytes>,
     sayings_length: usize,
@@ -69,7 +74,9 @@ impl Stream {
             target,
             secure,
             decoder: Decoder::new(head),
+            shown: None,
             chunk: None,
+            parked: None,
             sayings: VecDeque::new(),
             sayings_length: 0,
             in_flight: 0,
@@ -89,8 +96,19 @@ impl Stream {
         }
     }
 
+    /// The certificate that the peer has shown. One of several that were wanted is not known which.
+    pub(super) fn certificate(&self) -> Option<Fingerprint> {
+        match &self.target {
+            Some(target) => match target.fingerprints[..] {
+                [only] => Some(only),
+                _ => None,
+            },
+            None => self.shown,
+        }
+    }
+
     fn is_paused(&self) -> bool {
-        self.paused_for_pieces || self.paused_for_sayings || self.paused_for_held
+        self.parked.is_some() || self.paused_for_pieces || self.paused_for_sayings || self.paused_for_held
     }
 }
 
@@ -117,12 +135,19 @@ impl Msrp {
         Ok(stream)
     }
 
-    pub(super) fn stream_accepted(&mut self, now: Instant, id: StreamId, secure: bool) {
+    pub(super) fn stream_accepted(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        secure: bool,
+        certificate: Option<Fingerprint>,
+    ) {
         if self.streams.len() >= self.config.limits.streams || self.streams.contains_key(&id) {
             self.requests.push_back(StreamRequest::Close { stream: id });
             return;
         }
-        self.streams.insert(id, Stream::new(None, secure, self.config.limits.head, Some(now)));
+        let stream = Stream::new(None, secure, self.config.limits.head, Some(now));
+        self.streams.insert(id, Stream { shown: certificate, ..stream });
         self.arm(now + self.config.limits.bind, Timer::Use(id));
     }
 
@@ -150,8 +175,24 @@ impl Msrp {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.decoder.push(bytes);
         }
-        while let Some(frame) = self.streams.get_mut(&id).and_then(|stream| stream.decoder.next()) {
+        self.stream_read(now, id);
+    }
+
+    /// Works off what has come.
+    fn stream_read(&mut self, now: Instant, id: StreamId) {
+        let next = |stream: &mut Stream| stream.parked.is_none().then(|| stream.decoder.next()).flatten();
+        while let Some(frame) = self.streams.get_mut(&id).and_then(next) {
             match frame {
+                Ok(Frame::Head(head))
+                    if matches!(head.start(), Start::Request(_)) && self.comes_early(id, &head) =>
+                {
+                    let Some(stream) = self.streams.get_mut(&id) else { return };
+                    let was_paused = stream.is_paused();
+                    stream.parked = Some(head);
+                    if !was_paused {
+                        self.requests.push_back(StreamRequest::Pause { stream: id });
+                    }
+                }
                 Ok(frame) => self.frame(now, id, frame),
                 Err(error) => {
                     tracing::debug!(stream = %id, %error, "nothing more can be read");
@@ -160,6 +201,19 @@ impl Msrp {
                     return;
                 }
             }
+        }
+    }
+
+    /// Goes on with connections that waited for a session's peer to be known.
+    pub(super) fn streams_resume(&mut self, now: Instant, early: Vec<StreamId>) {
+        for id in early {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let Some(head) = stream.parked.take() else { continue };
+            if !stream.is_paused() {
+                self.requests.push_back(StreamRequest::Resume { stream: id });
+            }
+            self.frame(now, id, Frame::Head(head));
+            self.stream_read(now, id);
         }
     }
 

@@ -4,11 +4,14 @@ use sdp_types::{Connection, Media, Session};
 
 use super::{Attribute, Direction, FileOffer, SdpError, attribute, set_direction, value};
 use crate::event::{Peer, Role};
+use crate::fingerprint::Fingerprint;
 use crate::stream::Target;
 use crate::uri::MsrpUri;
 
 /// Media types that are read from one list.
 const MAX_TYPES: usize = 64;
+/// Certificates that one side may show.
+const MAX_FINGERPRINTS: usize = 8;
 
 /// Who opens the connection, as one side says it (RFC 6135, RFC 4145).
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -75,6 +78,8 @@ pub struct MessageMedia {
     pub setup: Option<Setup>,
     /// Whether the address of the media line may be used in place of the path's (RFC 6714).
     pub cema: bool,
+    /// Those of the certificates of which the describer shows one, over TLS (RFC 4975, section 14.4, RFC 8122).
+    pub fingerprints: Vec<Fingerprint>,
     /// Which way messages flow.
     pub direction: Direction,
     /// The session is one with a chat room, with these features: `nickname`, `private-messages` (RFC 7701, section 8).
@@ -99,6 +104,7 @@ impl MessageMedia {
             max_size: None,
             setup: None,
             cema: false,
+            fingerprints: Vec::new(),
             direction: Direction::Both,
             chatroom: None,
             file: None,
@@ -116,7 +122,8 @@ impl MessageMedia {
     /// Reads one line of a description.
     ///
     /// # Errors
-    /// When it is not for messages, its path is missing or malformed, or transport and path do not fit together.
+    /// When it is not for messages, its path is missing or malformed, transport and path do not fit together, or its
+    /// certificate is named in no way that can be checked.
     pub fn read(session: &Session, media: &Media) -> Result<Self, SdpError> {
         if !Self::is_one(media) {
             return Err(SdpError::NotMessages);
@@ -141,6 +148,7 @@ impl MessageMedia {
                 .transpose()?,
             setup: value(attributes, "setup").and_then(Setup::parse),
             cema: value(attributes, "msrp-cema").is_some(),
+            fingerprints: if secure { fingerprints(session, media)? } else { Vec::new() },
             direction: Direction::of(session, media),
             chatroom: value(attributes, "chatroom").map(words),
             file: FileOffer::read(media)?,
@@ -166,6 +174,9 @@ impl MessageMedia {
         }
         if self.cema {
             add("msrp-cema", None);
+        }
+        for fingerprint in self.fingerprints.iter().filter(|_| secure) {
+            add("fingerprint", Some(fingerprint.to_string()));
         }
         if let Some(features) = &self.chatroom {
             add("chatroom", Some(features.join(" ")).filter(|features| !features.is_empty()));
@@ -206,11 +217,14 @@ impl MessageMedia {
             host: self.host.to_ascii_lowercase(),
             port: self.port,
             secure: self.path.first().is_some_and(MsrpUri::is_secure),
+            fingerprints: Vec::new(),
         };
         let differs = by_path.as_ref() != Some(&by_line) && !self.host.is_empty();
         // Through relays the path is what counts (RFC 6714, section 5).
         let target = (cema && self.cema && differs && self.path.len() == 1).then_some(by_line);
-        Peer { path: self.path.clone(), role, target, max_size: self.max_size }
+        // Whoever is behind a relay shows its certificate to that, and the relay another one to us.
+        let fingerprints = if self.path.len() == 1 { self.fingerprints.clone() } else { Vec::new() };
+        Peer { path: self.path.clone(), role, target, fingerprints, max_size: self.max_size }
     }
 
     /// Whether a message of this type can be sent to the describer, by itself or within others.
@@ -230,6 +244,27 @@ pub(crate) fn type_matches(list: &[String], media_type: &str) -> bool {
             || wanted.eq_ignore_ascii_case(bare)
             || wanted.strip_suffix("/*").is_some_and(|wanted| wanted.eq_ignore_ascii_case(kind))
     })
+}
+
+/// The certificates that a line names, or where it names none, those that the whole description does (RFC 8122, section 5).
+fn fingerprints(session: &Session, media: &Media) -> Result<Vec<Fingerprint>, SdpError> {
+    const NAME: &str = "fingerprint";
+    let named = |attributes: &[Attribute]| attributes.iter().any(|attribute| attribute.attribute == NAME);
+    let attributes = if named(&media.attributes) { &media.attributes } else { &session.attributes };
+    let (mut found, mut any) = (Vec::new(), false);
+    for attribute in attributes.iter().filter(|attribute| attribute.attribute == NAME) {
+        any = true;
+        let mut words = attribute.value.as_deref().unwrap_or("").split_ascii_whitespace();
+        // Others say the same of the same certificate in another way.
+        if words.next().is_some_and(|function| function.eq_ignore_ascii_case(Fingerprint::FUNCTION)) {
+            found.extend(words.next().and_then(Fingerprint::parse));
+        }
+    }
+    // A certificate that is named and cannot be checked is not to be taken for any certificate.
+    match any && (found.is_empty() || found.len() > MAX_FINGERPRINTS) {
+        true => Err(SdpError::Attribute(NAME)),
+        false => Ok(found),
+    }
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -269,6 +304,7 @@ mod tests {
             max_size: Some(65536),
             setup: Some(Setup::Either),
             cema: true,
+            fingerprints: vec![Fingerprint::of(b"one"), Fingerprint::of(b"another")],
             direction: Direction::Send,
             chatroom: Some(vec!["nickname".into(), "private-messages".into()]),
             file: Some(file),
@@ -280,6 +316,33 @@ mod tests {
         assert!(text.contains("a=chatroom:nickname private-messages\r\n"), "{text}");
         assert_eq!(format!("{read:?}"), format!("{media:?}"));
         assert_eq!(read.file.unwrap().skipped(), 2);
+    }
+
+    #[test]
+    fn a_certificate_that_is_named_is_read_or_the_line_refused() {
+        let one = Fingerprint::of(b"one").to_string();
+        let read = |head: &str, lines: &str| {
+            let text = format!(
+                "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{head}\
+                 m=message 4 TCP/TLS/MSRP *\r\na=path:msrps://a:1/x;tcp\r\n{lines}"
+            );
+            let session = sdp::parse(text.as_bytes()).unwrap();
+            MessageMedia::read(&session, &session.medias[0]).map(|media| media.fingerprints)
+        };
+        let line = format!("a=fingerprint:{}\r\n", one.to_lowercase());
+        let other = format!("a=fingerprint:{}\r\n", Fingerprint::of(b"another"));
+        let sha1 = "a=fingerprint:sha-1 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB\r\n";
+        for (head, lines) in [("", &*line), (&*line, ""), (&*other, &*line), ("", &*format!("{sha1}{line}"))]
+        {
+            assert_eq!(read(head, lines), Ok(vec![Fingerprint::of(b"one")]), "{head}{lines}");
+        }
+        assert_eq!(read("", ""), Ok(vec![]));
+        let many = line.repeat(MAX_FINGERPRINTS + 1);
+        for lines in
+            [sha1, "a=fingerprint\r\n", "a=fingerprint:sha-256 AB:+1\r\n", &line.replace(':', "::"), &many]
+        {
+            assert_eq!(read("", lines), Err(SdpError::Attribute("fingerprint")), "{lines}");
+        }
     }
 
     #[test]

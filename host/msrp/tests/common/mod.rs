@@ -21,11 +21,11 @@ pub(crate) struct Pair {
 pub(crate) fn node(host: &str, limits: Limits) -> Msrp {
     let mut seed = [0; 32];
     seed[..host.len()].copy_from_slice(host.as_bytes());
-    Msrp::new(MsrpConfig { host: host.into(), port: 2855, tls_port: 2856, limits }, seed)
+    Msrp::new(MsrpConfig { host: host.into(), port: 2855, tls_port: 2856, fingerprint: None, limits }, seed)
 }
 
 pub(crate) fn peer(path: Vec<MsrpUri>, role: Role) -> Peer {
-    Peer { path, role, target: None, max_size: None }
+    Peer { path, role, target: None, fingerprints: Vec::new(), max_size: None }
 }
 
 /// A session between two nodes of a network that are there.

@@ -32,7 +32,7 @@ impl Raw {
             said: String::new(),
             reads: true,
         };
-        raw.input(StreamInput::Accepted { stream: STREAM, secure: false });
+        raw.input(StreamInput::Accepted { stream: STREAM, secure: false, certificate: None });
         raw
     }
 

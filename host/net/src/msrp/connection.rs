@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use attache_msrp::{StreamId, Target};
+use attache_msrp::{Fingerprint, StreamId, Target};
 use attache_sip::transport::{Destination, Transport};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
@@ -22,15 +22,18 @@ use crate::options::Limits;
 use crate::resolve::{Query, Resolver};
 use crate::socket;
 use crate::stream::{self, Stream};
-use crate::tls::Tls;
+use crate::tls::SessionTls;
 
 /// Bytes read at once.
 const READ_BUFFER: usize = 16 * 1024;
 
+/// Why nothing is opened or accepted over TLS.
+const NO_TLS: FlowError = FlowError::Unsupported(Transport::Tls.via_name());
+
 /// What all connections of a node have in common.
 pub(super) struct Terms {
     pub(super) limits: Limits,
-    pub(super) tls: Option<Tls>,
+    pub(super) tls: Option<SessionTls>,
     pub(super) resolver: Arc<dyn Resolver>,
 }
 
@@ -43,7 +46,8 @@ pub(super) struct Ends {
 
 /// What a connection tells the owner of all of them.
 pub(super) enum Report {
-    Opened(StreamId),
+    /// With what an accepted connection's peer has shown.
+    Opened(StreamId, Option<Fingerprint>),
     Bytes(StreamId, Bytes),
     Written(StreamId, usize),
     Closed(StreamId, FlowError),
@@ -62,8 +66,14 @@ pub(super) async fn dial(id: StreamId, target: Target, ends: Ends, terms: Arc<Te
 /// Takes a connection that a peer has opened, and runs it until it ends.
 pub(super) async fn receive(id: StreamId, stream: TcpStream, secure: bool, ends: Ends, terms: Arc<Terms>) {
     prepare(&stream, &terms.limits);
-    let transport = if secure { Transport::Tls } else { Transport::Tcp };
-    match in_time(&terms.limits, stream::welcome(stream, transport, terms.tls.as_ref())).await {
+    let welcomed = async {
+        if !secure {
+            return Ok(Stream::Plain(stream));
+        }
+        let tls = terms.tls.as_ref().and_then(SessionTls::server).ok_or(NO_TLS)?;
+        stream::welcome_with(stream, tls).await
+    };
+    match in_time(&terms.limits, welcomed).await {
         Ok(stream) => run(id, stream, ends, &terms.limits).await,
         Err(reason) => {
             let _ = ends.reports.send(Report::Closed(id, reason)).await;
@@ -89,7 +99,13 @@ async fn open(target: &Target, terms: &Terms) -> Result<Stream, FlowError> {
         match stream::connect(peer, &terms.limits).await {
             Ok(stream) => {
                 prepare(&stream, &terms.limits);
-                let shaken = stream::secure(stream, peer, domain, terms.tls.as_ref());
+                let shaken = async {
+                    if !target.secure {
+                        return Ok(Stream::Plain(stream));
+                    }
+                    let tls = terms.tls.as_ref().ok_or(NO_TLS)?.client(&target.fingerprints);
+                    stream::secure_with(stream, remote.ip(), domain, tls).await
+                };
                 return in_time(&terms.limits, shaken).await;
             }
             Err(error) => reason = error,
@@ -115,7 +131,8 @@ async fn in_time(
 /// Moves bytes until the connection ends, or its owner drops its end of the queue and what waits is written.
 async fn run(id: StreamId, stream: Stream, ends: Ends, limits: &Limits) {
     let Ends { waiting, reports, paused } = ends;
-    if reports.send(Report::Opened(id)).await.is_err() {
+    let shown = stream.peer_fingerprint();
+    if reports.send(Report::Opened(id, shown)).await.is_err() {
         return;
     }
     let (mut reader, mut writer) = tokio::io::split(stream);

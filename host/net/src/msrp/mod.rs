@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use attache_msrp::{StreamId, StreamInput, StreamRequest, Target};
+use attache_msrp::{Fingerprint, StreamId, StreamInput, StreamRequest, Target};
 use attache_sip::transport::Transport;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -24,7 +24,7 @@ use crate::error::FlowError;
 use crate::listener::Listener;
 use crate::options::Limits;
 use crate::resolve::{Resolver, SystemResolver};
-use crate::tls::Tls;
+use crate::tls::{SessionTls, Tls};
 use connection::{Ends, Report, Terms};
 
 /// Pieces of all connections together that wait for the machine; each has at most 16 KiB.
@@ -35,10 +35,14 @@ const MAX_RECEIVED: usize = 256;
 pub struct MsrpOptions {
     /// Listen for connections on each of these. Port 0 takes a free one. Empty: connections of our own are opened alone.
     pub addresses: Vec<SocketAddr>,
-    /// As [`addresses`](Self::addresses), for TLS. Needs [`tls`](Self::tls) with a certificate.
+    /// As [`addresses`](Self::addresses), for TLS. Needs [`tls`](Self::tls) with a certificate, or an
+    /// [ephemeral](Self::ephemeral) one.
     pub tls_addresses: Vec<SocketAddr>,
     /// Whom to believe, and who this node is. `None`: nothing that needs TLS is opened or accepted.
     pub tls: Option<Tls>,
+    /// Show a certificate that is made for these sockets alone, and not that of [`tls`](Self::tls). No authority vouches
+    /// for it: peers know it by its [fingerprint](MsrpSockets::fingerprint), which session descriptions name.
+    pub ephemeral: bool,
     /// Who knows the addresses of names.
     pub resolver: Arc<dyn Resolver>,
     /// Bounds. Of those in time, idleness counts for nothing here: the machine closes what it does not need.
@@ -51,6 +55,7 @@ impl Default for MsrpOptions {
             addresses: Vec::new(),
             tls_addresses: Vec::new(),
             tls: None,
+            ephemeral: false,
             resolver: Arc::new(SystemResolver::default()),
             limits: Limits::default(),
         }
@@ -122,15 +127,12 @@ impl MsrpSockets {
     ///
     /// # Errors
     /// Those of the operating system: an address in use, or one that this machine does not have. And
-    /// [`io::ErrorKind::InvalidInput`] where TLS should be accepted and there is no certificate to show.
+    /// [`io::ErrorKind::InvalidInput`] where TLS should be accepted and there is no certificate to show;
+    /// [`io::ErrorKind::Other`] when none can be made.
     pub fn bind(options: MsrpOptions) -> io::Result<Self> {
-        let MsrpOptions { addresses, tls_addresses, tls, resolver, limits } = options;
-        if !tls_addresses.is_empty() && !tls.as_ref().is_some_and(Tls::can_serve) {
-            let words = "a certificate and its key are needed to accept TLS connections";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
-        }
-        let mut listeners = listen(&addresses, Transport::Tcp)?;
-        listeners.extend(listen(&tls_addresses, Transport::Tls)?);
+        let MsrpOptions { addresses, tls_addresses, tls, ephemeral, resolver, limits } = options;
+        let tls = tls.map(|tls| SessionTls::new(tls, ephemeral)).transpose().map_err(io::Error::other)?;
+        let listeners = listen(&addresses, &tls_addresses, tls.as_ref())?;
         let (reporter, reports) = mpsc::channel(MAX_RECEIVED);
         Ok(Self {
             listeners,
@@ -150,15 +152,22 @@ impl MsrpSockets {
         self.listeners.iter().map(|listener| (listener.transport().is_secure(), listener.local())).collect()
     }
 
-    /// Listens on these addresses from now on in place of those for TCP, as when this machine has others. Connections stay
+    /// That of the certificate that is shown over TLS at this time: another one after [`Tls::reload`].
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.terms.tls.as_ref()?.fingerprint()
+    }
+
+    /// Listens on these addresses from now on, as when this machine has others. Connections stay
     /// as they are. Gives the [local addresses](Self::local_addresses).
     ///
     /// # Errors
     /// As [`bind`](Self::bind); then everything is as it was.
-    pub fn rebind(&mut self, addresses: &[SocketAddr]) -> io::Result<Vec<(bool, SocketAddr)>> {
-        let listeners = listen(addresses, Transport::Tcp)?;
-        self.listeners.retain(|listener| listener.transport() != Transport::Tcp);
-        self.listeners.extend(listeners);
+    pub fn rebind(
+        &mut self,
+        addresses: &[SocketAddr],
+        tls_addresses: &[SocketAddr],
+    ) -> io::Result<Vec<(bool, SocketAddr)>> {
+        self.listeners = listen(addresses, tls_addresses, self.terms.tls.as_ref())?;
         Ok(self.local_addresses())
     }
 
@@ -297,7 +306,7 @@ impl MsrpSockets {
     /// `None` for a report of a connection that was closed before it came, and of a stranger that never came in.
     fn take_report(&mut self, report: Report) -> Option<StreamInput> {
         match report {
-            Report::Opened(stream) => {
+            Report::Opened(stream, certificate) => {
                 let connection = self.connections.get_mut(&stream)?;
                 let Some((remote, kind)) = &mut connection.peer else {
                     return Some(StreamInput::Opened { stream });
@@ -308,7 +317,7 @@ impl MsrpSockets {
                     *kind = Kind::Theirs;
                     self.census.shaken(remote.ip());
                 }
-                Some(StreamInput::Accepted { stream, secure })
+                Some(StreamInput::Accepted { stream, secure, certificate })
             }
             Report::Bytes(stream, bytes) => {
                 self.connections.contains_key(&stream).then_some(StreamInput::Bytes { stream, bytes })
@@ -336,8 +345,17 @@ impl MsrpSockets {
     }
 }
 
-fn listen(addresses: &[SocketAddr], transport: Transport) -> io::Result<Vec<Listener>> {
-    addresses.iter().map(|address| Listener::bind(*address, transport)).collect()
+fn listen(
+    addresses: &[SocketAddr],
+    tls_addresses: &[SocketAddr],
+    tls: Option<&SessionTls>,
+) -> io::Result<Vec<Listener>> {
+    if !tls_addresses.is_empty() && tls.is_none_or(|tls| tls.server().is_none()) {
+        let words = "a certificate and its key are needed to accept TLS connections";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
+    }
+    let plain = addresses.iter().map(|address| Listener::bind(*address, Transport::Tcp));
+    plain.chain(tls_addresses.iter().map(|address| Listener::bind(*address, Transport::Tls))).collect()
 }
 
 impl fmt::Debug for MsrpSockets {

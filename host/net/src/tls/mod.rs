@@ -8,6 +8,7 @@ mod certificate;
 mod inspect;
 mod own;
 mod problem;
+mod session;
 mod verify;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use rustls::{ClientConfig, ServerConfig};
 pub use certificate::CertificateSummary;
 pub use inspect::Inspection;
 pub use problem::CertificateProblem;
+pub(crate) use session::SessionTls;
 
 use crate::error::FlowError;
 use own::{Own, certificates};

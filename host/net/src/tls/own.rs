@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use attache_msrp::Fingerprint;
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
@@ -19,35 +20,58 @@ use super::{CertificateSummary, Identity, TlsError};
 #[derive(Debug)]
 pub(super) struct Own {
     source: Identity,
-    key: ArcSwap<CertifiedKey>,
+    shown: ArcSwap<Shown>,
+}
+
+/// What is shown at this time.
+#[derive(Debug)]
+struct Shown {
+    key: Arc<CertifiedKey>,
+    fingerprint: Option<Fingerprint>,
+}
+
+impl Shown {
+    fn new(key: CertifiedKey) -> Arc<Self> {
+        let fingerprint = key.cert.first().map(|certificate| Fingerprint::of(certificate));
+        Arc::new(Self { key: Arc::new(key), fingerprint })
+    }
 }
 
 impl Own {
     pub(super) fn load(source: Identity, provider: &CryptoProvider) -> Result<Self, TlsError> {
         let key = read_identity(&source, provider)?;
-        Ok(Self { source, key: ArcSwap::from_pointee(key) })
+        Ok(Self { source, shown: ArcSwap::new(Shown::new(key)) })
     }
 
     /// Reads the files again; what was there stays when they cannot be used.
     pub(super) fn reload(&self, provider: &CryptoProvider) -> Result<(), TlsError> {
-        self.key.store(Arc::new(read_identity(&self.source, provider)?));
+        self.shown.store(Shown::new(read_identity(&self.source, provider)?));
         Ok(())
     }
 
     pub(super) fn summary(&self) -> Option<CertificateSummary> {
-        CertificateSummary::read(self.key.load().cert.first()?)
+        CertificateSummary::read(self.shown.load().key.cert.first()?)
+    }
+
+    /// That of the certificate that is shown now.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        self.shown.load().fingerprint
+    }
+
+    fn key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.shown.load().key)
     }
 }
 
 impl ResolvesServerCert for Own {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.key.load_full())
+        Some(self.key())
     }
 }
 
 impl ResolvesClientCert for Own {
     fn resolve(&self, _authorities: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let key = self.key.load_full();
+        let key = self.key();
         key.key.choose_scheme(schemes).is_some().then_some(key)
     }
 

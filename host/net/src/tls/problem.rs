@@ -43,6 +43,8 @@ pub enum CertificateProblem {
     },
     /// It was issued for something other than a server.
     WrongPurpose,
+    /// It is not the one that the session description names by its fingerprint.
+    NotTheOneNamed,
     /// The domain that was asked for is none that a certificate could name.
     BadName(String),
     /// Anything else, in the words of the library that looked.
@@ -63,6 +65,9 @@ impl fmt::Display for CertificateProblem {
                 "the certificate is not valid before {}, and this machine's clock says {}: set the clock, or wait",
                 Date(*from),
                 Date(*now)
+            ),
+            Self::NotTheOneNamed => f.write_str(
+                "the certificate is not the one that the session description names: somebody else answers there",
             ),
             Self::UnknownIssuer { issuer, is_self_issued: true } => write!(
                 f,

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 
-use attache_msrp::{Msrp, MsrpConfig, SessionId, StreamInput, StreamRequest};
+use attache_msrp::{Fingerprint, Msrp, MsrpConfig, SessionId, StreamInput, StreamRequest};
 use attache_sip::endpoint::Response;
 use attache_sip::message::{HeaderName, Message, Method, NameAddr};
 use attache_sip::transaction::{ServerTransactionId, TransactionId};
@@ -176,6 +176,7 @@ impl Conferences {
                 },
                 port: config.port,
                 tls_port: config.tls_port,
+                fingerprint: None,
                 limits: bounds,
             },
             seed,
@@ -285,6 +286,14 @@ impl Core {
             conferences.msrp.handle_input(now, input);
         }
         self.work(now);
+    }
+
+    /// The certificate that connections for messages over TLS are accepted with from now on: what is said to those who join.
+    /// `None` leaves them to an authority that vouches for this service.
+    pub fn set_stream_certificate(&mut self, certificate: Option<Fingerprint>) {
+        if let Some(conferences) = &mut self.conferences {
+            conferences.msrp.set_fingerprint(certificate);
+        }
     }
 
     /// The next thing to do on a connection for messages.

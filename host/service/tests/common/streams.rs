@@ -84,7 +84,11 @@ impl Streams {
                 let theirs = StreamId::Theirs(self.next);
                 self.ends.insert((owner.clone(), stream), (peer.clone(), theirs));
                 self.ends.insert((peer.clone(), theirs), (owner.clone(), stream));
-                self.give(net, &peer, StreamInput::Accepted { stream: theirs, secure: target.secure });
+                self.give(
+                    net,
+                    &peer,
+                    StreamInput::Accepted { stream: theirs, secure: target.secure, certificate: None },
+                );
                 self.give(net, &owner, StreamInput::Opened { stream });
             }
             StreamRequest::Send { stream, bytes } => {

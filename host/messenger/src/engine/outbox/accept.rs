@@ -137,7 +137,7 @@ impl Engine {
     fn check_send(&self, draft: &Draft) -> Result<SmallVec<[Address; 1]>, Error> {
         let invalid = |text: &str| Error::new(Code::InvalidArgument, text);
         let recipients = self.people(&draft.to)?;
-        let most = if self.streams.is_on() { stream::MAX_MESSAGE } else { Content::MAX };
+        let most = if self.has_sessions() { stream::MAX_MESSAGE } else { Content::MAX };
         check_content(&draft.content, most)?;
         if draft
             .subject

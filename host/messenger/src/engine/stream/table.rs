@@ -18,8 +18,15 @@ impl Streams {
         params: SessionParams,
     ) -> Option<(SessionId, MessageMedia)> {
         let msrp = self.msrp.as_mut()?;
+        let secure = params.secure;
         let session = msrp.open(now, params).ok()?;
-        Some((session, MessageMedia::new(msrp.local_path(session)?)))
+        let media = msrp.describe(session)?;
+        if secure && media.fingerprints.is_empty() {
+            // Nobody could tell this node from another one.
+            msrp.close(now, session);
+            return None;
+        }
+        Some((session, media))
     }
 
     pub(in crate::engine) fn send(

@@ -205,13 +205,12 @@ impl Core {
 
     /// How a session is described to its member.
     pub(super) fn media_for(&self, session: SessionId) -> Option<MessageMedia> {
-        let path = self.conferences.as_ref()?.msrp.local_path(session)?;
         Some(MessageMedia {
             accept_types: vec![CPIM.to_owned()],
             accept_wrapped_types: vec!["*".to_owned()],
             max_size: Some(self.limits.conference_message_bytes as u64),
             chatroom: Some(FEATURES.map(str::to_owned).into()),
-            ..MessageMedia::new(path)
+            ..self.conferences.as_ref()?.msrp.describe(session)?
         })
     }
 
