@@ -131,7 +131,8 @@ pub struct ServiceOptions {
     /// with port 2855. Nowhere when left out.
     #[serde(deserialize_with = "addresses")]
     pub listen_msrp: Vec<SocketAddr>,
-    /// The same over TLS. Needs `[service.tls]`. Nowhere when left out.
+    /// The same over TLS. Needs `[service.tls]`. Nowhere when left out; then accounts that come over TLS or WSS, and will not
+    /// have their messages go in the clear, cannot join.
     #[serde(deserialize_with = "addresses")]
     pub listen_msrp_tls: Vec<SocketAddr>,
     /// What watchers of a user see who keeps no rules (RFC 5025): `allow`, which is the default, shows them everything;
