@@ -198,6 +198,30 @@ async fn a_plugin_starts_conversations_and_is_told_who_comes_and_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_hears_who_writes_and_shows_that_it_writes() {
+    let mut pair = Pair::new(Grant::ALL).await;
+    let mut changes = pair.bob.view().changes;
+    assert_eq!(pair.ask("composing", "composing").await, "");
+    let shown = async {
+        loop {
+            if let Change::Event(event) = changes.next().await.expect("the stream goes on")
+                && let EventKind::ComposingChanged { who, active: true, .. } = event.kind
+            {
+                return who;
+            }
+        }
+    };
+    let who = tokio::time::timeout(PATIENCE, shown).await.expect("in time");
+    assert_eq!(&who, pair.alice.address());
+    let alice = pair.alice.address().clone();
+    pair.bob.set_composing(alice.clone(), true).await.expect("taken on");
+    assert_eq!(pair.heard("event composing").await, "sip:bob@example.com true");
+    pair.bob.set_composing(alice, false).await.expect("taken on");
+    assert_eq!(pair.heard("event composing").await, "sip:bob@example.com false");
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_sets_rules_and_signs_out() {
     let mut pair = Pair::new(Grant::ALL).await;
     pair.ask("block sip:carol@example.com", "event rules").await;
