@@ -270,10 +270,11 @@ impl Engine {
         self.agent.flows().all(|(_, service)| service.transport.is_secure())
     }
 
-    /// Whether there can be sessions at all.
+    /// Whether there can be sessions at all. Without a connection to the service that is not ruled out yet.
     pub(super) fn has_sessions(&self) -> bool {
         let config = self.config.msrp.as_ref();
-        config.is_some_and(|config| config.fingerprint.is_some() || !self.needs_tls())
+        let is_reached = self.agent.flows().next().is_some();
+        config.is_some_and(|config| config.fingerprint.is_some() || !(is_reached && self.needs_tls()))
     }
 
     /// Whether a session on these terms can be had. Where ours could be in the clear, one over TLS is as good.
