@@ -123,7 +123,9 @@ impl Messenger {
         open.into_iter().chain(closed).collect()
     }
 
-    /// What was said and who came and went, oldest first; of a closed conversation as well. Empty when there is none.
+    /// What was said and who came and went since the host started, oldest first; of a closed conversation as well. Empty when
+    /// there is none. What was said before is in the store: [`history`](Self::history) with
+    /// [`ArchiveQuery::conversation`](crate::ArchiveQuery).
     #[must_use]
     pub fn transcript(&self, conversation: ConversationId) -> Vec<TranscriptEntry> {
         let snapshot = self.snapshot();

@@ -1,10 +1,11 @@
 //! Commands about conversations, calls and finding people.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use attache::{
-    Address, Call, CallId, CallState, Callee, Code, Conversation, ConversationId, Error, FileId, MessageId,
-    Messenger, NewConversation, PersonQuery, Target, TransferTarget,
+    Address, ArchiveEntry, ArchiveQuery, Call, CallId, CallState, Callee, Code, Conversation, ConversationId,
+    Error, FileId, MessageId, Messenger, NewConversation, PersonQuery, Target, TranscriptEntry,
+    TransferTarget,
 };
 use serde_json::{Value, json};
 
@@ -59,9 +60,13 @@ pub(crate) async fn perform(messenger: &Messenger, command: Talk) -> Result<Outp
                 Error::new(Code::ConversationNotFound, format!("there is no conversation {id}"))
             })?;
             let entries = messenger.transcript(id);
-            let values: Vec<Value> = entries.iter().filter_map(json::transcript_entry).collect();
-            let lines =
-                entries.iter().filter_map(|it| text::transcript_entry(messenger.address(), it)).collect();
+            let earlier = earlier_lines(messenger, id, &entries).await?;
+            let values = earlier.iter().map(json::archived);
+            let values: Vec<Value> =
+                values.chain(entries.iter().filter_map(json::transcript_entry)).collect();
+            let lines = earlier.iter().map(|it| text::archived(messenger.address(), it));
+            let shown = entries.iter().filter_map(|it| text::transcript_entry(messenger.address(), it));
+            let lines = lines.chain(shown).collect();
             Ok(listed(json!({ "conversation": json::conversation(&known), "transcript": values }), lines))
         }
         Talk::Typing { to, active } => {
@@ -207,4 +212,29 @@ fn file_named(id: &str) -> Result<FileId, Error> {
 
 fn message_named(id: &str) -> Result<MessageId, Error> {
     id.parse().map(MessageId).map_err(|_| invalid(format!("`{id}` is no id of a message")))
+}
+
+/// Most lines of before this process that are shown of a conversation.
+const EARLIER: u32 = 500;
+
+/// What was said in a conversation before this process began, or before what it still holds: the store has it.
+async fn earlier_lines(
+    messenger: &Messenger,
+    id: ConversationId,
+    held: &[TranscriptEntry],
+) -> Result<Vec<ArchiveEntry>, Error> {
+    let query = ArchiveQuery { conversation: Some(id), limit: EARLIER, ..ArchiveQuery::default() };
+    let held: BTreeSet<MessageId> = held
+        .iter()
+        .filter_map(|entry| match entry {
+            TranscriptEntry::Incoming(message) => Some(message.id),
+            TranscriptEntry::Outgoing(message) => Some(message.id),
+            _ => None,
+        })
+        .collect();
+    let mut lines = messenger.history(query).await?;
+    lines.retain(|line| !held.contains(&line.message));
+    // The newest come first from the store.
+    lines.reverse();
+    Ok(lines)
 }

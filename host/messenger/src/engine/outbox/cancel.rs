@@ -53,13 +53,18 @@ impl Engine {
                 self.advance(id, item.message.conversation, recipients, state, true, None);
             }
         }
-        self.complete(ticket.request, if complete { Ok(()) } else { Err(too_late()) });
+        self.complete(ticket.request, if complete { Ok(()) } else { Err(half()) });
         self.send_ready();
     }
 }
 
 fn too_late() -> Error {
     Error::new(Code::TooLate, "the message has left already")
+}
+
+fn half() -> Error {
+    let text = "the message is not tried again, but it has left before and may have arrived";
+    Error::new(Code::TooLate, text)
 }
 
 fn taken_back() -> Error {
