@@ -539,6 +539,10 @@ fn talk(word: &str, rest: &str, need: &dyn Fn(&str, &str) -> Result<String, Erro
     Ok(match word {
         "start-conversation" => {
             let people = need(first, "addresses, with commas between them")?;
+            // What follows would become the subject, and people be left out.
+            if people.ends_with(',') || second.starts_with(',') {
+                return Err(invalid("the addresses stand together, without a space at the commas"));
+            }
             let participants = people.split(',').filter(|it| !it.is_empty()).map(str::to_owned).collect();
             Talk::StartConversation {
                 participants,

@@ -97,6 +97,30 @@ fn three_people_talk_about_a_subject_and_one_is_taken_out() -> Result<()> {
 }
 
 #[test]
+fn a_conversation_that_was_closed_is_read_after_a_restart() -> Result<()> {
+    let service = Embedded::start()?;
+    let folder = tempfile::tempdir()?;
+    let mut first = alice(folder.path(), &service)?;
+    let mut bob = bob(folder.path(), &service)?;
+    let begun = first
+        .done(json!({ "command": "start-conversation", "participants": [BOB], "subject": "The harvest" }))?;
+    let id = begun["conversation"].clone();
+    first.done(json!({ "command": "say", "conversation": id, "text": "who brings a cart?" }))?;
+    let asked = receives(&mut bob, ALICE, "who brings a cart?")?;
+    bob.done(json!({ "command": "say", "conversation": asked["conversation"], "text": "I do" }))?;
+    receives(&mut first, BOB, "I do")?;
+    first.done(json!({ "command": "close-conversation", "conversation": id }))?;
+    assert!(first.quit()?.success());
+
+    let mut again = alice(folder.path(), &service)?;
+    let read = again.done(json!({ "command": "transcript", "conversation": id }))?;
+    assert_eq!(read["conversation"]["subject"], json!("The harvest"));
+    let texts = read["transcript"].as_array().into_iter().flatten().filter_map(|it| it["text"].as_str());
+    assert_eq!(texts.collect::<Vec<_>>(), ["who brings a cart?", "I do"]);
+    Ok(())
+}
+
+#[test]
 fn somebody_is_added_to_a_conversation() -> Result<()> {
     let service = Embedded::start()?;
     let folder = tempfile::tempdir()?;
