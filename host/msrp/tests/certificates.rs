@@ -1,5 +1,7 @@
 //! Sessions over TLS between people whom no authority vouches for (RFC 4975, section 14.4, RFC 8122).
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 use std::time::Duration;
 
 use attache_msrp::sim::Network;
